@@ -1,0 +1,1 @@
+"""The methods, in plain PyTorch: no other framework is imported here."""

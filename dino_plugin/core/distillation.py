@@ -1,0 +1,127 @@
+"""``SelfDistillation``: a student, a teacher that follows it, named heads, named losses."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.schedules import Schedule, as_schedule
+from dino_plugin.core.views import ViewBatch
+
+
+class Network(nn.Module):
+    """A backbone and its heads: what student and teacher are made of."""
+
+    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+
+
+class SelfDistillation(nn.Module):
+    """Student and teacher look at the same images; the losses compare what they say.
+
+    The teacher is a copy of the student from the first bit on. It sees the global views only, has no drop path and no
+    dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as the running
+    statistics of a batch norm, are its own.
+
+    Args:
+        backbone: images -> Tokens.
+        heads: By name; losses refer to these names.
+        losses: By name; the names appear in the log.
+        momentum: Share of the teacher that is kept at each step; a number or a schedule.
+
+    Raises:
+        ValueError: If a loss names a head that is missing, a head is used by no loss, or there is no loss.
+
+    References:
+        Caron et al. 2021, arXiv:2104.14294, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        heads: Mapping[str, nn.Module],
+        losses: Mapping[str, Loss],
+        momentum: Schedule | float,
+    ) -> None:
+        super().__init__()
+        _check_wiring(heads, losses)
+        self.student = Network(backbone, heads)
+        self.teacher = _frozen_copy(self.student)
+        self.losses = nn.ModuleDict(losses)
+        self.momentum = as_schedule(momentum)
+
+    def forward(self, views: ViewBatch, progress: float) -> dict[str, Float[Tensor, '']]:
+        """The weighted losses by name.
+
+        Raises:
+            ValueError: If there are fewer than two views of each image.
+        """
+        num_local = 0 if views.local_views is None else len(views.local_views)
+        num_global = len(views.global_views)
+        if num_global < 1 or num_global + num_local < 2:
+            raise ValueError(
+                f'SelfDistillation: {num_global} global and {num_local} local views; it compares views of an image, so '
+                'at least two are needed, one of them global (MultiCrop makes two global ones).'
+            )
+        with torch.no_grad():
+            teacher_global = self.teacher.backbone(views.global_views)
+        step = Step(
+            views=views,
+            student_global=self.student.backbone(views.global_views),
+            student_local=None if views.local_views is None else self.student.backbone(views.local_views),
+            teacher_global=teacher_global,
+            student_heads=self.student.heads,
+            teacher_heads=self.teacher.heads,
+            progress=progress,
+        )
+        return {name: loss.weight(progress) * loss(step) for name, loss in self.losses.items()}
+
+    @torch.no_grad()
+    def update_teacher(self, progress: float, stepped: Bool[Tensor, ''] | bool = True) -> None:
+        """Let the teacher follow the student after a step of the optimiser.
+
+        teacher <- momentum * teacher + (1 - momentum) * student      for all parameters
+
+        Args:
+            progress: Share of training done, in [0, 1].
+            stepped: Whether the optimiser moved the student. A tensor on the device is used there, without the host
+                waiting for it.
+        """
+        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
+        share = 1.0 - self.momentum(progress)
+        if isinstance(stepped, Tensor):
+            # A skipped step may have left the student's gradients, but never its parameters, without finite values.
+            gaps = torch._foreach_sub(student, teacher)
+            torch._foreach_mul_(gaps, share * stepped)
+            torch._foreach_add_(teacher, gaps)
+        elif stepped:
+            torch._foreach_lerp_(teacher, student, share)
+
+
+def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss]) -> None:
+    if not losses:
+        raise ValueError('SelfDistillation: no losses; name at least one, e.g. losses=dict(dino=...).')
+    used = {loss.head for loss in losses.values() if loss.head is not None}
+    if missing := sorted(used - set(heads)):
+        raise ValueError(
+            f'SelfDistillation: losses name the heads {missing}, but the heads are {sorted(heads)}; '
+            'add them to `heads` or correct the name in the loss.'
+        )
+    if unused := sorted(set(heads) - used):
+        raise ValueError(f'SelfDistillation: no loss uses the heads {unused}; remove them, or name them in a loss.')
+
+
+def _frozen_copy(network: Network) -> Network:
+    """The same weights, without gradients and without random depth or dropout."""
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    for module in teacher.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif hasattr(module, 'drop_prob'):  # timm's DropPath and its relatives
+            module.drop_prob = 0.0
+    return teacher

@@ -1,0 +1,93 @@
+"""DINO: every view of the student predicts what the teacher says of every other view."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.schedules import Schedule, as_schedule
+
+
+def cross_view_entropy(
+    student_scores: Float[Tensor, 'student_views batch prototypes'],
+    teacher_probabilities: Float[Tensor, 'teacher_views batch prototypes'],
+    temperature: float,
+) -> Float[Tensor, '']:
+    """Mean cross-entropy between every student view and every *other* teacher view.
+
+    H(s, t) = -sum_k teacher_probabilities[t, :, k] * log softmax(student_scores[s] / temperature)[:, k]
+
+    View i of the student and view i of the teacher are the same crop, so pairs s == t are left out; the remaining
+    pairs and the batch are averaged with equal weight. Two global and eight local views make 18 pairs.
+
+    Since the targets are linear in H, the views that one student view is compared with are summed first: one product
+    over the prototypes for each student view instead of one for each pair.
+
+    Args:
+        student_scores: Before the softmax; global views first, in the teacher's order.
+        teacher_probabilities: Sum to 1 over prototypes; carry no gradient.
+        temperature: Divides the student's scores; below 1 sharpens (DINO uses 0.1).
+
+    Returns:
+        The loss in nats, computed in float32 under any autocast.
+
+    Raises:
+        ValueError: If no pair is left, that is with one view on each side, or if the teacher has more views.
+
+    References:
+        Caron et al. 2021, arXiv:2104.14294, equation 3.
+    """
+    num_student, num_teacher = len(student_scores), len(teacher_probabilities)
+    num_pairs = num_student * num_teacher - num_teacher
+    if num_pairs < 1 or num_teacher > num_student:
+        raise ValueError(
+            f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
+            'views of an image; give the student at least two views, the first of them the teacher\'s.'
+        )
+    with torch.autocast(student_scores.device.type, enabled=False):
+        log_probabilities = (student_scores.float() / temperature).log_softmax(dim=-1)
+        teacher_probabilities = teacher_probabilities.float()
+        others = teacher_probabilities.sum(dim=0).expand(num_student, -1, -1).clone()
+        others[:num_teacher] -= teacher_probabilities
+        return -(others * log_probabilities).sum() / (num_pairs * student_scores.shape[1])
+
+
+class DINOLoss(Loss):
+    """Cross-entropy between views, on class tokens.
+
+    Args:
+        head: Name of the head.
+        target: Turns the teacher's scores into distributions: ``Centering`` or ``SinkhornKnopp``.
+        student_temperature: Divides the student's scores.
+        teacher_temperature: Divides the teacher's scores; lower than the student's, so that targets are sharper than
+            predictions. A schedule warms it up.
+        weight: Factor of the term.
+
+    Raises:
+        ValueError: If the student's temperature is not positive.
+    """
+
+    def __init__(
+        self,
+        head: str,
+        target: nn.Module,
+        student_temperature: float = 0.1,
+        teacher_temperature: Schedule | float = 0.04,
+        weight: Schedule | float = 1.0,
+    ) -> None:
+        super().__init__(weight, head)
+        if student_temperature <= 0:
+            raise ValueError(f'DINOLoss: student_temperature={student_temperature} must be positive.')
+        self.target = target
+        self.student_temperature = student_temperature
+        self.teacher_temperature = as_schedule(teacher_temperature)
+
+    def forward(self, step: Step) -> Float[Tensor, '']:
+        """Loss in nats; moves the target's statistics."""
+        class_tokens = step.student_global.class_token
+        if step.student_local is not None:
+            class_tokens = torch.cat([class_tokens, step.student_local.class_token])
+        student_scores = step.student_heads[self.head](class_tokens)
+        teacher_scores = step.teacher_heads[self.head](step.teacher_global.class_token)
+        probabilities = self.target(teacher_scores, self.teacher_temperature(step.progress))
+        return cross_view_entropy(student_scores, probabilities, self.student_temperature)

@@ -1,0 +1,60 @@
+"""KoLeo: spread the features of different images over the sphere."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.schedules import Schedule
+
+
+def koleo(features: Float[Tensor, 'batch dim'], epsilon: float = 1e-8) -> Float[Tensor, '']:
+    """Kozachenko-Leonenko estimate of (minus) the features' entropy on the sphere.
+
+    x_i = features_i / |features_i|
+    L = -1/n sum_i log(min_{j != i} |x_i - x_j| + epsilon)
+
+    The nearest neighbour is found without gradient, by the largest cosine; the gradient flows into both ends of the
+    distance. Identical samples give the finite value -log(epsilon) with a gradient of zero; a batch of one has no
+    neighbour and gives 0.
+
+    Args:
+        features: Of different images; the same view for all.
+        epsilon: Keeps the logarithm finite where two samples coincide.
+
+    Returns:
+        The loss in nats, computed in float32 under any autocast.
+
+    References:
+        Sablayrolles et al. 2019, arXiv:1806.03198, equation 3; as used in Oquab et al. 2023, arXiv:2304.07193,
+        section 4. The authors' code goes to infinity on a batch of one.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features = normalize(features.float(), dim=-1)
+        if len(features) < 2:
+            return features.sum() * 0.0
+        with torch.no_grad():
+            cosines = features @ features.T
+            nearest = cosines.fill_diagonal_(-2.0).argmax(dim=1)
+        squared = (features - features[nearest]).square().sum(dim=1)
+        # sqrt has an infinite slope at 0, which would turn the gradient of two equal samples into NaN.
+        distance = torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)
+        return -(distance + epsilon).log().mean()
+
+
+class KoLeoLoss(Loss):
+    """KoLeo on the student's class tokens *before* the head, each global view by itself, summed over views.
+
+    Views of the same image must never be neighbours: pushing them apart would undo what the other losses do.
+
+    Args:
+        weight: Factor of the term (0.1 in DINOv2).
+    """
+
+    def __init__(self, weight: Schedule | float = 0.1) -> None:
+        super().__init__(weight)
+
+    def forward(self, step: Step) -> Float[Tensor, '']:
+        """Sum over the global views, in nats."""
+        return torch.stack([koleo(tokens) for tokens in step.student_global.class_token]).sum()

@@ -1,0 +1,51 @@
+"""Collectives: the only file that talks to ``torch.distributed``.
+
+Each function is the identity without a process group, never writes to its argument and carries no gradient.
+"""
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+
+def num_ranks() -> int:
+    """Processes in the default group; 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Shaped[Tensor, '*shape']) -> Shaped[Tensor, '*shape']:
+    """Elementwise sum over the processes."""
+    if num_ranks() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def mean_over_ranks(tensor: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
+    """Elementwise mean over the processes."""
+    return tensor if num_ranks() == 1 else sum_over_ranks(tensor) / num_ranks()
+
+
+def max_over_ranks(tensor: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
+    """Elementwise maximum over the processes."""
+    if num_ranks() == 1:
+        return tensor
+    largest = tensor.detach().clone()
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest
+
+
+def gather_over_ranks(tensor: Shaped[Tensor, 'rows *shape']) -> Shaped[Tensor, 'all_rows *shape']:
+    """Concatenate along the first axis, in the order of ranks; the lengths may differ between ranks."""
+    if num_ranks() == 1:
+        return tensor
+    lengths = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(num_ranks())]
+    dist.all_gather(lengths, torch.tensor([len(tensor)], device=tensor.device))
+    longest = int(max(lengths))
+    padded = tensor.new_zeros((longest, *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor.detach()
+    parts = [torch.empty_like(padded) for _ in range(num_ranks())]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])

@@ -1,0 +1,95 @@
+"""Targets: the teacher's scores -> distributions that the student learns to predict.
+
+Both ways below keep the teacher from giving every image the same answer. Statistics of the scores are state and live in
+buffers, so that a resumed run goes on with them.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dino_plugin.core.reduce import max_over_ranks, mean_over_ranks, sum_over_ranks
+
+
+class Centering(nn.Module):
+    """Subtract a running mean of the teacher's scores, then sharpen.
+
+    probabilities = softmax((scores - center) / temperature)
+    center <- momentum * center + (1 - momentum) * mean of scores over views, batch and ranks
+
+    The centre that is subtracted is the one from *before* this batch; only in training mode does it move. A batch
+    with scores that are not finite leaves it alone, since such a step is skipped and the centre would never recover.
+
+    Args:
+        prototypes: Number of scores K.
+        momentum: Share of the old centre that is kept, in [0, 1).
+
+    References:
+        Caron et al. 2021, arXiv:2104.14294, equation 4 and algorithm 1.
+    """
+
+    center: Float[Tensor, ' prototypes']
+
+    def __init__(self, prototypes: int, momentum: float = 0.9) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f'Centering: momentum={momentum} is not in [0, 1); it is the share of the old centre.')
+        self.momentum = momentum
+        self.register_buffer('center', torch.zeros(prototypes))
+
+    @torch.no_grad()
+    def forward(
+        self, scores: Float[Tensor, '*leading prototypes'], temperature: float
+    ) -> Float[Tensor, '*leading prototypes']:
+        """Probabilities in float32, each row summing to 1; then move the centre."""
+        scores = scores.float()
+        probabilities = ((scores - self.center) / temperature).softmax(dim=-1)
+        if self.training:
+            batch_mean = mean_over_ranks(scores.flatten(end_dim=-2).mean(dim=0))
+            moved = torch.lerp(batch_mean, self.center, self.momentum)
+            self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
+        return probabilities
+
+
+class SinkhornKnopp(nn.Module):
+    """Assign the samples evenly to the prototypes.
+
+    Q[k, i] = exp(scores[i, k] / temperature); then, ``iterations`` times:
+        each prototype's row is divided by its sum (over all samples of all ranks) and by K,
+        each sample's column is divided by its sum and by the number of samples;
+    finally each sample's column is scaled to sum to 1.
+
+    It is computed with logarithms: exp(scores / temperature) overflows float32 already for a score of 9 at
+    temperature 0.1, and a prototype that is nobody's nearest would divide zero by zero.
+
+    Args:
+        iterations: Rounds of normalisation; at least 1.
+
+    References:
+        Caron et al. 2020, arXiv:2006.09882, section 3.1; with three iterations in Oquab et al. 2023,
+        arXiv:2304.07193, section 4.
+    """
+
+    def __init__(self, iterations: int = 3) -> None:
+        super().__init__()
+        if iterations < 1:
+            raise ValueError(f'SinkhornKnopp: iterations={iterations}; at least one round is needed.')
+        self.iterations = iterations
+
+    @torch.no_grad()
+    def forward(
+        self, scores: Float[Tensor, '*leading prototypes'], temperature: float
+    ) -> Float[Tensor, '*leading prototypes']:
+        """Probabilities in float32, each row summing to 1; the samples of all leading axes are assigned together."""
+        logits = scores.float().flatten(end_dim=-2) / temperature
+        for _ in range(self.iterations):
+            logits = logits - _logsumexp_over_samples(logits)
+            logits = logits - logits.logsumexp(dim=1, keepdim=True)
+        return logits.exp().view(scores.shape)
+
+
+def _logsumexp_over_samples(logits: Float[Tensor, 'samples prototypes']) -> Float[Tensor, '1 prototypes']:
+    """log sum_i exp(logits[i]) over the samples of all ranks, each of which may hold another number of them."""
+    local = logits.logsumexp(dim=0, keepdim=True)
+    largest = max_over_ranks(local)
+    return largest + sum_over_ranks((local - largest).exp()).log()

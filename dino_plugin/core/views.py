@@ -1,0 +1,43 @@
+"""What everything passes around, and the glossary of axes.
+
+========  =====================================================================================================
+axis      meaning
+========  =====================================================================================================
+views     crops of one image; global views first, in the same order for student and teacher
+batch     images of this process
+channels  colour channels of a view, in RGB order
+rows      height: pixels of a view, or cells of the patch grid
+columns   width: pixels of a view, or cells of the patch grid
+dim       features of a token
+prototypes  outputs of a head, the "classes" of self-distillation
+========  =====================================================================================================
+
+Views come before the batch, the batch before the rest; patches keep their grid.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+
+class ViewBatch(NamedTuple):
+    """The views of one batch of images.
+
+    Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` a block is uint8 ``views batch rows columns 3``
+    (or float ``views batch channels rows columns`` from foreign transforms); after it, always the latter, normalised.
+    ``local_views`` is None where a recipe has no local views.
+    """
+
+    global_views: Shaped[Tensor, 'views batch _ _ _']
+    local_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
+
+
+class Tokens(NamedTuple):
+    """What a backbone makes of images: one vector for the image, one for each cell of its patch grid.
+
+    For networks without a class token ``class_token`` is the pooled feature map.
+    """
+
+    class_token: Float[Tensor, '*leading dim']
+    patches: Float[Tensor, '*leading rows columns dim']

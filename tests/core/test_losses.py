@@ -1,0 +1,165 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.losses.dino import DINOLoss, cross_view_entropy
+from dino_plugin.core.losses.koleo import KoLeoLoss, koleo
+from dino_plugin.core.schedules import Cosine
+from dino_plugin.core.targets import Centering
+from dino_plugin.core.views import Tokens, ViewBatch
+
+
+def plain_cross_view_entropy(student_scores, teacher_probabilities, temperature):
+    """The paper's equation: one loop per symbol."""
+    terms = []
+    for t in range(len(teacher_probabilities)):
+        for s in range(len(student_scores)):
+            if s == t:
+                continue
+            for image in range(student_scores.shape[1]):
+                z = student_scores[s, image].double() / temperature
+                log_p = z - z.exp().sum().log()
+                terms.append(-(teacher_probabilities[t, image].double() * log_p).sum())
+    return torch.stack(terms).mean(), len(terms) // student_scores.shape[1]
+
+
+@pytest.mark.parametrize(('student_views', 'teacher_views', 'pairs'), [(10, 2, 18), (2, 2, 2), (3, 1, 2), (12, 2, 22)])
+def test_the_loss_and_its_gradient_equal_the_mean_over_all_pairs_of_different_views(
+    student_views, teacher_views, pairs
+):
+    torch.manual_seed(0)
+    scores = torch.randn(student_views, 3, 6, requires_grad=True)
+    reference = scores.detach().clone().requires_grad_()
+    targets = torch.randn(teacher_views, 3, 6).softmax(-1)
+    expected, counted = plain_cross_view_entropy(reference, targets, 0.1)
+    assert counted == pairs
+    loss = cross_view_entropy(scores, targets, 0.1)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(scores.grad, reference.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_the_loss_does_not_depend_on_the_order_of_images_or_of_local_views():
+    torch.manual_seed(0)
+    scores, targets = torch.randn(5, 4, 6), torch.randn(2, 4, 6).softmax(-1)
+    loss = cross_view_entropy(scores, targets, 0.1)
+    images = torch.tensor([2, 0, 3, 1])
+    views = torch.tensor([0, 1, 4, 2, 3])
+    torch.testing.assert_close(cross_view_entropy(scores[:, images], targets[:, images], 0.1), loss)
+    torch.testing.assert_close(cross_view_entropy(scores[views], targets, 0.1), loss)
+
+
+def test_a_student_that_knows_nothing_loses_ln_k():
+    targets = torch.randn(2, 3, 50).softmax(-1)
+    assert cross_view_entropy(torch.zeros(4, 3, 50), targets, 0.1).item() == pytest.approx(math.log(50), rel=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_the_loss_is_computed_in_float32_under_any_autocast(dtype):
+    torch.manual_seed(0)
+    scores, targets = torch.randn(4, 3, 64), torch.randn(2, 3, 64).softmax(-1)
+    expected = cross_view_entropy(scores, targets, 0.1)
+    with torch.autocast('cpu', dtype=dtype):
+        loss = cross_view_entropy(scores, targets, 0.1)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, expected)
+
+
+@pytest.mark.parametrize(('student_views', 'teacher_views'), [(1, 1), (1, 2)])
+def test_views_without_a_pair_are_refused(student_views, teacher_views):
+    with pytest.raises(ValueError, match='no pair of different views'):
+        cross_view_entropy(torch.zeros(student_views, 1, 3), torch.ones(teacher_views, 1, 3) / 3, 0.1)
+
+
+def make_step(progress=0.0, dim=6, prototypes=5, num_local=2):
+    torch.manual_seed(0)
+    student, teacher = nn.Linear(dim, prototypes), nn.Linear(dim, prototypes).requires_grad_(False)
+
+    def tokens(views):
+        return Tokens(torch.randn(views, 3, dim, requires_grad=True), torch.randn(views, 3, 2, 2, dim))
+
+    teacher_tokens = tokens(2)
+    return Step(
+        views=ViewBatch(torch.zeros(2, 3, 3, 4, 4)),
+        student_global=tokens(2),
+        student_local=tokens(num_local) if num_local else None,
+        teacher_global=Tokens(teacher_tokens.class_token.detach(), teacher_tokens.patches),
+        student_heads={'cls': student},
+        teacher_heads={'cls': teacher},
+        progress=progress,
+    )
+
+
+@pytest.mark.parametrize('num_local', [0, 2])
+def test_the_dino_loss_feeds_the_equation_with_both_heads_and_the_scheduled_temperature(num_local):
+    step = make_step(progress=0.5, num_local=num_local)
+    loss = DINOLoss('cls', Centering(5), student_temperature=0.2, teacher_temperature=Cosine(0.04, 0.08))
+    value = loss(step)
+    class_tokens = [step.student_global.class_token] + ([step.student_local.class_token] if num_local else [])
+    scores = step.student_heads['cls'](torch.cat(class_tokens))
+    targets = (step.teacher_heads['cls'](step.teacher_global.class_token) / 0.06).softmax(-1)
+    torch.testing.assert_close(value, cross_view_entropy(scores, targets, 0.2))
+    value.backward()
+    assert step.teacher_heads['cls'].weight.grad is None
+    assert loss.target.center.norm() > 0
+
+
+def plain_koleo(features):
+    x = [f.double() / f.double().norm() for f in features]
+    terms = []
+    for i in range(len(x)):
+        nearest = min((x[i] - x[j]).norm() for j in range(len(x)) if j != i)
+        terms.append((nearest + 1e-8).log())
+    return -torch.stack(terms).mean()
+
+
+def test_koleo_and_its_gradient_equal_the_equation():
+    torch.manual_seed(0)
+    features = torch.randn(7, 4, requires_grad=True)
+    reference = features.detach().clone().requires_grad_()
+    loss, expected = koleo(features), plain_koleo(reference)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(features.grad, reference.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_koleo_stays_finite_for_one_sample_and_for_equal_samples():
+    one = torch.randn(1, 4, requires_grad=True)
+    koleo(one).backward()
+    assert torch.equal(one.grad, torch.zeros(1, 4))
+    equal = torch.ones(3, 4, requires_grad=True)
+    loss = koleo(equal)
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(1e-8), rel=1e-5)
+    assert equal.grad.isfinite().all()
+
+
+def test_koleo_prefers_spread_features_and_ignores_their_length():
+    torch.manual_seed(0)
+    spread, close = torch.eye(6), torch.ones(6, 6) + 0.01 * torch.eye(6)
+    assert koleo(spread) < koleo(close)
+    torch.testing.assert_close(koleo(spread * 7), koleo(spread))
+
+
+def test_koleo_is_float32_under_autocast():
+    features = torch.randn(8, 16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(koleo(features), koleo(features.clone()))
+        assert koleo(features).dtype == torch.float32
+
+
+def test_the_koleo_loss_never_compares_views_of_one_image():
+    """Summed over the global views, each by itself, on tokens before the head."""
+    step = make_step()
+    expected = sum(koleo(view) for view in step.student_global.class_token)
+    torch.testing.assert_close(KoLeoLoss()(step), expected)
+
+
+def test_a_loss_without_a_forward_says_so():
+    with pytest.raises(TypeError, match=r'does not define forward\(step\)'):
+        Loss()(make_step())

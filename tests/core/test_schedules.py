@@ -1,0 +1,56 @@
+import math
+
+import pytest
+
+from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup, as_schedule
+
+
+def test_cosine_equals_the_closed_form_and_meets_its_ends():
+    schedule = Cosine(0.996, 1.0)
+    assert schedule(0.0) == pytest.approx(0.996)
+    assert schedule(1.0) == pytest.approx(1.0)
+    assert schedule(0.5) == pytest.approx(0.998)
+    for progress in (0.1, 0.3, 0.77):
+        assert schedule(progress) == pytest.approx(1.0 - 0.004 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def test_linear_is_a_straight_line():
+    assert [Linear(1, 3)(p) for p in (0, 0.25, 1)] == [1, 1.5, 3]
+
+
+def test_warmup_then_cosine_equals_dinos_per_iteration_schedule_after_the_ramp():
+    """DINO: base * (1 + cos(pi * i / n)) / 2 over the n iterations that are left after the warm-up."""
+    total, warmup, base, final = 50, 10, 2e-3, 1e-6
+    schedule = Warmup(0.0, warmup / total, Cosine(base, final))
+    left = total - warmup
+    for i in range(left):
+        expected = final + 0.5 * (base - final) * (1 + math.cos(math.pi * i / left))
+        assert schedule((warmup + i) / total) == pytest.approx(expected, rel=1e-9)
+    ramp = [schedule(i / total) for i in range(warmup + 1)]
+    assert ramp[0] == 0
+    assert ramp[-1] == pytest.approx(base)
+    steps = [b - a for a, b in zip(ramp, ramp[1:], strict=False)]
+    assert max(steps) == pytest.approx(min(steps))
+
+
+def test_warmup_to_a_number_stays_there():
+    schedule = Warmup(0.04, 0.3, 0.07)
+    assert schedule(0.15) == pytest.approx(0.055)
+    assert schedule(0.3) == schedule(1.0) == pytest.approx(0.07)
+
+
+def test_a_warmup_of_no_length_is_the_schedule_that_follows():
+    assert Warmup(0.0, 0.0, Cosine(1, 0))(0.0) == 1
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.0, 30])
+def test_a_share_outside_training_is_refused(share):
+    with pytest.raises(ValueError, match='share of training'):
+        Warmup(0.0, share, 1.0)
+
+
+def test_numbers_are_constant_schedules_and_nonsense_is_refused():
+    assert as_schedule(3) == Constant(3.0)
+    assert as_schedule(Cosine(0, 1)) == Cosine(0, 1)
+    with pytest.raises(TypeError, match='number or a function of progress'):
+        as_schedule('fast')

@@ -1,0 +1,48 @@
+"""The walls of the house: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'dino_plugin'
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf8'))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ''
+
+
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'core').rglob('*.py')), ids=lambda path: path.stem)
+def test_core_imports_torch_jaxtyping_and_itself(path):
+    standard = {'collections', 'copy', 'dataclasses', 'math', 'typing'}
+    for name in imports_of(path):
+        assert name.split('.')[0] in standard | {'torch', 'jaxtyping'} or name.startswith('dino_plugin.core'), name
+
+
+def test_only_reduce_talks_to_other_processes():
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob('*.py')
+        if any(name.startswith('torch.distributed') for name in imports_of(path))
+    }
+    assert users == {'core/reduce.py'}
+
+
+def test_registries_are_filled_in_the_vocabulary_alone():
+    for path in PACKAGE.rglob('*.py'):
+        if path.name != 'vocabulary.py':
+            assert 'register_module' not in path.read_text(encoding='utf8'), path
+
+
+def test_lightly_is_never_imported_by_name():
+    """Its users are served through contracts; the one adapter that needs it imports it when called."""
+    for path in PACKAGE.rglob('*.py'):
+        tree = ast.parse(path.read_text(encoding='utf8'))
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, 'module', '') or '']
+                assert not any(name.split('.')[0] == 'lightly' for name in names), path
