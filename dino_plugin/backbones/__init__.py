@@ -1,0 +1,1 @@
+"""timm, behind one small interface."""

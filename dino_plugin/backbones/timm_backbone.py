@@ -1,0 +1,114 @@
+"""Any timm network as a backbone: images -> Tokens."""
+
+import timm
+from jaxtyping import Float
+from timm.layers import to_2tuple
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from dino_plugin.checkpoint import backbone_state, load_backbone, load_checkpoint
+from dino_plugin.core.views import Tokens
+
+# timm normalises after pooling instead of before where a network was made to average its patches
+UNUSED = (nn.Identity, type(None))
+
+
+class TimmBackbone(nn.Module):
+    """A timm network without its classifier.
+
+    Vision transformers (learned positions, registers, rotary positions) give their normalised class token and patch
+    tokens; networks that average their patches give timm's pooled vector instead. Convolutional networks give their
+    feature map as patches and its pooled form as class token. Transformers are built for any image size; heights and
+    widths that are no multiple of the patch are padded at the bottom and right with zeros, which is the mean colour
+    after normalisation.
+
+    Args:
+        model_name: A name from ``timm.list_models()``.
+        pretrained: Start from timm's released weights (downloads them).
+        checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
+            own. The number of loaded, missing and unexpected keys is logged.
+        checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
+        allow_mismatch: Accept missing, unexpected and differently shaped keys of ``checkpoint``.
+        gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
+        compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use.
+        **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
+
+    Raises:
+        ValueError: If timm does not know the name, both sources of weights are given, or the checkpoint does not fit.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+        checkpoint_source: str = 'teacher',
+        allow_mismatch: bool = False,
+        gradient_checkpointing: bool = False,
+        compile_blocks: bool = False,
+        **timm_arguments,
+    ) -> None:
+        super().__init__()
+        if pretrained and checkpoint:
+            raise ValueError(
+                f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
+            )
+        self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}
+        self.model = _create(model_name, pretrained, timm_arguments)
+        self.embed_dim: int = self.model.num_features
+        self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
+        is_token_sequence = hasattr(self.model, 'num_prefix_tokens')
+        self.patch_size = to_2tuple(self.model.patch_embed.patch_size) if is_token_sequence else None
+        if checkpoint:
+            load_backbone(self.model, backbone_state(load_checkpoint(checkpoint), checkpoint_source), allow_mismatch)
+        if gradient_checkpointing:
+            self.model.set_grad_checkpointing(True)
+        if compile_blocks:
+            for block in getattr(self.model, 'blocks', [self.model]):
+                block.compile()
+
+    def forward(self, images: Float[Tensor, '*leading channels rows columns']) -> Tokens:
+        """Tokens of images with any leading axes.
+
+        Raises:
+            ValueError: If the images have another number of channels than the network.
+        """
+        leading = images.shape[:-3]
+        images = images.reshape(-1, *images.shape[-3:])
+        if images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'TimmBackbone: images of {images.shape[1]} channels for a network of {self.in_channels}; '
+                f'build it with in_chans={images.shape[1]}.'
+            )
+        features = self._features(images)
+        return Tokens(*(tokens.unflatten(0, leading) if leading else tokens[0] for tokens in features))
+
+    def _features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
+        if self.patch_size is None:
+            return self._map_features(images)
+        height, width = self.patch_size
+        images = pad(images, (0, -images.shape[3] % width, 0, -images.shape[2] % height))
+        grid = (images.shape[2] // height, images.shape[3] // width)
+        tokens = self.model.forward_features(images)
+        patches = tokens[:, self.model.num_prefix_tokens :]
+        pools = self.model.num_prefix_tokens == 0 or not isinstance(getattr(self.model, 'fc_norm', None), UNUSED)
+        class_token = self.model.forward_head(tokens, pre_logits=True) if pools else tokens[:, 0]
+        return Tokens(class_token, patches.unflatten(1, grid))
+
+    def _map_features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
+        features = self.model.forward_features(images)
+        pooled = self.model.forward_head(features, pre_logits=True)
+        rows_first = features if getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC' else features.permute(0, 2, 3, 1)
+        return Tokens(pooled, rows_first)
+
+
+def _create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module:
+    if not timm.is_model(model_name):
+        similar = timm.list_models(f'*{model_name.split("_")[0]}*')[:5]
+        raise ValueError(f'TimmBackbone: timm has no model {model_name!r}; similar names: {similar}.')
+    try:  # transformers accept any image size only if asked to
+        return timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **timm_arguments})
+    except TypeError as error:
+        if 'dynamic_img_size' not in str(error):
+            raise
+        return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)

@@ -1,0 +1,1 @@
+"""mmengine: the runner around the methods."""

@@ -1,0 +1,29 @@
+"""Dicts -> objects, with the numbers that one part can tell another."""
+
+import inspect
+
+from mmengine.registry import Registry
+
+from dino_plugin.registry import TASK_UTILS
+
+
+def build(registry: Registry, config: dict, **known):
+    """Build ``config`` and its nested configs; offer ``known`` values to the constructors that ask for them.
+
+    A head's ``in_dim`` is the backbone's ``embed_dim``, a target's ``prototypes`` are its head's: they are written
+    down once. Nested dicts with a ``type`` (schedules, targets) are built first. A value in the config wins.
+
+    Raises:
+        TypeError: If ``config`` is no dict with a ``type``.
+    """
+    if not isinstance(config, dict) or 'type' not in config:
+        raise TypeError(f"Expected a dict with a 'type', such as dict(type='dino_plugin.DINOHead'), not {config!r}.")
+    nested = {
+        key: build(TASK_UTILS, value, **known) if isinstance(value, dict) and 'type' in value else value
+        for key, value in config.items()
+    }
+    cls = registry.get(config['type']) if isinstance(config['type'], str) else config['type']
+    if cls is not None:
+        accepted = inspect.signature(cls).parameters
+        nested = {key: value for key, value in known.items() if key in accepted} | nested
+    return registry.build(nested)

@@ -1,0 +1,49 @@
+"""Every name that a config may use, on one screen. Registries are filled here and nowhere else.
+
+In a config each name carries the prefix ``dino_plugin.``; mmengine then finds this module by itself.
+"""
+
+from dino_plugin import registry
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.core.heads import DINOHead
+from dino_plugin.core.losses.dino import DINOLoss
+from dino_plugin.core.losses.koleo import KoLeoLoss
+from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
+from dino_plugin.core.targets import Centering, SinkhornKnopp
+from dino_plugin.data.collate import image_collate, multi_crop_collate, multi_view_collate
+from dino_plugin.data.datasets import ImageDataset, LightlyDataset, SeededDataset
+from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
+from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.sampler import ResumableSampler
+from dino_plugin.engine.bank_loop import BankTestLoop
+from dino_plugin.engine.feature_extractor import FeatureExtractor
+from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
+from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
+from dino_plugin.engine.hooks.knn import KNNHook
+from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
+from dino_plugin.engine.loops import ResumableEpochLoop
+from dino_plugin.engine.model import SelfDistillationModel
+from dino_plugin.engine.optim import ParameterGroups, ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.evaluation.metrics import KNNMetric
+
+VOCABULARY = {
+    registry.MODELS: [
+        SelfDistillationModel, FeatureExtractor, ViewPreprocessor, TimmBackbone, DINOHead, DINOLoss, KoLeoLoss,
+    ],
+    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp],
+    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset],
+    registry.DATA_SAMPLERS: [ResumableSampler],
+    registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
+    registry.FUNCTIONS: [multi_crop_collate, multi_view_collate, image_collate],
+    registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook],
+    registry.LOOPS: [ResumableEpochLoop, BankTestLoop],
+    registry.METRICS: [KNNMetric],
+    registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
+    registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
+    registry.PARAM_SCHEDULERS: [ProgressScheduler],
+}  # fmt: skip
+
+for _registry, _entries in VOCABULARY.items():
+    for _entry in _entries:
+        _module, _name = _entry if isinstance(_entry, tuple) else (_entry, _entry.__name__)
+        _registry.register_module(name=_name, module=_module)

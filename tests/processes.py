@@ -1,0 +1,33 @@
+"""Run a function in fresh processes joined by gloo, on CPU."""
+
+import os
+import socket
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def run_in_processes(function, *arguments, processes: int = 2) -> None:
+    """``function(rank, *arguments)`` in each process; any failure is raised here.
+
+    They run without the tests' type checker, which draws from Python's random numbers.
+    """
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        port = listener.getsockname()[1]
+    mp.start_processes(_join, (port, processes, function, arguments), nprocs=processes, start_method='spawn')
+
+
+def _join(rank: int, port: int, processes: int, function, arguments) -> None:
+    os.environ |= {
+        'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes),
+        'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', timeout=timedelta(seconds=120))
+    try:
+        function(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
