@@ -15,6 +15,8 @@ def _child(parent: Registry) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=LOCATIONS)
 
 
+# mmengine looks into the default scope for each of its kinds, and warns where there is no registry: so there is one
+# for kinds that are not extended here, too.
 MODELS = _child(root.MODELS)
 DATASETS = _child(root.DATASETS)
 TRANSFORMS = _child(root.TRANSFORMS)
@@ -25,5 +27,12 @@ LOOPS = _child(root.LOOPS)
 METRICS = _child(root.METRICS)
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
+OPTIMIZERS = _child(root.OPTIMIZERS)
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 TASK_UTILS = _child(root.TASK_UTILS)
+EVALUATOR = _child(root.EVALUATOR)
+RUNNERS = _child(root.RUNNERS)
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
+VISUALIZERS = _child(root.VISUALIZERS)
+VISBACKENDS = _child(root.VISBACKENDS)
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS)

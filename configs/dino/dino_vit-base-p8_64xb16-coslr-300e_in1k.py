@@ -1,0 +1,40 @@
+# DINO's ViT-B/8, after the recipe of its released ViT-B/16.
+#
+# Command:  on each of 8 machines: NNODES=8 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
+#               configs/dino/dino_vit-base-p8_64xb16-coslr-300e_in1k.py 8
+# Hardware: 64 GPUs of 80 GB; no hours are published. Not run by us.
+# Expected: ImageNet k-NN 77.4 %, linear 80.1 % (README of facebookresearch/dino).
+#
+# 300 epochs and 5e-4 as the released checkpoint's, as remembered (*): its args.txt, linked in that README, could not
+# be read while this was written. A batch of 1,024 and the other values follow the ViT-B/16. Gradient checkpointing
+# trades a fourth of the speed for memory; on the ViT-S/8, see there what to do if bf16 is unstable.
+_base_ = './dino_vit-base-p16_32xb32-coslr-400e_in1k.py'
+
+epochs = 300
+
+model = dict(
+    backbone=dict(model_name='vit_base_patch8_224', gradient_checkpointing=True),
+    losses=dict(dino=dict(teacher_temperature=dict(share=50 / epochs, then=0.07))),
+)
+train_dataloader = dict(batch_size=16)
+optim_wrapper = dict(freeze_last_layer=3 / epochs, optimizer=dict(lr=5e-4))  # (*)
+param_scheduler = [
+    dict(
+        type='dino_plugin.ProgressScheduler',
+        param_name='lr',
+        by_epoch=False,
+        schedule=dict(
+            type='dino_plugin.Warmup',
+            start=0.0,
+            share=10 / epochs,
+            then=dict(type='dino_plugin.Cosine', start=1.0, end=2e-6 / 2e-3),
+        ),
+    ),
+    dict(
+        type='dino_plugin.ProgressScheduler',
+        param_name='weight_decay',
+        by_epoch=False,
+        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
+    ),
+]
+train_cfg = dict(max_epochs=epochs)

@@ -1,0 +1,33 @@
+"""What all tests share: one thread each, no window system, no network."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault('MPLBACKEND', 'Agg')
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+import cv2
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+cv2.setNumThreads(0)
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """The checkout under test."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def twelve_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twelve of the bundled photographs, in no class folders."""
+    folder = tmp_path_factory.mktemp('twelve_images')
+    photographs = sorted((REPOSITORY / 'tests/data/cifar10_mini/test').rglob('*.jpg'))
+    for path in photographs[:: len(photographs) // 12][:12]:
+        (folder / f'{path.parent.name}_{path.name}').write_bytes(path.read_bytes())
+    assert len(list(folder.iterdir())) == 12
+    return folder

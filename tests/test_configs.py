@@ -1,0 +1,290 @@
+"""Every config loads, says what it costs, and trains; the recipes hold the published numbers."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from dino_plugin.config_files import config_path, config_root, find_config
+
+ROOT = config_root()
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+DINO_CONFIGS = [name for name in CONFIGS if name.startswith('dino/')]
+CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
+VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
+CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
+SMALL_DATA = 'dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(config_path(name))
+
+
+def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
+    """The same recipe with a network, views and a batch that a CPU steps in a moment."""
+    backbone = cfg.model.backbone
+    if backbone.model_name.startswith('vit'):
+        backbone.update(
+            model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2
+        )
+    else:
+        backbone.model_name = 'resnet10t'
+    cfg.model.heads.cls.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    cfg.optim_wrapper.precision = 'fp32'
+    cfg.train_dataloader.update(batch_size=12 // steps, num_workers=0, persistent_workers=False, pin_memory=False)
+    dataset = cfg.train_dataloader.dataset.dataset
+    if dataset.type == 'dino_plugin.LightlyDataset':
+        dataset.input_dir = str(images)
+        dataset.transform.update(global_crop_size=32, local_crop_size=16)
+    else:
+        dataset.data_root = str(images)
+        multi_crop = next(step for step in dataset.pipeline if step.type == 'dino_plugin.MultiCrop')
+        multi_crop.update(global_size=32, local_size=16)
+    for hook in cfg.custom_hooks:
+        for loader in (hook[key] for key in ('bank', 'queries') if key in hook):
+            loader.num_workers = 0
+            # one image in fifty, of every class
+            loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(0, 1000, 50)))
+            next(step for step in loader.dataset.pipeline if 'resize' in step).update(resize=36, crop=32)
+    cfg.train_cfg.max_epochs = 1
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'{work_dir.parent.name}_{work_dir.name}'
+    return cfg
+
+
+class TeacherWatch(Hook):
+    """Keeps what a step did to student and teacher."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.losses: list[dict] = []
+        self.error_of_teacher: list[float] = []
+        self.moved: list[float] = []
+
+    def before_train(self, runner) -> None:
+        network = runner.model.distillation
+        self.first = [parameter.clone() for parameter in network.student.parameters()]
+        assert all(map(torch.equal, network.teacher.parameters(), network.student.parameters()))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.before = [parameter.double() for parameter in runner.model.distillation.teacher.parameters()]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        network = runner.model.distillation
+        momentum = network.momentum(runner.iter / runner.max_iters)
+        errors = [
+            (new - momentum * old - (1 - momentum) * student).abs().max()
+            for new, old, student in zip(network.teacher.parameters(), self.before, network.student.parameters())
+        ]
+        self.error_of_teacher.append(max(errors).item())
+        self.losses.append({name: float(loss.detach()) for name, loss in outputs.items()})
+        self.moved.append(max((a - b).abs().max().item() for a, b in zip(self.first, network.student.parameters())))
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_survives_being_written_and_read_again(name, tmp_path):
+    cfg = load(name)
+    cfg.dump(tmp_path / 'dumped.py')
+    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_opens_with_command_hardware_and_expected_result(name):
+    header = re.match(r'(#[^\n]*\n)+', config_path(name).read_text())
+    assert header, 'the config does not open with a comment'
+    for word in ('Command', 'Hardware', 'Expected'):
+        assert re.search(rf'^# {word}:', header[0], flags=re.MULTILINE), f'the header has no line "# {word}: ..."'
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_command_in_the_header_names_its_own_config(name):
+    named = re.findall(r'configs/[\w./-]+\.py', config_path(name).read_text())
+    assert all((ROOT.parent / path).is_file() for path in named)
+    assert not named or f'configs/{name}' in named
+
+
+@pytest.mark.parametrize('name', DINO_CONFIGS)
+def test_a_config_trains(name, twelve_images, tmp_path):
+    if 'lightly' in name:
+        pytest.importorskip('lightly', reason='the config uses Lightly, which is not installed')
+    watch = TeacherWatch()
+    runner = Runner.from_cfg(shrink(load(name), twelve_images, tmp_path))
+    runner.register_hook(watch)
+    runner.train()
+    assert len(watch.losses) == 3
+    assert all(torch.tensor(list(losses.values())).isfinite().all() for losses in watch.losses)
+    assert all('loss_dino' in losses for losses in watch.losses)
+    assert watch.moved[-1] > 1e-6, 'the student did not move'
+    assert max(watch.error_of_teacher) < 1e-7, 'the teacher did not move by 1 - momentum of the gap'
+    gap = zip(runner.model.distillation.teacher.parameters(), runner.model.distillation.student.parameters())
+    assert any(not torch.equal(teacher, student) for teacher, student in gap)
+
+
+def test_a_config_of_ones_own_needs_only_a_path(twelve_images, tmp_path):
+    own = tmp_path / 'mine.py'
+    own.write_text(
+        f"_base_ = '{config_path(CUSTOM)}'\n"
+        f"data_root = '{twelve_images}'\n"
+        'train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root)))\n'
+    )
+    cfg = Config.fromfile(own)
+    assert cfg.train_dataloader.dataset.dataset.data_root == str(twelve_images)
+    runner = Runner.from_cfg(shrink(cfg, twelve_images, tmp_path / 'work', steps=2))
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_another_tracker_is_two_lines_of_a_config(twelve_images, tmp_path):
+    pytest.importorskip('tensorboard', reason='TensorBoard is not installed')
+    cfg = load(CUSTOM)
+    cfg.merge_from_dict({'visualizer.vis_backends': [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]})
+    cfg.default_hooks.logger.interval = 1
+    Runner.from_cfg(shrink(cfg, twelve_images, tmp_path, steps=1)).train()
+    assert list(tmp_path.rglob('events.out.tfevents.*'))
+
+
+def test_the_vanilla_recipe_is_dinos():
+    cfg = load(VANILLA)
+    head, loss = cfg.model.heads.cls, cfg.model.losses.dino
+    assert (head.prototypes, head.hidden_dim, head.bottleneck_dim) == (65536, 2048, 256)
+    assert (head.norm_last_layer, head.batch_norm) == (True, False)
+    assert (loss.student_temperature, loss.target.momentum, loss.target.type) == (0.1, 0.9, 'dino_plugin.Centering')
+    assert (loss.teacher_temperature.start, loss.teacher_temperature.then) == (0.04, 0.04)
+    assert (cfg.model.momentum.start, cfg.model.momentum.end) == (0.996, 1.0)
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    wrapper = cfg.optim_wrapper
+    assert (wrapper.clip_mode, wrapper.max_norm) == ('parameter', 3.0)
+    assert wrapper.freeze_last_layer * cfg.train_cfg.max_epochs == 1
+    assert (wrapper.optimizer.lr, tuple(wrapper.optimizer.betas)) == (5e-4, (0.9, 0.999))
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
+    crop = cfg.train_dataloader.dataset.dataset.pipeline[1]
+    assert (crop.global_size, crop.global_scale) == (224, (0.4, 1.0))
+    assert (crop.local_size, crop.local_scale, crop.num_local) == (96, (0.05, 0.4), 8)
+
+
+PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature
+    'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py': (1024, 100, 10, 1e-6, 0.04),
+    'dino/dino_vit-small-p16_16xb64-coslr-300e_in1k.py': (1024, 300, 10, 1e-6, 0.07),
+    'dino/dino_vit-small-p16_16xb64-coslr-800e_in1k.py': (1024, 800, 10, 1e-5, 0.07),
+    'dino/dino_vit-small-p8_64xb16-coslr-800e_in1k.py': (1024, 800, 10, 1e-5, 0.07),
+    'dino/dino_vit-base-p16_32xb32-coslr-400e_in1k.py': (1024, 400, 10, 2e-6, 0.07),
+    'dino/dino_vit-base-p8_64xb16-coslr-300e_in1k.py': (1024, 300, 10, 2e-6, 0.07),
+    'dino/dino_resnet50_8xb64-coslr-100e_in1k.py': (512, 100, 10, 1e-6, 0.04),
+    'dino/dino_vit-small-p16_1xb64-coslr-100e_in1k.py': (64, 100, 10, 1e-6, 0.04),
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_a_recipe_counts_epochs_and_learning_rates_as_published(name):
+    batch, epochs, warmup_epochs, final_rate, temperature = PUBLISHED[name]
+    cfg = load(name)
+    gpus, images = map(int, re.search(r'_(\d+)xb(\d+)-', name).groups())
+    assert gpus * images == batch
+    assert cfg.train_dataloader.batch_size == images
+    assert cfg.train_cfg.max_epochs == epochs
+    rate = cfg.param_scheduler[0].schedule
+    assert rate.share * epochs == pytest.approx(warmup_epochs)
+    peak = cfg.optim_wrapper.optimizer.lr * batch / cfg.auto_scale_lr.base_batch_size
+    assert peak * rate.then.end == pytest.approx(final_rate)
+    assert cfg.model.losses.dino.teacher_temperature.then == temperature
+
+
+@pytest.mark.parametrize('name', [name for name in PUBLISHED if 'resnet' not in name])
+def test_weight_decay_grows_tenfold_with_transformers(name):
+    cfg = load(name)
+    decay = cfg.param_scheduler[1]
+    assert decay.param_name == 'weight_decay'
+    assert cfg.optim_wrapper.optimizer.weight_decay * decay.schedule.start == pytest.approx(0.04)
+    assert cfg.optim_wrapper.optimizer.weight_decay * decay.schedule.end == pytest.approx(0.4)
+
+
+def test_the_resnet_recipe_is_the_authors_for_one_machine():
+    cfg = load('dino/dino_resnet50_8xb64-coslr-100e_in1k.py')
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4, fused=True)
+    assert [scheduler.param_name for scheduler in cfg.param_scheduler] == ['lr'], 'weight decay stays as it is'
+    crop = cfg.train_dataloader.dataset.dataset.pipeline[1]
+    assert (crop.global_scale, crop.local_scale) == ((0.14, 1.0), (0.05, 0.14))
+    assert 'drop_path_rate' not in cfg.model.backbone
+
+
+def test_a_small_batch_gets_a_slow_teacher():
+    assert load('dino/dino_vit-small-p16_1xb64-coslr-100e_in1k.py').model.momentum.start == 0.9995
+
+
+def small_data_config(num_images: int, folder: Path) -> Config:
+    text, replaced = re.subn(
+        r'^num_images = .*$', f'num_images = {num_images}', config_path(SMALL_DATA).read_text(), flags=re.M
+    )
+    assert replaced == 1
+    copy = folder / f'small_{num_images}.py'
+    copy.write_text(text.replace("_base_ = './", f"_base_ = '{config_path(SMALL_DATA).parent}/"))
+    return Config.fromfile(copy)
+
+
+def test_the_small_data_table_is_what_the_config_computes(tmp_path):
+    row = r'^#   (?:up to )?([\d,]+) +(?:[\d,]+-)?([\d,]+) +([\d.]+) +([\d.]+)(?: -> ([\d.]+))?  '
+    rows = re.findall(row, config_path(SMALL_DATA).read_text(), flags=re.MULTILINE)
+    assert len(rows) == 4
+    for images, prototypes, momentum, coldest, warmest in rows:
+        images = int(images.replace(',', ''))
+        model = small_data_config(images, tmp_path).model
+        assert model.heads.cls.prototypes == int(prototypes.replace(',', ''))
+        assert model.momentum.start == pytest.approx(float(momentum), abs=6e-4)
+        temperature = model.losses.dino.teacher_temperature
+        assert temperature.start == pytest.approx(float(coldest), abs=6e-4)
+        assert temperature.then == pytest.approx(float(warmest or coldest), abs=6e-4)
+        assert ('koleo' in model.losses) == (model.losses.dino.target.type == 'dino_plugin.SinkhornKnopp')
+        assert ('koleo' in model.losses) == model.heads.cls.batch_norm == (images < 200_000)
+
+
+def test_the_small_data_rule_knows_its_limits(tmp_path):
+    tiny, huge = (small_data_config(num_images, tmp_path).model for num_images in (40, 10**9))
+    assert (tiny.heads.cls.prototypes, huge.heads.cls.prototypes) == (512, 65536)
+    assert (tiny.momentum.start, huge.momentum.start) == (0.99, 0.996)
+
+
+def test_a_config_is_found_by_its_name_with_and_without_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(VANILLA) == find_config(f'configs/{VANILLA}') == config_path(VANILLA)
+    own = tmp_path / 'mine.py'
+    own.write_text('')
+    assert find_config('mine.py').resolve() == own
+
+
+def test_a_misspelt_config_is_answered_with_similar_names():
+    with pytest.raises(FileNotFoundError, match=re.escape(VANILLA)):
+        config_path('dino/dino_vit-small-p16_8xb128_in1k.py')
+
+
+def test_the_model_index_lists_every_recipe_and_claims_no_weights():
+    index = yaml.safe_load((ROOT.parent / 'model-index.yml').read_text())
+    listed = []
+    for path in index['Import']:
+        metafile = yaml.safe_load((ROOT.parent / path).read_text())
+        collections = {collection['Name']: collection for collection in metafile.get('Collections', [])}
+        for collection in collections.values():
+            assert (ROOT.parent / collection['README']).is_file()
+            assert (ROOT.parent / collection['Code']['URL']).is_file()
+        for model in metafile['Models']:
+            assert model['In Collection'] in collections
+            assert 'Weights' not in model
+            assert 'Results' not in model
+            assert Path(model['Config']).stem == model['Name']
+            listed.append(model['Config'].removeprefix('configs/'))
+    assert len(listed) == len(set(listed))
+    assert set(DINO_CONFIGS) <= set(listed) <= set(CONFIGS)
+
+
+def test_metafile_numbers_are_the_configs():
+    metafile = yaml.safe_load((ROOT / 'dino/metafile.yml').read_text())
+    for model in metafile['Models']:
+        cfg = load(model['Config'].removeprefix('configs/'))
+        gpus = int(re.search(r'_(\d+)xb', model['Name'])[1])
+        assert model['Metadata']['Epochs'] == cfg.train_cfg.max_epochs
+        assert model['Metadata']['Batch Size'] == gpus * cfg.train_dataloader.batch_size

@@ -1,0 +1,303 @@
+"""The commands: train.py with the flags of habit, the launchers, and the set-up that quickstart and tests share."""
+
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
+CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
+
+
+@pytest.fixture(scope='module')
+def train(repository):
+    """tools/train.py as a module."""
+    spec = importlib.util.spec_from_file_location('train_tool', repository / 'tools/train.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def parse(train, monkeypatch):
+    """Command line -> config."""
+
+    def config_of(*arguments: str) -> Config:
+        monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
+        return train.load_config(train.parse_args())
+
+    return config_of
+
+
+def tiny(images: Path) -> list[str]:
+    """Options that make the custom config a matter of seconds on a CPU: three steps of four images."""
+    dataset = 'train_dataloader.dataset.dataset'
+    backbone = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+    head = dict(prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    crop = dict(global_size=32, local_size=16, num_local=2)
+    loader = dict(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
+    return [
+        '--cfg-options',
+        f'{dataset}.data_root={images}',
+        'optim_wrapper.precision=fp32',
+        'default_hooks.logger.interval=1',
+        *(f'model.backbone.{key}={value}' for key, value in backbone.items()),
+        *(f'model.heads.cls.{key}={value}' for key, value in head.items()),
+        *(f'{dataset}.pipeline.1.{key}={value}' for key, value in crop.items()),
+        *(f'train_dataloader.{key}={value}' for key, value in loader.items()),
+    ]
+
+
+# --- train.py ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_work_dir_is_the_flags_then_the_configs_then_named_after_the_config(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse(CUSTOM).work_dir == './work_dirs/dino_vit-small-p16_1xb64-coslr-100e_custom'
+    assert parse(CUSTOM, '--cfg-options', 'work_dir=from/config').work_dir == 'from/config'
+    assert parse(CUSTOM, '--work-dir', 'flag', '--cfg-options', 'work_dir=from/config').work_dir == 'flag'
+
+
+def test_resume_goes_on_from_the_latest_or_from_a_file(parse):
+    assert not parse(CUSTOM).resume
+    for flags in (['--resume'], ['--resume', 'auto']):
+        cfg = parse(CUSTOM, *flags)
+        assert (cfg.resume, cfg.load_from) == (True, None)
+    cfg = parse(CUSTOM, '--resume', 'epoch_3.pth')
+    assert (cfg.resume, cfg.load_from) == (True, 'epoch_3.pth')
+
+
+def test_amp_is_bf16_for_our_optim_wrapper_and_mmengines_for_its_own(parse):
+    cfg = parse(CUSTOM, '--amp', '--cfg-options', 'optim_wrapper.precision=fp32')
+    assert cfg.optim_wrapper.precision == 'bf16'
+    cfg = parse(CUSTOM, '--amp', '--cfg-options', 'optim_wrapper.type=OptimWrapper')
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_auto_scale_lr_switches_the_scaling_on(parse):
+    cfg = parse(CUSTOM, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.enable=False')
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
+
+
+def test_no_validate_leaves_no_evaluation(parse, tmp_path):
+    (tmp_path / 'own.py').write_text(
+        "optim_wrapper = dict(type='OptimWrapper')\n"
+        "val_cfg, val_dataloader, val_evaluator = dict(), dict(), dict(type='Accuracy')\n"
+        "custom_hooks = [dict(type='dino_plugin.KNNHook'), dict(type='dino_plugin.EMATeacherHook')]\n"
+    )
+    cfg = parse(str(tmp_path / 'own.py'), '--no-validate')
+    assert (cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator) == (None, None, None)
+    assert [hook.type for hook in cfg.custom_hooks] == ['dino_plugin.EMATeacherHook']
+
+
+def test_a_shipped_config_is_found_from_any_folder(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse(f'configs/{VANILLA}').train_cfg.max_epochs == 100
+    with pytest.raises(FileNotFoundError, match='Similar'):
+        parse('configs/dino/dino_vit-small.py')
+
+
+def test_an_interrupted_training_says_how_to_go_on(train, monkeypatch, tmp_path):
+    class Interrupted:
+        def train(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Runner, 'from_cfg', lambda cfg: Interrupted())
+    monkeypatch.setattr(sys, 'argv', ['train.py', CUSTOM, '--work-dir', str(tmp_path)])
+    with pytest.raises(SystemExit, match=f'python train.py {CUSTOM} --work-dir {tmp_path} --resume'):
+        train.main()
+
+
+def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
+    built = []
+
+    class Recorded:
+        def train(self):
+            built.append('trained')
+
+    monkeypatch.setattr(train.RUNNERS, 'build', lambda cfg: built.append(cfg.runner_type) or Recorded())
+    own = tmp_path / 'own.py'
+    own.write_text("optim_wrapper = dict(type='OptimWrapper')\nrunner_type = 'FlexibleRunner'\n")
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(own), '--work-dir', str(tmp_path)])
+    train.main()
+    assert built == ['FlexibleRunner', 'trained']
+
+
+def test_training_from_a_checkout_that_is_not_installed_and_going_on(
+    train, repository, twelve_images, tmp_path, monkeypatch
+):
+    flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images)]
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    command = [sys.executable, repository / 'tools/train.py', *flags, 'train_cfg.max_epochs=1']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / 'out/epoch_1.pth').is_file()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['train.py', *flags, 'train_cfg.max_epochs=2', '--resume'])
+    train.main()
+    first, second = sorted((tmp_path / 'out').glob('*/vis_data/scalars.json'))
+    steps = [[json.loads(line)['step'] for line in file.read_text().splitlines()] for file in (first, second)]
+    assert steps == [[1, 2, 3], [4, 5, 6]]
+
+
+# --- launchers --------------------------------------------------------------------------------------------------------
+
+
+def launch(script: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ['bash', script, *arguments], env={**os.environ, **env}, capture_output=True, text=True, cwd='/'
+    )
+
+
+def test_dist_train_starts_one_process_for_each_gpu_of_each_machine(repository):
+    script = repository / 'tools/dist_train.sh'
+    line = launch(script, 'a.py', '8', '--resume', PYTHON='echo').stdout
+    assert '-m torch.distributed.run --nnodes=1 --node_rank=0 --nproc_per_node=8 --master_addr=127.0.0.1' in line
+    assert line.strip().endswith('tools/train.py a.py --launcher pytorch --resume')
+    line = launch(
+        script, 'a.py', '4', PYTHON='echo', NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1'
+    ).stdout
+    assert '--nnodes=2 --node_rank=1 --nproc_per_node=4 --master_addr=10.0.0.1 --master_port=1' in line
+
+
+def test_dist_test_passes_config_checkpoint_and_flags(repository):
+    line = launch(repository / 'tools/dist_test.sh', 'a.py', 'b.pth', '2', '--work-dir', 'c d', PYTHON='echo').stdout
+    assert '--nproc_per_node=2' in line
+    assert line.strip().endswith('tools/test.py a.py b.pth --launcher pytorch --work-dir c d')
+
+
+def test_slurm_train_asks_for_the_gpus_of_the_environment(repository, tmp_path):
+    fake = tmp_path / 'srun'
+    fake.write_text('#!/usr/bin/env bash\necho "$@"\n')
+    fake.chmod(0o755)
+    env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', CPUS_PER_TASK='3', SRUN_ARGS='--time=10 --exclusive')
+    line = launch(repository / 'tools/slurm_train.sh', 'part', 'job', 'a.py', 'out', '--resume', **env).stdout
+    for option in ('--partition=part', '--job-name=job', '--gres=gpu:4', '--ntasks=4', '--ntasks-per-node=4'):
+        assert option in line
+    assert '--cpus-per-task=3' in line
+    assert '--time=10 --exclusive' in line
+    assert line.strip().endswith('tools/train.py a.py --work-dir out --launcher slurm --resume')
+
+
+@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_a_launcher_without_arguments_says_how_it_is_called(name, repository):
+    done = launch(repository / 'tools' / name)
+    assert done.returncode == 2
+    assert f'bash tools/{name}' in done.stderr
+
+
+@pytest.mark.parametrize('path', ['tools/quickstart.sh', 'tools/run_tests.sh', 'tools/setup_env.sh', '.ci/run'])
+def test_a_script_is_valid_bash(path, repository):
+    subprocess.run(['bash', '-n', repository / path], check=True)
+
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+
+class Checkout:
+    """A copy of the scripts with a Python that only writes down how it was called."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.root = folder / 'check out'  # a path with a space
+        self.root.mkdir()
+        shutil.copytree(repository / 'tools', self.root / 'tools')
+        for name in ('setup.cfg', 'setup.py', 'pyproject.toml'):
+            shutil.copy(repository / name, self.root)
+        self.log = folder / 'calls'
+        self.python = folder / 'python'
+        self.python.write_text(
+            '#!/usr/bin/env bash\n'
+            f'echo "$*" >> "{self.log}"\n'
+            'if [ "$1" = --version ]; then echo Python 3.9.1; fi\n'
+            'if [ "$1" = -m ] && [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
+            'if [ "$1" = -c ] && [[ "$2" == *"$FAILING"* ]] && [ -n "$FAILING" ]; then exit 1; fi\n'
+        )
+        self.python.chmod(self.python.stat().st_mode | stat.S_IEXEC)
+
+    def run(
+        self, script: str, *arguments: str, failing: str = '', **env: str
+    ) -> tuple[subprocess.CompletedProcess, str]:
+        self.log.write_text('')
+        env = {**os.environ, 'PYTHON': str(self.python), 'FAILING': failing, **env}
+        command = ['bash', self.root / 'tools' / script, *arguments]
+        done = subprocess.run(command, env=env, cwd='/', capture_output=True, text=True)
+        return done, self.log.read_text()
+
+
+@pytest.fixture
+def checkout(repository, tmp_path) -> Checkout:
+    return Checkout(repository, tmp_path)
+
+
+def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
+    done, calls = checkout.run('run_tests.sh', 'tests/core', '-x')
+    assert done.returncode == 0, done.stderr
+    assert '-m venv .venv' in calls
+    assert '--editable .[onedl,lightly,test]' in calls
+    assert calls.strip().endswith('-m pytest tests/core -x')
+    done, calls = checkout.run('run_tests.sh')
+    assert done.returncode == 0
+    assert calls.strip().splitlines() == ['-c ', '-m pytest']
+    assert done.stdout == ''
+
+
+def test_the_quickstart_uses_what_the_tests_installed(checkout):
+    checkout.run('run_tests.sh')
+    _, calls = checkout.run('quickstart.sh', '--steps', '60')
+    assert 'pip' not in calls
+    assert calls.strip().endswith('tools/quickstart.py --steps 60')
+
+
+def test_the_tests_install_what_the_quickstart_did_not(checkout):
+    _, calls = checkout.run('quickstart.sh')
+    assert '--editable .[onedl]' in calls
+    _, calls = checkout.run('run_tests.sh')
+    assert 'venv' not in calls
+    assert '--editable .[onedl,lightly,test]' in calls
+
+
+def test_changed_dependencies_are_installed(checkout):
+    checkout.run('quickstart.sh')
+    with (checkout.root / 'setup.cfg').open('a') as file:
+        file.write('# changed\n')
+    _, calls = checkout.run('quickstart.sh')
+    assert '--editable .[onedl]' in calls
+
+
+def test_a_broken_environment_is_made_again(checkout):
+    checkout.run('quickstart.sh')
+    (checkout.root / '.venv/bin/python').write_text('#!/usr/bin/env bash\nexit 127\n')
+    done, calls = checkout.run('quickstart.sh')
+    assert done.returncode == 0, done.stderr
+    assert '-m venv .venv' in calls
+
+
+def test_an_old_python_is_refused_with_the_way_out(checkout):
+    done, calls = checkout.run('quickstart.sh', failing='version_info')
+    assert done.returncode == 1
+    assert 'Python 3.9.1 is too old: Python 3.10 or newer is needed' in done.stderr
+    assert 'PYTHON=/path/to' in done.stderr
+    assert 'venv' not in calls
+    assert not (checkout.root / '.venv').exists()
+
+
+def test_a_missing_python_is_refused_with_the_way_out(checkout):
+    done, _ = checkout.run('quickstart.sh', PYTHON='no-such-python')
+    assert done.returncode == 1
+    assert 'No no-such-python found' in done.stderr
+
+
+def test_an_opencv_that_does_not_load_is_explained_and_tried_again(checkout):
+    done, _ = checkout.run('quickstart.sh', failing='import cv2')
+    assert done.returncode == 1
+    assert 'apt-get install -y libgl1 libglib2.0-0' in done.stderr
+    _, calls = checkout.run('quickstart.sh')
+    assert '--editable .[onedl]' in calls
