@@ -52,7 +52,10 @@ def small_config(work_dir, **changes) -> Config:
                     param_name='lr',
                     by_epoch=False,
                     schedule=dict(
-                        type='dino_plugin.Warmup', start=0.1, share=0.2, then=dict(type='dino_plugin.Cosine', start=1, end=0.01)
+                        type='dino_plugin.Warmup',
+                        start=0.1,
+                        share=0.2,
+                        then=dict(type='dino_plugin.Cosine', start=1, end=0.01),
                     ),
                 ),
                 dict(

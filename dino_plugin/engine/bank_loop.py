@@ -53,6 +53,6 @@ def refuse_other_classes(bank: DataLoader, queries: DataLoader) -> None:
     if None not in names and tuple(names[0]) != tuple(names[1]):
         differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'
         raise ValueError(
-            f'Bank and queries have different classes ({len(names[0])} and {len(names[1])}; differing: {differing}), so '
-            'their labels do not mean the same. Give both datasets the same metainfo=dict(classes=[...]).'
+            f'Bank and queries have different classes ({len(names[0])} and {len(names[1])}; differing: {differing}), '
+            'so their labels do not mean the same. Give both datasets the same metainfo=dict(classes=[...]).'
         )

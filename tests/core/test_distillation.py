@@ -156,8 +156,10 @@ def test_one_step_equals_a_slow_reference_in_loss_gradients_centre_and_parameter
     model.update_teacher(0.0)
     for name, theirs in student.named_parameters():
         torch.testing.assert_close(
-            dict(model.teacher.named_parameters())[name], 0.9 * teacher_before[name] + 0.1 * theirs,
-            rtol=1e-4, atol=1e-6,
+            dict(model.teacher.named_parameters())[name],
+            0.9 * teacher_before[name] + 0.1 * theirs,
+            rtol=1e-4,
+            atol=1e-6,
         )
 
 

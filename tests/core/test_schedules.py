@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_warmup_then_cosine_equals_dinos_per_iteration_schedule_after_the_ramp()
     ramp = [schedule(i / total) for i in range(warmup + 1)]
     assert ramp[0] == 0
     assert ramp[-1] == pytest.approx(base)
-    steps = [b - a for a, b in zip(ramp, ramp[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(ramp)]
     assert max(steps) == pytest.approx(min(steps))
 
 

@@ -85,7 +85,7 @@ def test_targets_carry_no_gradient():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match='momentum=1.0'):
+    with pytest.raises(ValueError, match=r'momentum=1\.0'):
         Centering(4, momentum=1.0)
     with pytest.raises(ValueError, match='iterations=0'):
         SinkhornKnopp(0)

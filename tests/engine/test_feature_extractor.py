@@ -89,11 +89,6 @@ def test_a_training_checkpoint_needs_no_name_of_its_network(
     assert 'knn/top1_k20' in capsys.readouterr().out
 
 
-def test_other_features_are_an_option_away(run_test_tool, training_checkpoint, backbone, folders):
-    scores = run_test_tool(training_checkpoint, 'model.features=class+mean')
-    assert scores == expected_scores(backbone, folders, 'class+mean')
-
-
 def test_an_exported_backbone_gives_the_same_numbers(run_test_tool, training_checkpoint, backbone, folders, tmp_path):
     path = export_backbone(training_checkpoint, tmp_path / 'exported')
     assert run_test_tool(path) == expected_scores(backbone, folders)
@@ -104,8 +99,9 @@ def test_a_file_that_does_not_name_its_network_needs_the_name(run_test_tool, bac
     with pytest.raises(ValueError, match=r'model\.backbone\.model_name='):
         run_test_tool(tmp_path / 'plain.pth')
     named = [f'model.backbone.{key}={value}' for key, value in ARGUMENTS.items()]
-    scores = run_test_tool(tmp_path / 'plain.pth', 'model.backbone.model_name=vit_tiny_patch16_224', *named)
-    assert scores == expected_scores(backbone, folders)
+    named += ['model.backbone.model_name=vit_tiny_patch16_224', 'model.features=class+mean']
+    scores = run_test_tool(tmp_path / 'plain.pth', *named)
+    assert scores == expected_scores(backbone, folders, 'class+mean')
 
 
 def test_none_takes_the_network_as_the_config_builds_it(run_test_tool):

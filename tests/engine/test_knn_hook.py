@@ -63,7 +63,7 @@ def scores_of(backbone, loaders):
 
 
 def quick(work_dir, **changes):
-    """6 iterations of 4 images an epoch, a checkpoint after the eighth.
+    """3 iterations of 4 images an epoch, a checkpoint after the fourth.
 
     mmengine's own loop lets the random state run on from iteration to iteration, so any use of it would show.
     """
@@ -71,8 +71,8 @@ def quick(work_dir, **changes):
         work_dir,
         train_cfg__type='EpochBasedTrainLoop',
         train_dataloader__batch_size=4,
-        train_dataloader__dataset__dataset__indices=24,
-        default_hooks__checkpoint__interval=8,
+        train_dataloader__dataset__dataset__indices=12,
+        default_hooks__checkpoint__interval=4,
         default_hooks__checkpoint__save_last=False,
     )
     config.merge_from_dict(changes)
@@ -98,7 +98,7 @@ def test_training_with_the_hook_equals_training_without_bit_for_bit(runs):
     moments = [runner.optim_wrapper.optimizer.state_dict()['state'] for runner in runs]
     assert all(torch.equal(moments[0][key]['exp_avg'], moments[1][key]['exp_avg']) for key in moments[0])
     histories = [runner.message_hub.get_scalar('train/loss').data[0].tolist() for runner in runs]
-    assert len(histories[0]) == 12
+    assert len(histories[0]) == 6
     assert histories[0] == histories[1]
     modes = [{name: part.training for name, part in runner.model.named_modules()} for runner in runs]
     assert modes[0] == modes[1]
@@ -108,30 +108,30 @@ def test_the_last_numbers_are_those_of_the_teacher_that_remains(runs, loaders):
     runner = runs[1]
     for name, score in scores_of(runner.model.distillation.teacher.backbone, loaders).items():
         assert runner.message_hub.get_scalar(f'knn/{name}').current() == pytest.approx(score)
-    assert list(recorded(runner.work_dir)) == [0, 6, 12]
+    assert list(recorded(runner.work_dir)) == [0, 3, 6]
 
 
 def test_a_resumed_run_does_not_evaluate_before_it_goes_on(runs, loaders, tmp_path):
     config = with_hook(quick(tmp_path, **{'train_cfg.type': 'dino_plugin.ResumableEpochLoop'}), loaders, interval=1)
-    config.resume, config.load_from = True, str(Path(runs[1].work_dir) / 'iter_8.pth')
+    config.resume, config.load_from = True, str(Path(runs[1].work_dir) / 'iter_4.pth')
     runner = build_runner(config)
     runner.train()
-    assert list(recorded(tmp_path)) == [12]
+    assert list(recorded(tmp_path)) == [6]
     assert len(runner.message_hub.get_scalar('knn/top1_k5').data[0]) == 2 + 1
 
 
 def test_the_interval_counts_epochs_and_the_last_is_never_left_out(loaders, tmp_path):
     config = quick(tmp_path, **{'train_cfg.max_epochs': 3})
     build_runner(with_hook(config, loaders, interval=2, before_training=False)).train()
-    assert list(recorded(tmp_path)) == [12, 18]
+    assert list(recorded(tmp_path)) == [6, 9]
 
 
 def test_the_interval_counts_iterations_and_the_student_is_measured_on_request(loaders, tmp_path):
-    runner = build_runner(with_hook(quick(tmp_path), loaders, interval=5, by_epoch=False, source='student'))
+    runner = build_runner(with_hook(quick(tmp_path), loaders, interval=4, by_epoch=False, source='student'))
     runner.train()
-    assert list(recorded(tmp_path)) == [0, 5, 10, 12]
+    assert list(recorded(tmp_path)) == [0, 4, 6]
     score = scores_of(runner.model.distillation.student.backbone, loaders)['top1_k5']
-    assert recorded(tmp_path)[12] == pytest.approx(score)
+    assert recorded(tmp_path)[6] == pytest.approx(score)
 
 
 def test_mistakes_are_refused_before_training(tmp_path, loaders):

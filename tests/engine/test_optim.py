@@ -129,7 +129,9 @@ def test_the_last_layer_does_not_move_in_the_first_share_of_training():
         after = snapshot(model)
         moved.append(not torch.equal(before[prototypes], after[prototypes]))
         others.append(
-            not torch.equal(before['distillation.student.backbone.0.weight'], after['distillation.student.backbone.0.weight'])
+            not torch.equal(
+                before['distillation.student.backbone.0.weight'], after['distillation.student.backbone.0.weight']
+            )
         )
     assert moved == [False, False, True, True]
     assert all(others)
@@ -137,7 +139,9 @@ def test_the_last_layer_does_not_move_in_the_first_share_of_training():
 
 def gradients_after(clip_mode, max_norm):
     model = Tiny()
-    wrapper = make_wrapper(model, {'type': 'SGD', 'lr': 1.0, 'weight_decay': 0.0}, clip_mode=clip_mode, max_norm=max_norm)
+    wrapper = make_wrapper(
+        model, {'type': 'SGD', 'lr': 1.0, 'weight_decay': 0.0}, clip_mode=clip_mode, max_norm=max_norm
+    )
     before = snapshot(model)
     step(model, wrapper, factor=1000.0)
     after = snapshot(model)
@@ -189,7 +193,9 @@ def test_a_step_with_gradients_that_are_not_finite_changes_nothing(fused, poison
         assert all(torch.equal(moments[key][name], value) for name, value in state.items())
     step(model, wrapper)
     assert bool(wrapper.stepped)
-    assert not torch.equal(before['distillation.student.backbone.0.weight'], model.distillation.student.backbone[0].weight)
+    assert not torch.equal(
+        before['distillation.student.backbone.0.weight'], model.distillation.student.backbone[0].weight
+    )
 
 
 def test_the_host_does_not_wait_for_the_device(monkeypatch):

@@ -173,7 +173,10 @@ def test_the_centre_and_the_backbones_description_are_in_the_checkpoint(tmp_path
 
 def test_training_lowers_the_loss_and_keeps_the_targets_between_the_two_collapses(tmp_path):
     config = small_config(
-        tmp_path, train_cfg__max_epochs=12, train_dataloader__dataset__dataset__indices=320, optim_wrapper__optimizer__lr=3e-3
+        tmp_path,
+        train_cfg__max_epochs=12,
+        train_dataloader__dataset__dataset__indices=320,
+        optim_wrapper__optimizer__lr=3e-3,
     )
     config.model.heads.cls.batch_norm = True
     config.model.losses.dino.update(target={'type': 'dino_plugin.SinkhornKnopp'}, teacher_temperature=0.025)

@@ -42,7 +42,7 @@ def cross_view_entropy(
     if num_pairs < 1 or num_teacher > num_student:
         raise ValueError(
             f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
-            'views of an image; give the student at least two views, the first of them the teacher\'s.'
+            "views of an image; give the student at least two views, the first of them the teacher's."
         )
     with torch.autocast(student_scores.device.type, enabled=False):
         log_probabilities = (student_scores.float() / temperature).log_softmax(dim=-1)

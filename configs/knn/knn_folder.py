@@ -1,0 +1,42 @@
+# k-NN of frozen features on class folders of your own: DIR/train/<class>/<images> and DIR/val/<class>/<images>.
+#
+# Command:  python tools/test.py configs/knn/knn_folder.py CHECKPOINT --cfg-options \
+#               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
+#           CHECKPOINT: of a training by tools/train.py, or exported from one. With the authors' own files add the
+#           network, as timm calls it: model.backbone.model_name=vit_small_patch16_224. timm's released weights:
+#           CHECKPOINT is the word none, model.backbone.model_name=vit_small_patch16_224.dino and
+#           model.backbone.pretrained=True. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
+# Hardware: any; a GPU for more than some thousands of images (model.precision=bf16 halves its time).
+# Expected: depends on the images; without learning, 100 divided by the number of classes.
+_base_ = '../_base_/default_runtime.py'
+
+model = dict(
+    type='dino_plugin.FeatureExtractor',
+    features='class',  # or 'mean' of the patches, or 'class+mean'
+    precision='fp32',
+    backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint
+)
+
+pipeline = [
+    dict(type='dino_plugin.LoadImage'),
+    dict(type='dino_plugin.ResizeCentreCrop', resize=256, crop=224),
+    dict(type='dino_plugin.PackImage'),
+]
+test_dataloader = dict(  # the images to classify
+    batch_size=128,
+    num_workers=8,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    collate_fn=dict(type='dino_plugin.image_collate'),
+    dataset=dict(type='dino_plugin.ImageDataset', data_root='data/val', with_labels=True, pipeline=pipeline),
+)
+test_cfg = dict(
+    type='dino_plugin.BankTestLoop',
+    bank_dataloader=dict(  # the labelled images that vote
+        batch_size=128,
+        num_workers=8,
+        sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+        collate_fn=dict(type='dino_plugin.image_collate'),
+        dataset=dict(type='dino_plugin.ImageDataset', data_root='data/train', with_labels=True, pipeline=pipeline),
+    ),
+)
+test_evaluator = dict(type='dino_plugin.KNNMetric', ks=(10, 20, 100, 200), temperature=0.07)

@@ -1,0 +1,139 @@
+"""The same views as steps of an mmcv pipeline, and the steps of an evaluation; the one BGR -> RGB conversion."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from torch import Tensor
+
+from dino_plugin.data.decoding import UndecodableImageError, decode_image
+from dino_plugin.data.multi_crop import MultiCrop, require_rgb, resize
+
+
+class LoadImage(BaseTransform):
+    """``img_path`` -> ``img``, uint8 RGB, of any kind of file that :func:`decode_image` documents.
+
+    Sets ``img``, ``channel_order='rgb'``, ``img_shape`` and ``ori_shape``. Unlike mmcv's ``LoadImageFromFile``, whose
+    images are BGR and which serves as well, it needs no conversion and says which file could not be decoded.
+
+    Args:
+        backend_args: For ``mmengine.fileio``, where the files are not on a local disk.
+
+    Raises:
+        UndecodableImageError: From the call, with the path, if the file is no whole image.
+        ValueError: From the call, if there is no ``img_path``.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the image to ``results``."""
+        path = _required(results, 'img_path', 'the dataset gives it: dino_plugin.ImageDataset does')
+        try:
+            image = decode_image(fileio.get(path, backend_args=self.backend_args))
+        except UndecodableImageError as error:
+            raise UndecodableImageError(f'{path}: {error}') from error
+        results.update(img=image, channel_order='rgb', img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results
+
+
+class MultiCropTransform(BaseTransform):
+    """``img`` -> ``global_views`` and ``local_views``, uint8 blocks; in a config its name is ``dino_plugin.MultiCrop``.
+
+    The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
+
+    Args:
+        **multi_crop: The arguments of :class:`~dino_plugin.data.multi_crop.MultiCrop`.
+    """
+
+    def __init__(self, **multi_crop: Any) -> None:
+        self.multi_crop = MultiCrop(**multi_crop)
+
+    def transform(self, results: dict) -> dict:
+        """Add the two blocks; ``local_views`` is None without local views."""
+        results['global_views'], results['local_views'] = self.multi_crop.blocks(_rgb(results))
+        return results
+
+
+class PackViews(BaseTransform):
+    """Keep of ``results`` only what training needs: the tuple (global views, local views or None)."""
+
+    def transform(
+        self, results: dict
+    ) -> tuple[UInt8[Tensor, 'global_views _ _ 3'], UInt8[Tensor, 'local_views _ _ 3'] | None]:
+        """The sample that :func:`~dino_plugin.data.collate.multi_crop_collate` takes."""
+        views = _required(results, 'global_views', "put dict(type='dino_plugin.MultiCrop') before it")
+        return views, results['local_views']
+
+
+class ResizeCentreCrop(BaseTransform):
+    """The evaluation view: the shorter side resized (bicubic, antialiased), then a square cut from the centre.
+
+    Args:
+        resize: Pixels of the shorter side; None leaves the size alone.
+        crop: Pixels of the square's side; None keeps the whole image.
+
+    Raises:
+        ValueError: If a number is not positive, if the square does not fit into the resized image, or, from the call,
+            into an image that is not resized.
+    """
+
+    def __init__(self, resize: int | None = 256, crop: int | None = 224) -> None:
+        for name, side in dict(resize=resize, crop=crop).items():
+            if side is not None and side < 1:
+                raise ValueError(f'ResizeCentreCrop: {name} is a number of pixels or None, got {side}')
+        if resize is not None and crop is not None and crop > resize:
+            raise ValueError(f'ResizeCentreCrop: a square of {crop} pixels does not fit into a side of {resize}')
+        self.resize = resize
+        self.crop = crop
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``img``, which is RGB afterwards."""
+        image = _rgb(results)
+        if self.resize is not None and self.resize != min(image.shape[:2]):
+            shorter = min(image.shape[:2])
+            rows, columns = (int(self.resize * side / shorter) for side in image.shape[:2])
+            image = resize(image, rows, columns)
+        if self.crop is not None:
+            image = self._cut(image)
+        results.update(img=np.ascontiguousarray(image), channel_order='rgb', img_shape=image.shape[:2])
+        return results
+
+    def _cut(self, image: UInt8[np.ndarray, 'rows columns 3']) -> UInt8[np.ndarray, '{self.crop} {self.crop} 3']:
+        rows, columns = image.shape[:2]
+        if min(rows, columns) < self.crop:
+            raise ValueError(
+                f'ResizeCentreCrop: a square of {self.crop} pixels does not fit into {rows} x {columns}: set resize'
+            )
+        top, left = round((rows - self.crop) / 2), round((columns - self.crop) / 2)
+        return image[top : top + self.crop, left : left + self.crop]
+
+
+class PackImage(BaseTransform):
+    """Keep of ``results`` only what an evaluator needs: the tuple (image, label, path).
+
+    The label is ``gt_label``, or -1 where the dataset has none; the path is empty where the dataset has none.
+    """
+
+    def transform(self, results: dict) -> tuple[UInt8[Tensor, 'rows columns 3'], int, str]:
+        """The sample, of which torch's ``default_collate`` makes a batch if the images are of one size."""
+        image = torch.from_numpy(np.ascontiguousarray(_rgb(results)))
+        return image, int(results.get('gt_label', -1)), str(results.get('img_path', ''))
+
+
+def _rgb(results: dict) -> UInt8[np.ndarray, 'rows columns 3']:
+    """``img`` in RGB order. mmcv says nothing about the order of what it loads: it is BGR."""
+    image = _required(results, 'img', "put dict(type='dino_plugin.LoadImage') before it")
+    require_rgb(image)
+    return image if results.get('channel_order', 'bgr') == 'rgb' else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _required(results: dict, key: str, cure: str) -> Any:
+    if key not in results:
+        raise ValueError(f'the pipeline has no {key!r} here ({", ".join(map(str, results)) or "nothing"}): {cure}')
+    return results[key]

@@ -1,0 +1,79 @@
+"""A collated batch -> normalised views on the model's device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from dino_plugin.core.views import ViewBatch
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class ViewPreprocessor(BaseDataPreprocessor):
+    """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
+
+    - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which Lightly's and torchvision's transforms have
+      normalised already, only move.
+    - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
+      -> ``dict(images=..., labels=...)``.
+
+    Pixels travel as bytes; they become float32 on the device, in place from there.
+
+    Args:
+        mean: Per channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
+        std: Likewise.
+
+    Raises:
+        ValueError: If ``mean`` and ``std`` differ in length or a deviation is not positive.
+        TypeError: From ``forward``, if the batch is of another form.
+    """
+
+    def __init__(self, mean: Sequence[float | int] = IMAGENET_MEAN, std: Sequence[float | int] = IMAGENET_STD) -> None:
+        super().__init__(non_blocking=True)
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f'mean and std need one entry a channel and std > 0, got mean={mean}, std={std}')
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
+
+    def forward(self, data: Any, training: bool = False) -> dict:
+        """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
+        if isinstance(data, ViewBatch):
+            local_views = None if data.local_views is None else self._prepare(data.local_views)
+            return dict(views=ViewBatch(self._prepare(data.global_views), local_views))
+        if isinstance(data, Sequence) and len(data) == 3 and all(isinstance(entry, Tensor) for entry in data[:2]):
+            return dict(images=self._prepare(data[0]), labels=self.cast_data(data[1]))
+        raise TypeError(
+            f'expected a ViewBatch, or (images, labels, paths) for evaluation, got {_describe(data)}. Set in the '
+            "dataloader collate_fn=dict(type='dino_plugin.multi_crop_collate') for training or "
+            "collate_fn=dict(type='dino_plugin.image_collate') for evaluation: without one mmengine stacks nothing."
+        )
+
+    def _prepare(self, pixels: Shaped[Tensor, '*leading _ _ _']) -> Float[Tensor, '*leading channels rows columns']:
+        if pixels.is_floating_point():
+            return self.cast_data(pixels)
+        if pixels.dtype != torch.uint8 or pixels.shape[-1] != len(self.mean):
+            raise TypeError(
+                f'expected uint8 pixels with {len(self.mean)} channels last, or normalised float views with channels '
+                f'first, got {pixels.dtype} of shape {tuple(pixels.shape)}'
+            )
+        return self._normalise(self.cast_data(pixels))
+
+    def _normalise(
+        self, pixels: UInt8[Tensor, '*leading rows columns channels']
+    ) -> Float[Tensor, '*leading channels rows columns']:
+        channels_first = pixels.movedim(-1, -3)
+        views = torch.empty(channels_first.shape, dtype=torch.float32, device=pixels.device)
+        return views.copy_(channels_first).sub_(self.mean).div_(self.std)
+
+
+def _describe(data: Any) -> str:
+    if isinstance(data, dict):
+        return f'a dict with keys {sorted(map(str, data))}'
+    if isinstance(data, (list, tuple)):
+        return f'a {type(data).__name__} of {len(data)} ({", ".join(sorted({type(entry).__name__ for entry in data}))})'
+    return type(data).__name__

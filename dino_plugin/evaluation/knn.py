@@ -1,0 +1,167 @@
+"""Weighted k-nearest-neighbour classification of frozen features, as in DINO: exact, in one pass for all k."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
+
+NUM_RANKS = 5
+
+
+def knn_predict(
+    bank_features: Float[Tensor, 'bank dim'],
+    bank_labels: Int[Tensor, ' bank'],
+    query_features: Float[Tensor, 'queries dim'],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    query_chunk: int = 1024,
+    bank_chunk: int = 32768,
+) -> dict[int, Int[Tensor, 'queries ranks']]:
+    """Ranks the classes of each query by the votes of its k nearest bank samples.
+
+    votes[q, c] = sum over the k nearest n with label c of exp(cosine(q, n) / temperature)
+
+    Neighbours with equal similarity come in the order of their labels, classes with equal votes likewise, so the
+    answer depends neither on the order of the bank nor on the chunks.
+
+    Args:
+        bank_features: Labelled samples; normalised here, in float32.
+        bank_labels: From 0; the number of classes is the largest label + 1.
+        query_features: Samples to classify.
+        ks: Numbers of neighbours.
+        temperature: Of the votes; small values make the nearest neighbours count more.
+        query_chunk: Queries at a time; with `bank_chunk` it sets the memory (4 bytes for each pair) and nothing else.
+        bank_chunk: Bank samples at a time.
+
+    Returns:
+        For each k the best classes, best first: at most five, and -1 in place of classes without a vote.
+
+    Raises:
+        ValueError: If a k is below 1 or above the size of the bank, the temperature is not positive, a label is
+            negative, or features are not finite.
+
+    References:
+        Wu et al. 2018, arXiv:1805.01978, section 3.4; Caron et al. 2021, arXiv:2104.14294, appendix F.
+    """
+    _check(bank_features, bank_labels, query_features, ks, temperature)
+    num_classes = int(bank_labels.max()) + 1
+    bank = normalize(bank_features.float(), dim=1)
+    ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
+    for queries in query_features.split(query_chunk):
+        queries = normalize(queries.float(), dim=1)
+        similarities, labels = _nearest(bank, bank_labels, queries, max(ks), bank_chunk)
+        for k, votes in _votes(similarities, labels, ks, num_classes, temperature):
+            found, classes = votes.sort(dim=1, descending=True, stable=True)
+            ranked[k].append(classes.masked_fill(found == 0, -1)[:, :NUM_RANKS])
+    return {k: torch.cat(parts) for k, parts in ranked.items()}
+
+
+def knn_accuracy(
+    bank_features: Float[Tensor, 'bank dim'],
+    bank_labels: Int[Tensor, ' bank'],
+    query_features: Float[Tensor, 'queries dim'],
+    query_labels: Int[Tensor, ' queries'],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    over_ranks: bool = False,
+) -> dict[str, float]:
+    """Share of queries whose class has the most votes, in percent: `{'top1_k20': 74.5, 'top5_k20': ...}`.
+
+    Top-5 is given where there are more than five classes.
+
+    Args:
+        bank_features: As in `knn_predict`, like the rest.
+        over_ranks: Each process of a distributed run holds its own part of the bank and of the queries; the result is
+            that of all together, on each process. All of them must call.
+
+    Raises:
+        ValueError: As in `knn_predict`, and if there are no queries.
+    """
+    if over_ranks:
+        bank_features, bank_labels = gather_over_ranks(bank_features), gather_over_ranks(bank_labels)
+    ranked = knn_predict(bank_features, bank_labels, query_features, ks, temperature)
+    tops = (1, NUM_RANKS) if int(bank_labels.max()) + 1 > NUM_RANKS else (1,)
+    hits = {f'top{top}_k{k}': (ranked[k][:, :top] == query_labels[:, None]).sum() for k in ks for top in tops}
+    counts = torch.stack([torch.tensor(len(query_labels), device=query_labels.device), *hits.values()])
+    total, *right = (sum_over_ranks(counts) if over_ranks else counts).tolist()
+    if total == 0:
+        raise ValueError('There are no queries: the accuracy of nothing is not a number.')
+    return {name: 100 * count / total for name, count in zip(hits, right, strict=True)}
+
+
+def _check(bank: Tensor, labels: Tensor, queries: Tensor, ks: Sequence[int], temperature: float) -> None:
+    if not ks or min(ks) < 1 or max(ks) > len(bank):
+        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(bank)} samples: each must be between 1 and that.')
+    if temperature <= 0:
+        raise ValueError(f'temperature must be above 0, got {temperature}.')
+    if int(labels.min()) < 0:
+        raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
+    for name, features in (('bank', bank), ('queries', queries)):
+        if not features.isfinite().all():
+            raise ValueError(f'Features of the {name} hold NaN or infinity: did training diverge?')
+
+
+def _nearest(
+    bank: Float[Tensor, 'bank dim'],
+    labels: Int[Tensor, ' bank'],
+    queries: Float[Tensor, 'queries dim'],
+    k: int,
+    bank_chunk: int,
+) -> tuple[Float[Tensor, 'queries k'], Int[Tensor, 'queries k']]:
+    """Similarities and labels of the k nearest, nearest first."""
+    best = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    with torch.autocast(queries.device.type, enabled=False):
+        for part, part_labels in zip(bank.split(bank_chunk), labels.split(bank_chunk), strict=True):
+            found = _largest_keys(queries @ part.T, part_labels, k)
+            best = torch.cat([best, found], dim=1)
+            best = best.topk(min(k, best.shape[1]), dim=1).values
+    return _from_keys(best)
+
+
+def _largest_keys(
+    similarities: Float[Tensor, 'queries part'], labels: Int[Tensor, ' part'], k: int
+) -> Int[Tensor, 'queries kept']:
+    """Keys of the k largest of each row, or of all where there are no more."""
+    labels = labels.expand_as(similarities)
+    if similarities.shape[1] <= k:
+        return _to_keys(similarities, labels)
+    values, indices = similarities.topk(k + 1, dim=1)
+    keys = _to_keys(values, labels.gather(1, indices))[:, :k]
+    tied = values[:, k - 1] == values[:, k]
+    if tied.any():  # which of the equal ones are kept is for the labels to say
+        keys[tied] = _to_keys(similarities[tied], labels[tied]).topk(k, dim=1).values
+    return keys
+
+
+def _to_keys(similarities: Float[Tensor, '*shape'], labels: Int[Tensor, '*shape']) -> Int[Tensor, '*shape']:
+    """One integer for each pair, ordered by similarity and then by falling label."""
+    bits = (similarities + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.long() << 32) + (0x7FFFFFFF - labels.long())
+
+
+def _from_keys(keys: Int[Tensor, '*shape']) -> tuple[Float[Tensor, '*shape'], Int[Tensor, '*shape']]:
+    ordered = (keys >> 32).int()
+    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
+    return bits.view(torch.float32), 0x7FFFFFFF - (keys & 0xFFFFFFFF)
+
+
+def _votes(
+    similarities: Float[Tensor, 'queries k'],
+    labels: Int[Tensor, 'queries k'],
+    ks: Sequence[int],
+    num_classes: int,
+    temperature: float,
+) -> Iterator[tuple[int, Float[Tensor, 'queries classes']]]:
+    """Votes for each k, smallest k first, as a share of the nearest neighbour's; one tensor, added to from k to k."""
+    weights = ((similarities - similarities[:, :1]) / temperature).exp()
+    votes = torch.zeros(len(similarities), num_classes, device=similarities.device)
+    done = 0
+    for k in sorted(set(ks)):
+        votes.scatter_add_(1, labels[:, done:k], weights[:, done:k])
+        done = k
+        yield k, votes

@@ -1,0 +1,1 @@
+"""Pictures of views, features and training."""

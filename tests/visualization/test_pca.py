@@ -1,0 +1,101 @@
+"""Patch features as colours."""
+
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.visualization.pca import patch_pca, pca_sheet
+
+
+def features(images=2, rows=6, columns=9, dim=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.linspace(4, 0.2, dim) ** 2
+    rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
+    return (torch.randn(images, rows, columns, dim, generator=generator) * scales) @ rotation + 3
+
+
+def test_colours_are_the_first_three_components_up_to_scale():
+    patches = features()
+    samples = patches.flatten(end_dim=-2).double()
+    samples = samples - samples.mean(dim=0)
+    components = torch.linalg.svd(samples, full_matrices=False)[0][:, :3]
+    colours = patch_pca(patches).flatten(end_dim=-2).double()
+    for axis in range(3):
+        inside = (colours[:, axis] > 0) & (colours[:, axis] < 1)
+        assert inside.float().mean() > 0.93
+        both = torch.stack([components[inside, axis], colours[inside, axis]])
+        assert abs(float(torch.corrcoef(both)[0, 1])) == pytest.approx(1, abs=1e-6)
+
+
+def test_every_component_spans_black_to_full_and_outliers_do_not_darken_the_rest():
+    patches = features()
+    patches[0, 0, 0] += 1000  # a few odd patches are common in vision transformers
+    colours = patch_pca(patches).flatten(end_dim=-2)
+    assert torch.equal(colours.amin(dim=0), torch.zeros(3))
+    assert torch.equal(colours.amax(dim=0), torch.ones(3))
+    assert (colours[1:].std(dim=0) > 0.2).all()
+
+
+def test_a_rotation_of_the_features_changes_no_colour_but_its_direction():
+    patches = features()
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(5))).Q
+    colours, rotated = patch_pca(patches), patch_pca(patches @ rotation + 7)
+    for axis in range(3):
+        same = torch.allclose(colours[..., axis], rotated[..., axis], atol=1e-3)
+        assert same or torch.allclose(colours[..., axis], 1 - rotated[..., axis], atol=1e-3)
+
+
+def test_the_sign_is_settled_so_that_mirrored_solutions_cannot_differ():
+    patches = features(seed=3)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(patch_pca(patches)[:, :, order], patch_pca(patches[:, :, order]), atol=1e-4)
+
+
+def test_images_share_their_colours():
+    patches = features(images=1).repeat(3, 1, 1, 1)
+    colours = patch_pca(patches)
+    assert torch.allclose(colours[0], colours[1])
+    assert torch.allclose(colours[0], colours[2])
+
+
+def test_patches_that_do_not_vary_are_grey_and_two_features_are_too_few():
+    assert torch.equal(patch_pca(torch.ones(1, 4, 4, 8)), torch.full((1, 4, 4, 3), 0.5))
+    with pytest.raises(ValueError, match='at least 3 features in a patch, got 2'):
+        patch_pca(torch.ones(1, 4, 4, 2))
+
+
+def test_the_sheet_shows_each_image_beside_its_map():
+    images = [np.full((20, 30, 3), level, np.uint8) for level in (50, 200)]
+    colours = torch.zeros(2, 2, 3, 3)
+    colours[1, 0, 2] = torch.tensor([1.0, 0.0, 0.5])
+    sheet = pca_sheet(images, colours)
+    assert sheet.shape == (20 + 2 + 20, 30 + 2 + 30, 3)
+    assert (sheet[:20, :30] == 50).all() and (sheet[22:, :30] == 200).all()
+    assert (sheet[:20, 32:] == 0).all()
+    assert (sheet[22:32, 52:] == [255, 0, 128]).all() and (sheet[32:, 32:] == 0).all()
+    assert (sheet[20:22] == 255).all() and (sheet[:20, 30:32] == 255).all()
+    smooth = pca_sheet(images, colours, smooth=True)
+    assert len(np.unique(smooth[22:, 32:, 0])) > 10
+    with pytest.raises(ValueError, match='got 1 and 2'):
+        pca_sheet(images[:1], colours)
+
+
+def test_the_tool_makes_a_picture_of_video_frames(repository, tmp_path, monkeypatch, capsys):
+    backbone = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+    state = {f'distillation.teacher.backbone.{key}': value for key, value in backbone.state_dict().items()}
+    torch.save({'meta': {'backbone': backbone.description}, 'state_dict': state}, tmp_path / 'epoch_1.pth')
+    frames = sorted((repository / 'tests/data/davis/JPEGImages/480p/blackswan').glob('*.jpg'))[:2]
+    tool, out = str(repository / 'tools/visualize_pca.py'), tmp_path / 'pictures' / 'swan.png'
+    arguments = [tool, str(tmp_path / 'epoch_1.pth'), *map(str, frames), '--out', str(out), '--size', '60']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_path(tool, run_name='__main__')
+    assert capsys.readouterr().out.split()[-1] == str(out)
+    rows, columns = 56, 104  # multiples of the patch: nothing of the map belongs to padding
+    picture = cv2.imread(str(out))
+    assert picture.shape == (2 * rows + 2, 2 * columns + 2, 3)
+    assert picture[:rows, columns + 2 :].std() > 30
