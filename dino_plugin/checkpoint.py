@@ -70,7 +70,12 @@ def use_safe_loading() -> None:
     from mmengine.runner import CheckpointLoader
 
     def load_from_local_file(filename: str, map_location: Any = None) -> dict[str, Any]:
-        return load_checkpoint(filename, map_location)
+        checkpoint = load_checkpoint(filename, map_location)
+        if isinstance(checkpoint.get('meta'), dict):
+            # mmengine's resume runs this text as a Python config. It writes another key itself ('cfg'), and only
+            # compares numbers of GPUs with what it finds.
+            checkpoint['meta'].pop('config', None)
+        return checkpoint
 
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local_file, force=True)
 

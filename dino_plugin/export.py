@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
-from dino_plugin.data.preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 # Settings of training: the exported network is for use.
 _TRAINING_ARGUMENTS = ('drop_path_rate', 'drop_rate', 'proj_drop_rate', 'attn_drop_rate')
@@ -20,8 +20,8 @@ def export_backbone(
     checkpoint: str | Path,
     out: str | Path,
     source: str = 'teacher',
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] = IMAGENET_MEAN_LEVELS,
+    std: Sequence[float] = IMAGENET_STD_LEVELS,
 ) -> Path:
     """Writes the backbone of a training checkpoint under timm's names, and what is needed to build it beside it.
 

@@ -103,6 +103,20 @@ def test_a_malicious_file_is_refused_by_name_and_runs_nothing(tmp_path, mmengine
     assert not victim.exists()
 
 
+def test_a_config_inside_a_checkpoint_is_never_run_by_resuming(tmp_path, mmengine_loaders):
+    """mmengine's resume executes the text in meta['config'] as Python."""
+    training = runner(tmp_path)
+    training.train()
+    checkpoint = load_checkpoint(tmp_path / 'epoch_1.pth')
+    victim = tmp_path / 'victim'
+    checkpoint['meta']['config'] = f'open({str(victim)!r}, "w").close()'
+    torch.save(checkpoint, tmp_path / 'evil.pth')
+    use_safe_loading()
+    resumed = runner(tmp_path / 'resumed', load_from=str(tmp_path / 'evil.pth'), resume=True)
+    resumed.load_or_resume()
+    assert not victim.exists()
+
+
 def test_an_unknown_class_is_refused_with_its_name(tmp_path):
     path = tmp_path / 'odd.pth'
     torch.save({'state_dict': {}, 'extra': io.BytesIO()}, path)

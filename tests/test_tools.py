@@ -31,7 +31,10 @@ def parse(train, monkeypatch):
 
     def config_of(*arguments: str) -> Config:
         monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
-        return train.load_config(train.parse_args())
+        args = train.parse_args()
+        cfg = train.load_config(args)
+        train.apply_training_arguments(cfg, args)
+        return cfg
 
     return config_of
 

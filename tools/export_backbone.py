@@ -1,17 +1,9 @@
 """Write a training checkpoint's backbone for timm: python tools/export_backbone.py CHECKPOINT [--out DIR/NAME]"""
 
 import argparse
-import sys
 from pathlib import Path
 
-try:
-    import dino_plugin  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != 'dino_plugin':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from dino_plugin.data.preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.export import export_backbone
 
 
@@ -20,8 +12,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='of a training by tools/train.py')
     parser.add_argument('--out', help='name without a hash (default: the name of the checkpoint, beside it)')
     parser.add_argument('--source', choices=['teacher', 'student'], default='teacher')
-    parser.add_argument('--mean', nargs='+', type=float, default=IMAGENET_MEAN, help="if not ImageNet's; of 0 to 255")
-    parser.add_argument('--std', nargs='+', type=float, default=IMAGENET_STD, help='likewise')
+    parser.add_argument(
+        '--mean', nargs='+', type=float, default=IMAGENET_MEAN_LEVELS, help="if not ImageNet's; of 0 to 255"
+    )
+    parser.add_argument('--std', nargs='+', type=float, default=IMAGENET_STD_LEVELS, help='likewise')
     return parser.parse_args()
 
 

@@ -1,15 +1,7 @@
 """Patch features as colours: python tools/visualize_pca.py CHECKPOINT IMAGE [IMAGE ...] --out features.png"""
 
 import argparse
-import sys
 from pathlib import Path
-
-try:
-    import dino_plugin
-except ModuleNotFoundError as error:
-    if error.name != 'dino_plugin':
-        raise
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import torch

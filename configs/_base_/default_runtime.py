@@ -3,6 +3,7 @@ default_scope = 'dino_plugin'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
+    throughput=dict(type='dino_plugin.ThroughputHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),  # in epochs

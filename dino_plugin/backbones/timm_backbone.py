@@ -22,13 +22,15 @@ class TimmBackbone(nn.Module):
     widths that are no multiple of the patch are padded at the bottom and right with zeros, which is the mean colour
     after normalisation.
 
+    ``patch_size`` is the number of pixels, rows and columns, of one token; None for convolutional networks.
+
     Args:
         model_name: A name from ``timm.list_models()``.
         pretrained: Start from timm's released weights (downloads them).
         checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
             own. The number of loaded, missing and unexpected keys is logged.
         checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
-        allow_mismatch: Accept missing, unexpected and differently shaped keys of ``checkpoint``.
+        allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
         compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
@@ -57,10 +59,10 @@ class TimmBackbone(nn.Module):
         self.model = _create(model_name, pretrained, timm_arguments)
         self.embed_dim: int = self.model.num_features
         self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
-        is_token_sequence = hasattr(self.model, 'num_prefix_tokens')
-        self.patch_size = to_2tuple(self.model.patch_embed.patch_size) if is_token_sequence else None
+        self.patch_size: tuple[int, int] | None = _pixels_of_a_token(self.model)
         if checkpoint:
-            load_backbone(self.model, backbone_state(load_checkpoint(checkpoint), checkpoint_source), allow_mismatch)
+            state = backbone_state(load_checkpoint(checkpoint), checkpoint_source)
+            load_backbone(self.model, state, allow_mismatch, name=str(checkpoint))
         if gradient_checkpointing:
             self.model.set_grad_checkpointing(True)
         if compile_blocks:
@@ -112,3 +114,12 @@ def _create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Modul
         if 'dynamic_img_size' not in str(error):
             raise
         return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)
+
+
+def _pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
+    """Rows and columns of the image that become one token; None for networks that give a feature map."""
+    if not hasattr(model, 'num_prefix_tokens'):
+        return None
+    embed = model.patch_embed
+    # Behind a convolutional stem, timm's patch_size counts cells of the stem's output.
+    return to_2tuple(embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else embed.patch_size)

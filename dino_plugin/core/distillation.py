@@ -59,15 +59,9 @@ class SelfDistillation(nn.Module):
         """The weighted losses by name.
 
         Raises:
-            ValueError: If there are fewer than two views of each image.
+            ValueError: If there are fewer than two views of each image, or the local views are the larger ones.
         """
-        num_local = 0 if views.local_views is None else len(views.local_views)
-        num_global = len(views.global_views)
-        if num_global < 1 or num_global + num_local < 2:
-            raise ValueError(
-                f'SelfDistillation: {num_global} global and {num_local} local views; it compares views of an image, so '
-                'at least two are needed, one of them global (MultiCrop makes two global ones).'
-            )
+        _check_views(views)
         with torch.no_grad():
             teacher_global = self.teacher.backbone(views.global_views)
         step = Step(
@@ -101,6 +95,23 @@ class SelfDistillation(nn.Module):
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
+
+
+def _check_views(views: ViewBatch) -> None:
+    num_local = 0 if views.local_views is None else len(views.local_views)
+    num_global = len(views.global_views)
+    if num_global < 1 or num_global + num_local < 2:
+        raise ValueError(
+            f'SelfDistillation: {num_global} global and {num_local} local views; it compares views of an image, so '
+            'at least two are needed, one of them global (MultiCrop makes two global ones).'
+        )
+    if num_local:
+        global_size, local_size = views.global_views.shape[-2:], views.local_views.shape[-2:]
+        if global_size.numel() < local_size.numel():
+            raise ValueError(
+                f'SelfDistillation: global views of {tuple(global_size)} pixels and local views of '
+                f'{tuple(local_size)}; the teacher sees the global ones, which must be the larger. Were they exchanged?'
+            )
 
 
 def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss]) -> None:

@@ -1,6 +1,6 @@
 """Collectives: the only file that talks to ``torch.distributed``.
 
-Each function is the identity without a process group, never writes to its argument and carries no gradient.
+Each collective is the identity without a process group, never writes to its argument and carries no gradient.
 """
 
 import torch
@@ -12,6 +12,11 @@ from torch import Tensor
 def num_ranks() -> int:
     """Processes in the default group; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def join_processes_on_cpu() -> None:
+    """Make the default group of the processes that torchrun started, over gloo."""
+    dist.init_process_group('gloo')
 
 
 def sum_over_ranks(tensor: Shaped[Tensor, '*shape']) -> Shaped[Tensor, '*shape']:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,14 +13,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dino_plugin.data.colour import apply_colour_change
-from dino_plugin.data.photometric import ColourChange, Number, Photometric, colour_recipe
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.photometric import ColourChange, Number, colour_recipe
 
 NUM_GLOBAL = 2
 ASPECT_RATIOS = (3 / 4, 4 / 3)
-FLIP_PROBABILITY = 0.5
 
 
 class Box(NamedTuple):
@@ -43,9 +40,9 @@ class ViewParameters(NamedTuple):
 class MultiCrop:
     """Two global views and several local views of an image.
 
-    A view is a box of random area and aspect ratio, resized (bicubic, antialiased), mirrored with probability 0.5, its
-    colours changed. Everything random comes from the global generator of ``random``: with the same ``random.seed`` the
-    views are the same, bit for bit. The input is never written to.
+    A view is a box of random area and aspect ratio, resized (bicubic, antialiased), perhaps mirrored, its colours
+    changed. Everything random comes from the global generator of ``random``: with the same ``random.seed`` the views
+    are the same, bit for bit. The input is never written to.
 
     Args:
         global_size: Of a global view in pixels: one number, or (rows, columns).
@@ -55,9 +52,10 @@ class MultiCrop:
         num_local: Number of local views, 0 or more. There are always two global views.
         photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of what differs from one of them; see
             :func:`~dino_plugin.data.photometric.colour_recipe`.
+        flip_probability: Of mirroring a view left and right, in [0, 1].
 
     Raises:
-        ValueError: If a size, a range, the number or a colour is not possible.
+        ValueError: If a size, a range, the number, a colour or the probability is not possible.
         TypeError: If one of them is of another type.
 
     References:
@@ -66,21 +64,26 @@ class MultiCrop:
 
     def __init__(
         self,
-        global_size: Any = 224,
-        global_scale: Any = (0.4, 1.0),
-        local_size: Any = 96,
-        local_scale: Any = (0.05, 0.4),
-        num_local: Any = 8,
-        photometric: Any = 'paper',
+        global_size: int | Sequence[int] = 224,
+        global_scale: Sequence[float] = (0.4, 1.0),
+        local_size: int | Sequence[int] = 96,
+        local_scale: Sequence[float] = (0.05, 0.4),
+        num_local: int = 8,
+        photometric: str | Mapping[str, Any] = 'paper',
+        *,
+        flip_probability: float = 0.5,
     ) -> None:
         if not isinstance(num_local, int) or num_local < 0:
             raise ValueError(f'num_local is a number of views, 0 or more, got {num_local!r}')
+        if not 0 <= flip_probability <= 1:
+            raise ValueError(f'flip_probability is in [0, 1], got {flip_probability}')
         self.global_size = _checked_size('global_size', global_size)
         self.global_scale = _checked_scale('global_scale', global_scale)
         self.local_size = _checked_size('local_size', local_size)
         self.local_scale = _checked_scale('local_scale', local_scale)
         self.num_local = num_local
         self.recipe = colour_recipe(photometric)
+        self.flip_probability = flip_probability
 
     def blocks(
         self, image: Any
@@ -129,11 +132,8 @@ class MultiCrop:
         recipes = [self.recipe.global_1, self.recipe.global_2] + [self.recipe.local] * self.num_local
         for number, photometric in enumerate(recipes):
             scale = self.global_scale if number < NUM_GLOBAL else self.local_scale
-            yield _draw_view(rows, columns, scale, photometric)
-
-
-def _draw_view(rows: int, columns: int, scale: tuple[Number, Number], photometric: Photometric) -> ViewParameters:
-    return ViewParameters(draw_box(rows, columns, scale), random.random() < FLIP_PROBABILITY, photometric.draw())
+            box = draw_box(rows, columns, scale)
+            yield ViewParameters(box, random.random() < self.flip_probability, photometric.draw())
 
 
 def draw_box(rows: int, columns: int, scale: tuple[Number, Number]) -> Box:

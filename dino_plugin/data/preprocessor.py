@@ -9,9 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from dino_plugin.core.views import ViewBatch
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 
 class ViewPreprocessor(BaseDataPreprocessor):
@@ -33,7 +31,11 @@ class ViewPreprocessor(BaseDataPreprocessor):
         TypeError: From ``forward``, if the batch is of another form.
     """
 
-    def __init__(self, mean: Sequence[float | int] = IMAGENET_MEAN, std: Sequence[float | int] = IMAGENET_STD) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float | int] = IMAGENET_MEAN_LEVELS,
+        std: Sequence[float | int] = IMAGENET_STD_LEVELS,
+    ) -> None:
         super().__init__(non_blocking=True)
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f'mean and std need one entry a channel and std > 0, got mean={mean}, std={std}')

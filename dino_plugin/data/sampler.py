@@ -23,7 +23,7 @@ class ResumableSampler(Sampler):
         seed = mix(mix(run_seed) + 2**40 * epoch + position)   with mix a bijection of the 63-bit integers,
 
     so within a run no two samples share a seed, and seeds do not depend on the number of ranks or workers. The keys are
-    made for :class:`~dino_plugin.data.datasets.SeededDataset`.
+    made for :class:`~dino_plugin.data.seeded_dataset.SeededDataset`.
 
     Args:
         dataset: Only its length matters.

@@ -8,10 +8,9 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from dino_plugin.checkpoint import backbone_description
+from dino_plugin.engine.optim import PRECISIONS
 from dino_plugin.evaluation.features import pool
 from dino_plugin.registry import MODELS
-
-PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class FeatureExtractor(BaseModel):

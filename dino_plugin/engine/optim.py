@@ -231,5 +231,8 @@ class ProgressScheduler(_ParamScheduler):
         return [base * factor for base in self.base_values]
 
     def state_dict(self) -> dict:
-        """Everything but the schedule, which the config gives: a checkpoint holds plain values only."""
-        return {key: value for key, value in super().state_dict().items() if key != 'schedule'}
+        """Where the scheduler stands; the schedule and the length of training come from the config.
+
+        So a checkpoint holds plain values only, and a run resumed with another length follows the new one.
+        """
+        return {key: value for key, value in super().state_dict().items() if key not in ('schedule', 'end')}

@@ -12,16 +12,19 @@ from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.collate import image_collate, multi_crop_collate, multi_view_collate
-from dino_plugin.data.datasets import ImageDataset, LightlyDataset, SeededDataset
+from dino_plugin.data.image_dataset import ImageDataset
+from dino_plugin.data.lightly_adapters import LightlyDataset
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.sampler import ResumableSampler
+from dino_plugin.data.seeded_dataset import SeededDataset
 from dino_plugin.engine.bank_loop import BankTestLoop
 from dino_plugin.engine.feature_extractor import FeatureExtractor
 from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.hooks.knn import KNNHook
 from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
+from dino_plugin.engine.hooks.throughput import ThroughputHook
 from dino_plugin.engine.loops import ResumableEpochLoop
 from dino_plugin.engine.model import SelfDistillationModel
 from dino_plugin.engine.optim import ParameterGroups, ProgressScheduler, SelfDistillationOptimWrapper
@@ -36,7 +39,7 @@ VOCABULARY = {
     registry.DATA_SAMPLERS: [ResumableSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, multi_view_collate, image_collate],
-    registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook],
+    registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook],
     registry.LOOPS: [ResumableEpochLoop, BankTestLoop],
     registry.METRICS: [KNNMetric],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],

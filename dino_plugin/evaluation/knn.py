@@ -25,8 +25,7 @@ def knn_predict(
 
     votes[q, c] = sum over the k nearest n with label c of exp(cosine(q, n) / temperature)
 
-    Neighbours with equal similarity come in the order of their labels, classes with equal votes likewise, so the
-    answer depends neither on the order of the bank nor on the chunks.
+    Exact, whatever the chunks; classes with equal votes come in the order of their labels.
 
     Args:
         bank_features: Labelled samples; normalised here, in float32.
@@ -113,41 +112,16 @@ def _nearest(
     bank_chunk: int,
 ) -> tuple[Float[Tensor, 'queries k'], Int[Tensor, 'queries k']]:
     """Similarities and labels of the k nearest, nearest first."""
-    best = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    best = queries.new_empty(len(queries), 0)
+    best_labels = labels.new_empty(len(queries), 0)
     with torch.autocast(queries.device.type, enabled=False):
-        for part, part_labels in zip(bank.split(bank_chunk), labels.split(bank_chunk), strict=True):
-            found = _largest_keys(queries @ part.T, part_labels, k)
-            best = torch.cat([best, found], dim=1)
-            best = best.topk(min(k, best.shape[1]), dim=1).values
-    return _from_keys(best)
-
-
-def _largest_keys(
-    similarities: Float[Tensor, 'queries part'], labels: Int[Tensor, ' part'], k: int
-) -> Int[Tensor, 'queries kept']:
-    """Keys of the k largest of each row, or of all where there are no more."""
-    labels = labels.expand_as(similarities)
-    if similarities.shape[1] <= k:
-        return _to_keys(similarities, labels)
-    values, indices = similarities.topk(k + 1, dim=1)
-    keys = _to_keys(values, labels.gather(1, indices))[:, :k]
-    tied = values[:, k - 1] == values[:, k]
-    if tied.any():  # which of the equal ones are kept is for the labels to say
-        keys[tied] = _to_keys(similarities[tied], labels[tied]).topk(k, dim=1).values
-    return keys
-
-
-def _to_keys(similarities: Float[Tensor, '*shape'], labels: Int[Tensor, '*shape']) -> Int[Tensor, '*shape']:
-    """One integer for each pair, ordered by similarity and then by falling label."""
-    bits = (similarities + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (ordered.long() << 32) + (0x7FFFFFFF - labels.long())
-
-
-def _from_keys(keys: Int[Tensor, '*shape']) -> tuple[Float[Tensor, '*shape'], Int[Tensor, '*shape']]:
-    ordered = (keys >> 32).int()
-    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
-    return bits.view(torch.float32), 0x7FFFFFFF - (keys & 0xFFFFFFFF)
+        for part, part_labels in zip(bank.split(bank_chunk), labels.split(bank_chunk)):
+            found, indices = (queries @ part.T).topk(min(k, len(part)), dim=1)
+            candidates = torch.cat([best, found], dim=1)
+            candidate_labels = torch.cat([best_labels, part_labels[indices]], dim=1)
+            best, order = candidates.topk(min(k, candidates.shape[1]), dim=1)
+            best_labels = candidate_labels.gather(1, order)
+    return best, best_labels
 
 
 def _votes(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from dino_plugin.data.multi_crop import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 GAP = 4
 LABEL_HEIGHT = 18
@@ -94,6 +94,25 @@ def _strip(views: Sequence[UInt8[np.ndarray, '_ _ 3']], label: str) -> UInt8[np.
     for view, (left, top) in zip(views, places):
         strip[LABEL_HEIGHT + top :, left:][: view.shape[0], : view.shape[1]] = view
     return strip
+
+
+def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows columns 3']:
+    """A contact sheet of some samples of a training dataset, evenly spread over it, the same at each call.
+
+    Args:
+        dataset: Such as ``SeededDataset``, which gives views for a key ``(index, seed)``.
+        number: Images on the sheet, or all if there are fewer.
+
+    Raises:
+        ValueError: If ``number`` is less than 1.
+    """
+    if number < 1:
+        raise ValueError(f'a contact sheet needs at least one image, got number={number}')
+    indices = [place * len(dataset) // number for place in range(min(number, len(dataset)))]
+    inner = getattr(dataset, 'dataset', dataset)
+    paths = [inner.get_data_info(i).get('img_path', '') if hasattr(inner, 'get_data_info') else '' for i in indices]
+    rows = [views_of_sample(dataset[index, index]) for index in indices]
+    return contact_sheet(rows, [f'{index}  {Path(path).name}' for index, path in zip(indices, paths)])
 
 
 def save_image(image: UInt8[np.ndarray, 'rows columns 3'], path: str | os.PathLike) -> Path:

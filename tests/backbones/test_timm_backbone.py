@@ -11,9 +11,10 @@ NETWORKS = {
     'registers': ('vit_small_patch14_reg4_dinov2', {**SMALL_VIT, 'init_values': 1e-5}),
     'rope': ('vit_small_patch16_dinov3', SMALL_VIT),
     'average pooled': ('vit_tiny_patch16_224', {**SMALL_VIT, 'class_token': False, 'global_pool': 'avg'}),
+    'hybrid': ('vit_tiny_r_s16_p8_224', {**SMALL_VIT, 'embed_dim': 32, 'patch_size': 2}),
     'convnet': ('resnet10t', {}),
 }
-TRANSFORMERS = ['plain', 'registers', 'rope', 'average pooled']
+TRANSFORMERS = ['plain', 'registers', 'rope', 'average pooled', 'hybrid']
 
 
 def make(kind, **changes):
@@ -29,7 +30,7 @@ def test_tokens_are_timms_own_in_the_order_of_the_image(kind):
     tokens = backbone(images)
     raw = backbone.model.forward_features(images)
     prefix = backbone.model.num_prefix_tokens
-    assert tokens.patches.shape == (2, 4, 6, 24)
+    assert tokens.patches.shape == (2, 4, 6, backbone.embed_dim)
     assert torch.equal(tokens.patches.flatten(1, 2), raw[:, prefix:])
     assert torch.equal(tokens.class_token, raw[:, 0] if prefix else backbone.model.forward_head(raw))
 

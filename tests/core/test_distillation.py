@@ -178,6 +178,12 @@ def test_too_few_views_are_refused():
         make()(make_views(num_global=1, num_local=0), 0.0)
 
 
+def test_local_views_sent_to_the_teacher_are_refused():
+    views = make_views(num_local=2)
+    with pytest.raises(ValueError, match=r'global views of \(6, 6\) pixels and local views of \(8, 8\)'):
+        make()(ViewBatch(views.local_views, views.global_views), 0.0)
+
+
 def test_wrong_wiring_is_refused_by_name():
     head = DINOHead(6, prototypes=8, hidden_dim=10, bottleneck_dim=4)
     with pytest.raises(ValueError, match=r"heads \['patch'\], but the heads are \['cls'\]"):

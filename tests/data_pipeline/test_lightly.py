@@ -18,10 +18,11 @@ from dino_plugin.data.collate import (
     views_from_lightly,
     views_to_lightly,
 )
-from dino_plugin.data.datasets import LightlyDataset, SeededDataset
+from dino_plugin.data.lightly_adapters import LightlyDataset
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.sampler import ResumableSampler
+from dino_plugin.data.seeded_dataset import SeededDataset
 
 lightly_data = pytest.importorskip('lightly.data', reason='Lightly is not installed: pip install lightly')
 from lightly.data.multi_view_collate import MultiViewCollate as LightlyMultiViewCollate  # noqa: E402
@@ -178,51 +179,47 @@ class Encoder(torch.nn.Module):
         return self.head(self.backbone(images))
 
 
-def train_with_lightlys_loss(batch: tuple, steps: int) -> list[float]:
-    """A loop as in Lightly's examples: two global views for the teacher, all views for the student."""
-    torch.manual_seed(0)
+def assert_trains_with_lightlys_loss(batch: tuple) -> None:
+    """A loop as in Lightly's examples, two global views for the teacher, all views for the student, on one batch.
+
+    The teacher stays as it is, and so does the centre: the loss can only fall by learning its targets.
+    """
     views, _, _ = batch
+    torch.manual_seed(0)
     student, teacher = Encoder(), Encoder()
-    teacher.load_state_dict(student.state_dict())
-    criterion = DINOLoss(output_dim=64, center_momentum=1.0)  # a centre that stays keeps the targets comparable
-    optimizer = torch.optim.AdamW(
-        student.parameters(), lr=1e-5
-    )  # the head's first weights are tiny, its gradients large
+    criterion = DINOLoss(output_dim=64, center_momentum=1.0)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01)
+    with torch.no_grad():
+        targets = [teacher(view) for view in views[:2]]
     losses = []
-    for _ in range(steps):
-        with torch.no_grad():
-            teacher_out = [teacher(view) for view in views[:2]]
-        loss = criterion(teacher_out, [student(view) for view in views], teacher_temp=0.04)
+    for _ in range(20):
+        loss = criterion(targets, [student(view) for view in views], teacher_temp=0.04)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses
-
-
-def assert_learns(losses: list[float]) -> None:
-    assert all(torch.isfinite(torch.tensor(losses)))
-    assert losses == sorted(losses, reverse=True)
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.6 * losses[0]  # at most 0.4 in twenty trials with other seeds and images
 
 
 def test_our_views_and_collate_train_lightlys_loss(images):
-    random.seed(0)
     dataset = lightly_data.LightlyDataset(images, transform=MultiCrop(32, local_size=16, num_local=4))
-    batch = next(iter(DataLoader(dataset, batch_size=10, collate_fn=MultiViewCollate())))
-    assert_learns(train_with_lightlys_loss(batch, steps=3))
+    loader = DataLoader(dataset, batch_size=10, collate_fn=MultiViewCollate())
+    random.seed(0)
+    assert_trains_with_lightlys_loss(next(iter(loader)))
 
 
 def test_our_old_style_collate_trains_lightlys_loss(images):
-    random.seed(0)
     collate = DINOCollateFunction(32, local_crop_size=16, n_local_views=4)
-    batch = next(iter(DataLoader(lightly_data.LightlyDataset(images), batch_size=10, collate_fn=collate)))
-    assert_learns(train_with_lightlys_loss(batch, steps=3))
+    loader = DataLoader(lightly_data.LightlyDataset(images), batch_size=10, collate_fn=collate)
+    random.seed(0)
+    assert_trains_with_lightlys_loss(next(iter(loader)))
 
 
 def test_our_fast_blocks_train_lightlys_loss_through_the_adapter(images):
-    random.seed(0)
     multi_crop = MultiCrop(32, local_size=16, num_local=4)
     plain = lightly_data.LightlyDataset(images)
+    random.seed(0)
     blocks = [multi_crop.blocks(np.array(plain[index][0])) for index in range(10)]
     views = ViewPreprocessor()(multi_crop_collate(blocks))['views']
-    assert_learns(train_with_lightlys_loss(views_to_lightly(views), steps=3))
+    assert_trains_with_lightlys_loss(views_to_lightly(views))

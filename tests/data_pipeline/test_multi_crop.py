@@ -1,3 +1,4 @@
+import inspect
 import math
 import random
 from pathlib import Path
@@ -82,15 +83,19 @@ def test_a_box_that_never_fits_becomes_the_central_one_of_torchvision(shape):
     assert tuple(draw_box(*shape, (1.0, 1.0))) == tuple(theirs)
 
 
-def test_half_of_the_views_are_mirrored():
+@pytest.mark.parametrize(
+    ('arguments', 'probability'),
+    [({}, 0.5), *((dict(flip_probability=probability), probability) for probability in (0, 0.2, 0.9, 1))],
+)
+def test_as_many_views_are_mirrored_as_the_probability_says(arguments, probability):
     ramp = np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
     random.seed(0)
-    crop = MultiCrop(16, (0.4, 1.0), 8, (0.1, 0.4), num_local=8, **PLAIN)
+    crop = MultiCrop(16, (0.4, 1.0), 8, (0.1, 0.4), num_local=8, **PLAIN, **arguments)
     mirrored = []
-    for _ in range(100):
+    for _ in range(30):
         for block in crop.blocks(ramp):
             mirrored += (block[:, 0, 0, 0] > block[:, 0, -1, 0]).tolist()
-    assert within(sum(mirrored), len(mirrored), 0.5)
+    assert within(sum(mirrored), len(mirrored), probability)
 
 
 @pytest.mark.parametrize('size', [(224, 224), (96, 96), (120, 200), (32, 32)])
@@ -327,8 +332,12 @@ def test_what_is_no_rgb_image_is_refused(image, error, message):
         (dict(num_local=-1), ValueError, 'num_local is a number of views, 0 or more, got -1'),
         (dict(num_local=2.5), ValueError, 'num_local'),
         (dict(photometric='strong'), ValueError, 'unknown preset'),
+        (dict(flip_probability=-0.1), ValueError, r'flip_probability is in \[0, 1\], got -0.1'),
+        (dict(flip_probability=1.1), ValueError, 'flip_probability'),
+        (dict(flip_probability=math.nan), ValueError, 'flip_probability'),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, error, message):
+    build = inspect.unwrap(MultiCrop.__init__)  # without the type checker of the tests, which would come first
     with pytest.raises(error, match=message):
-        MultiCrop(**arguments)
+        build(object.__new__(MultiCrop), **arguments)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.collate import image_collate
-from dino_plugin.data.datasets import ImageDataset
+from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.engine.bank_loop import refuse_other_classes, refuse_repeated_samples
 from dino_plugin.engine.feature_extractor import FeatureExtractor, backbone_config
 from dino_plugin.evaluation.features import extract_features

@@ -9,7 +9,7 @@ from small_training import build_runner, small_config
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.collate import image_collate
-from dino_plugin.data.datasets import ImageDataset
+from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.engine.hooks.knn import KNNHook, untouched_random_state
 from dino_plugin.evaluation.features import extract_features
 from dino_plugin.evaluation.knn import knn_accuracy

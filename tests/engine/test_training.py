@@ -1,4 +1,15 @@
-"""One process: the teacher, resuming, skipped steps, wrong wiring; what mmpretrain's DINO project gets wrong."""
+"""One process: the teacher, resuming, skipped steps, wrong wiring.
+
+mmpretrain's own DINO project cannot train, for reasons that each have a test against them: a teacher that never moves,
+starts as another network, or follows with the momentum reversed
+(`test_the_teacher_starts_equal_moves_by_the_schedule_and_follows_the_step_that_was_just_made`,
+`test_init_weights_leaves_student_and_teacher_as_they_were_built`); teacher parameters with gradients after weight norm,
+which stop a distributed run (`test_distributed.py`, `core/test_distillation.py`); one process that fails (all tests
+here); one blur strength for the whole run, blur on every view, resizing without antialiasing
+(`data_pipeline/test_photometric.py`, `test_multi_crop.py`); a teacher temperature that exists only if a hook is added
+(`core/test_losses.py`); a head without its initialisation and options (`core/test_heads.py`); another method's optimiser
+settings (`test_configs.py`); a package that cannot be installed (`test_packaging.py`).
+"""
 
 import copy
 import math
@@ -187,6 +198,16 @@ def test_training_lowers_the_loss_and_keeps_the_targets_between_the_two_collapse
     entropies = runner.message_hub.get_scalar('train/target_entropy').data[0]
     assert len(entropies) > 10
     assert all(0.02 * math.log(32) < entropy < 0.99 * math.log(32) for entropy in entropies)
+
+
+def test_the_log_tells_images_per_second_and_the_norm_of_the_gradients(tmp_path):
+    config = small_config(tmp_path, train_cfg__max_epochs=1)
+    config.custom_hooks.append({'type': 'dino_plugin.ThroughputHook', 'window': 1})
+    runner, _ = train(config)
+    scalars = {name: runner.message_hub.get_scalar(f'train/{name}').data[0] for name in ('time', 'images_per_second')}
+    assert len(scalars['time']) == 6
+    np.testing.assert_allclose(scalars['images_per_second'], 16 / scalars['time'])
+    assert all(norm > 0 for norm in runner.message_hub.get_scalar('train/grad_norm').data[0])
 
 
 def test_without_the_teacher_hook_training_refuses_to_run(tmp_path):

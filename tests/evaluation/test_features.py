@@ -5,7 +5,7 @@ import torch
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
-from dino_plugin.data.preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.evaluation.features import evaluation_mode, extract_features, pool
 
 
@@ -28,7 +28,7 @@ def batches(images, size):
 
 
 def normalised(images):
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    mean, std = torch.tensor(IMAGENET_MEAN_LEVELS), torch.tensor(IMAGENET_STD_LEVELS)
     return ((images - mean) / std).movedim(-1, 1)
 
 

@@ -1,0 +1,24 @@
+"""How fast training goes, in the unit that people compare."""
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+
+
+class ThroughputHook(Hook):
+    """Adds ``images_per_second`` to the log: images of all processes, each counted once however many its views.
+
+    Args:
+        window: Iterations over which the time is averaged.
+    """
+
+    # After IterTimerHook, which measures, and before LoggerHook, which prints.
+    priority = 'NORMAL'
+
+    def __init__(self, window: int = 50) -> None:
+        self.window = window
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """images / second = batch * processes / mean time of an iteration"""
+        seconds = runner.message_hub.get_scalar('train/time').mean(self.window)
+        images = data_batch.global_views.shape[1] * get_world_size()
+        runner.message_hub.update_scalar('train/images_per_second', images / seconds)

@@ -1,0 +1,37 @@
+"""What the command lines of tools/train.py and tools/test.py share."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+
+import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.checkpoint import use_safe_loading
+from dino_plugin.config_files import find_config
+from dino_plugin.core.reduce import join_processes_on_cpu
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that OpenMMLab's tools have everywhere."""
+    parser.add_argument('config', help='a file, or a name below configs/ for one that ships with dino_plugin')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<name of the config>)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's changes; files are read safely from here on."""
+    use_safe_loading()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(find_config(args.config))
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    if args.launcher == 'pytorch' and get_device() == 'cpu':
+        # mmengine's own ways to join the processes and to wrap the model ask for a GPU.
+        join_processes_on_cpu()
+        cfg.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
+    return cfg
