@@ -14,7 +14,8 @@ from dino_plugin.config_files import config_path, config_root, find_config
 
 ROOT = config_root()
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
-DINO_CONFIGS = [name for name in CONFIGS if name.startswith('dino/')]
+TRAINING = [name for name in CONFIGS if 'train_cfg' in Config.fromfile(ROOT / name)]
+EVALUATION = [name for name in CONFIGS if name not in TRAINING]
 CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
@@ -109,7 +110,7 @@ def test_the_command_in_the_header_names_its_own_config(name):
     assert not named or f'configs/{name}' in named
 
 
-@pytest.mark.parametrize('name', DINO_CONFIGS)
+@pytest.mark.parametrize('name', TRAINING)
 def test_a_config_trains(name, twelve_images, tmp_path):
     if 'lightly' in name:
         pytest.importorskip('lightly', reason='the config uses Lightly, which is not installed')
@@ -124,6 +125,24 @@ def test_a_config_trains(name, twelve_images, tmp_path):
     assert max(watch.error_of_teacher) < 1e-7, 'the teacher did not move by 1 - momentum of the gap'
     gap = zip(runner.model.distillation.teacher.parameters(), runner.model.distillation.student.parameters())
     assert any(not torch.equal(teacher, student) for teacher, student in gap)
+
+
+@pytest.mark.parametrize('name', EVALUATION)
+def test_an_evaluation_config_runs(name, tmp_path):
+    cfg = load(name)
+    network = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+    cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', **network)
+    for loader in (cfg.test_dataloader, cfg.test_cfg.bank_dataloader):
+        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
+        loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(0, 1000, 40)))
+        for step in loader.dataset.pipeline:
+            if 'resize' in step:
+                step.update(resize=36, crop=32)
+    # Bank and queries are the same images here: the nearest neighbour is the image itself, and its vote decides.
+    cfg.test_evaluator.temperature = 1e-3
+    cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
+    results = Runner.from_cfg(cfg).test()
+    assert results['knn/top1_k10'] == 100
 
 
 def test_a_config_of_ones_own_needs_only_a_path(twelve_images, tmp_path):
@@ -278,7 +297,7 @@ def test_the_model_index_lists_every_recipe_and_claims_no_weights():
             assert Path(model['Config']).stem == model['Name']
             listed.append(model['Config'].removeprefix('configs/'))
     assert len(listed) == len(set(listed))
-    assert set(DINO_CONFIGS) <= set(listed) <= set(CONFIGS)
+    assert {name for name in TRAINING if name.startswith('dino/')} <= set(listed) <= set(CONFIGS)
 
 
 def test_metafile_numbers_are_the_configs():

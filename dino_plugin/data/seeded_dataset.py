@@ -82,7 +82,7 @@ class SeededDataset(Dataset):
     @property
     def undecodable_paths(self) -> list[str]:
         """Their paths, in the order of the dataset."""
-        return [self._path(index) for index in self._undecodable.nonzero()[:, 0].tolist()]
+        return [self.path_of(index) for index in self._undecodable.nonzero()[:, 0].tolist()]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -106,7 +106,7 @@ class SeededDataset(Dataset):
         if self._undecodable[index]:
             return
         self._undecodable[index] = True
-        path = self._path(index)
+        path = self.path_of(index)
         what = str(error) if path in str(error) else f'{path}: {error}'
         print_log(f'cannot decode {what}; another sample takes its place', logger='current', level=logging.WARNING)
         allowed = max(1, int(self.max_undecodable * len(self))) if self.max_undecodable > 0 else 0
@@ -124,7 +124,7 @@ class SeededDataset(Dataset):
         more = f'\n  … and {len(paths) - 100} more, each logged when it was met' if len(paths) > 100 else ''
         return f'{what}:\n{listed}{more}\nRepair or remove them, or raise max_undecodable.'
 
-    def _path(self, index: int) -> str:
+    def path_of(self, index: int) -> str:
         """The file of a sample, as far as the wrapped dataset can tell."""
         dataset = self.dataset
         if hasattr(dataset, 'get_data_info'):

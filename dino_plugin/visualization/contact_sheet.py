@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.seeded_dataset import SeededDataset
 
 GAP = 4
 LABEL_HEIGHT = 18
@@ -100,7 +101,7 @@ def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows column
     """A contact sheet of some samples of a training dataset, evenly spread over it, the same at each call.
 
     Args:
-        dataset: Such as ``SeededDataset``, which gives views for a key ``(index, seed)``.
+        dataset: Any whose samples :func:`views_of_sample` understands.
         number: Images on the sheet, or all if there are fewer.
 
     Raises:
@@ -108,11 +109,10 @@ def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows column
     """
     if number < 1:
         raise ValueError(f'a contact sheet needs at least one image, got number={number}')
+    dataset = dataset if isinstance(dataset, SeededDataset) else SeededDataset(dataset)
     indices = [place * len(dataset) // number for place in range(min(number, len(dataset)))]
-    inner = getattr(dataset, 'dataset', dataset)
-    paths = [inner.get_data_info(i).get('img_path', '') if hasattr(inner, 'get_data_info') else '' for i in indices]
     rows = [views_of_sample(dataset[index, index]) for index in indices]
-    return contact_sheet(rows, [f'{index}  {Path(path).name}' for index, path in zip(indices, paths)])
+    return contact_sheet(rows, [f'{index}  {Path(dataset.path_of(index)).name}' for index in indices])
 
 
 def save_image(image: UInt8[np.ndarray, 'rows columns 3'], path: str | os.PathLike) -> Path:

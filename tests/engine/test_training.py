@@ -7,8 +7,8 @@ starts as another network, or follows with the momentum reversed
 which stop a distributed run (`test_distributed.py`, `core/test_distillation.py`); one process that fails (all tests
 here); one blur strength for the whole run, blur on every view, resizing without antialiasing
 (`data_pipeline/test_photometric.py`, `test_multi_crop.py`); a teacher temperature that exists only if a hook is added
-(`core/test_losses.py`); a head without its initialisation and options (`core/test_heads.py`); another method's optimiser
-settings (`test_configs.py`); a package that cannot be installed (`test_packaging.py`).
+(`core/test_losses.py`); a head without its initialisation and options (`core/test_heads.py`); optimiser settings of
+another method (`test_configs.py`); a package that cannot be installed (`test_packaging.py`).
 """
 
 import copy

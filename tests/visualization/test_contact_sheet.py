@@ -6,7 +6,18 @@ import pytest
 import torch
 from torchvision import transforms
 
-from dino_plugin.visualization.contact_sheet import GAP, LABEL_HEIGHT, WHITE, contact_sheet, save_image, views_of_sample
+from dino_plugin.data.image_dataset import ImageDataset
+from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackViews
+from dino_plugin.data.seeded_dataset import SeededDataset
+from dino_plugin.visualization.contact_sheet import (
+    GAP,
+    LABEL_HEIGHT,
+    WHITE,
+    contact_sheet,
+    save_image,
+    views_of_sample,
+    views_sheet,
+)
 
 
 def picture(rows, columns, seed=0):
@@ -103,3 +114,18 @@ def test_an_ending_that_names_no_format_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"'views\.pictures'.*\.png"):
         save_image(picture(8, 6), tmp_path / 'views.pictures')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_of_a_dataset_is_spread_over_it_and_the_same_each_time(repository):
+    dataset = ImageDataset(
+        data_root=str(repository / 'tests/data/cifar10_mini/test'),
+        pipeline=[LoadImage(), MultiCropTransform(global_size=96, num_local=0), PackViews()],
+    )
+    sheet = views_sheet(dataset, 4)
+    assert np.array_equal(sheet, views_sheet(dataset, 4))
+    assert sheet.shape[0] == 4 * (LABEL_HEIGHT + 96 + GAP)
+    expected = SeededDataset(dataset)[250, 250][0][0].numpy()  # the second of four among 1,000
+    top = LABEL_HEIGHT + 96 + GAP + LABEL_HEIGHT
+    assert np.array_equal(sheet[top : top + 96, GAP : GAP + 96], expected)
+    with pytest.raises(ValueError, match='number=0'):
+        views_sheet(dataset, 0)

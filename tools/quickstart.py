@@ -1,0 +1,132 @@
+"""DINO from images to numbers and pictures, on a CPU; tools/quickstart.sh sets everything up and runs this.
+
+Trains by a config, measures k-NN beside an untrained network and raw pixels, and leaves checkpoint, exported backbone,
+log and pictures in the work directory. Its last line is one JSON object.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from rich import print as rich_print
+from rich.table import Table
+
+import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.checkpoint import use_safe_loading
+from dino_plugin.config_files import CHECKOUT, config_path
+from dino_plugin.data.decoding import decode_image
+from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
+from dino_plugin.export import export_backbone
+from dino_plugin.visualization.contact_sheet import save_image, views_sheet
+from dino_plugin.visualization.curves import plot_curves, read_scalars
+from dino_plugin.visualization.pca import pca_of_images
+
+CONFIG = 'quickstart/dino_vit-tiny_1xb64-20e_cifar10-mini.py'
+FRAMES = [
+    CHECKOUT / f'tests/data/davis/JPEGImages/480p/{name}.jpg'
+    for name in ('blackswan/00000', 'blackswan/00024', 'car-shadow/00018', 'libby/00012')
+]
+HELD_OUT = 5  # of one's own labelled images, every fifth is classified by the others
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Pretrain DINO on a CPU and measure what was learnt.')
+    parser.add_argument('--images', type=Path, help='your own folder; k-NN is measured if its sub-folders are classes')
+    parser.add_argument('--steps', type=int, help='about this many training steps (default: the whole recipe)')
+    parser.add_argument('--work-dir', type=Path, default=CHECKOUT / 'work_dirs/quickstart')
+    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work directory')
+    return parser.parse_args()
+
+
+def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
+    """The quickstart's config for these arguments, and its k-NN hook where images have classes."""
+    cfg = Config.fromfile(config_path(CONFIG))
+    cfg.work_dir, cfg.resume = str(args.work_dir), args.resume
+    images, hook = cfg.train_dataloader.dataset.dataset, cfg.custom_hooks[-1]
+    full_steps = cfg.train_cfg.max_epochs * steps_per_epoch(cfg, CHECKOUT / images.data_root)
+    for dataset in (images, hook.bank.dataset, hook.queries.dataset):
+        dataset.data_root = str(args.images.resolve() if args.images else CHECKOUT / dataset.data_root)
+    if args.images and sum(path.is_dir() and not path.name.startswith('.') for path in args.images.iterdir()) < 2:
+        cfg.custom_hooks.remove(hook)
+        hook = None
+    elif args.images:
+        number = len(DATASETS.build(hook.bank.dataset))
+        hook.queries.dataset.indices = list(range(0, number, HELD_OUT))
+        images.indices = hook.bank.dataset.indices = [i for i in range(number) if i % HELD_OUT]
+        images.with_labels = True  # the labels do not reach the training; the order of the files is the bank's
+    steps = steps_per_epoch(cfg, images.data_root)
+    if steps == 0:
+        raise SystemExit(f'{images.data_root} has less than one batch of {cfg.train_dataloader.batch_size} images.')
+    cfg.train_cfg.max_epochs = max(1, math.ceil((args.steps or full_steps) / steps))
+    return cfg, hook
+
+
+def steps_per_epoch(cfg: Config, data_root: str | Path) -> int:
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset, data_root=str(data_root)))
+    return len(dataset) // cfg.train_dataloader.batch_size
+
+
+def raw_pixels(hook: ConfigDict) -> float:
+    """k-NN on the images themselves."""
+    parts = []
+    for config in (hook.bank.dataset, hook.queries.dataset):
+        images, labels, _ = zip(*DATASETS.build(config))
+        parts += [torch.stack(images), torch.tensor(labels)]
+    return raw_pixel_accuracy(*parts).accuracy
+
+
+def save_features(backbone_file: Path, cfg: Config, out: Path) -> Path:
+    """Patch features of a few video frames as colours."""
+    arguments = {key: value for key, value in cfg.model.backbone.items() if key != 'type'}
+    backbone = TimmBackbone(**arguments, checkpoint=str(backbone_file))
+    return save_image(pca_of_images(backbone, [decode_image(path.read_bytes()) for path in FRAMES]), out)
+
+
+def report(result: dict, files: dict[str, Path]) -> None:
+    table = Table('', 'value', title='DINO quickstart')
+    for name, value in result.items():
+        table.add_row(name, 'not measured: no class folders' if value is None else f'{value:.1f}')
+    for name, path in files.items():
+        table.add_row(name, str(path))
+    rich_print(table)
+    print(json.dumps({name: value if value is None else round(value, 2) for name, value in result.items()}))
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(1)  # one core trains, another makes views; more threads wait for each other on a busy machine
+    use_safe_loading()
+    cfg, hook = load_config(args)
+    views = save_image(views_sheet(DATASETS.build(cfg.train_dataloader.dataset)), args.work_dir / 'views.png')
+    result = dict.fromkeys(('knn_top1', 'knn_top1_untrained', 'knn_top1_raw_pixels'))
+    runner = Runner.from_cfg(cfg)
+    began = time.perf_counter()
+    runner.train()
+    seconds = time.perf_counter() - began
+    if hook:
+        curve = list(read_scalars(args.work_dir)['knn/top1_k20'].values())
+        result |= {'knn_top1': curve[-1], 'knn_top1_untrained': curve[0], 'knn_top1_raw_pixels': raw_pixels(hook)}
+    images = runner.max_iters * cfg.train_dataloader.batch_size
+    result |= {'images_per_second': images / seconds, 'seconds': seconds, 'steps': runner.max_iters}
+    checkpoint = args.work_dir / f'epoch_{runner.max_epochs}.pth'
+    backbone = export_backbone(checkpoint, args.work_dir / 'backbone')
+    files = {
+        'views': views,
+        'checkpoint': checkpoint,
+        'backbone': backbone,
+        'curves': plot_curves(args.work_dir, args.work_dir / 'curves.png'),
+        'patch features': save_features(backbone, cfg, args.work_dir / 'features.png'),
+        'log': Path(runner.log_dir),
+    }
+    report(result, files)
+
+
+if __name__ == '__main__':
+    main()
