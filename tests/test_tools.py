@@ -133,7 +133,7 @@ def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
     assert built == ['FlexibleRunner', 'trained']
 
 
-def test_training_from_a_checkout_that_is_not_installed_and_going_on(
+def test_training_from_another_folder_and_going_on(
     train, repository, twelve_images, tmp_path, monkeypatch
 ):
     flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images)]
