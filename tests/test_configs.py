@@ -225,6 +225,7 @@ def test_weight_decay_grows_tenfold_with_transformers(name):
 
 def test_the_resnet_recipe_is_the_authors_for_one_machine():
     cfg = load('dino/dino_resnet50_8xb64-coslr-100e_in1k.py')
+    assert cfg.sync_bn == 'torch'
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4, fused=True)
     assert [scheduler.param_name for scheduler in cfg.param_scheduler] == ['lr'], 'weight decay stays as it is'
     crop = cfg.train_dataloader.dataset.dataset.pipeline[1]

@@ -22,13 +22,14 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.checkpoint import use_safe_loading
 from dino_plugin.config_files import CHECKOUT, config_path
 from dino_plugin.data.decoding import decode_image
+from dino_plugin.data.image_dataset import EXTENSIONS
 from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
 from dino_plugin.export import export_backbone
 from dino_plugin.visualization.contact_sheet import save_image, views_sheet
-from dino_plugin.visualization.curves import plot_curves, read_scalars
+from dino_plugin.visualization.curves import plot_curves
 from dino_plugin.visualization.pca import pca_of_images
 
-CONFIG = 'quickstart/dino_vit-tiny_1xb64-20e_cifar10-mini.py'
+CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 FRAMES = [
     CHECKOUT / f'tests/data/davis/JPEGImages/480p/{name}.jpg'
     for name in ('blackswan/00000', 'blackswan/00024', 'car-shadow/00018', 'libby/00012')
@@ -53,7 +54,7 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
     full_steps = cfg.train_cfg.max_epochs * steps_per_epoch(cfg, CHECKOUT / images.data_root)
     for dataset in (images, hook.bank.dataset, hook.queries.dataset):
         dataset.data_root = str(args.images.resolve() if args.images else CHECKOUT / dataset.data_root)
-    if args.images and sum(path.is_dir() and not path.name.startswith('.') for path in args.images.iterdir()) < 2:
+    if args.images and not has_classes(args.images):
         cfg.custom_hooks.remove(hook)
         hook = None
     elif args.images:
@@ -66,6 +67,15 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
         raise SystemExit(f'{images.data_root} has less than one batch of {cfg.train_dataloader.batch_size} images.')
     cfg.train_cfg.max_epochs = max(1, math.ceil((args.steps or full_steps) / steps))
     return cfg, hook
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether a folder consists of at least two sub-folders, and no image lies beside them."""
+    if not folder.is_dir():
+        raise SystemExit(f'--images {folder} is not a folder.')
+    entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
+    loose_images = [path for path in entries if path.suffix.lower() in EXTENSIONS]
+    return sum(path.is_dir() for path in entries) > 1 and not loose_images
 
 
 def steps_per_epoch(cfg: Config, data_root: str | Path) -> int:
@@ -96,12 +106,13 @@ def report(result: dict, files: dict[str, Path]) -> None:
     for name, path in files.items():
         table.add_row(name, str(path))
     rich_print(table)
-    print(json.dumps({name: value if value is None else round(value, 2) for name, value in result.items()}))
+    rounded = {name: round(float(value), 2) if isinstance(value, float) else value for name, value in result.items()}
+    print(json.dumps(rounded))
 
 
 def main() -> None:
     args = parse_args()
-    torch.set_num_threads(1)  # one core trains, another makes views; more threads wait for each other on a busy machine
+    torch.set_num_threads(2)  # the recipe's number, so that rounding is the same everywhere
     use_safe_loading()
     cfg, hook = load_config(args)
     views = save_image(views_sheet(DATASETS.build(cfg.train_dataloader.dataset)), args.work_dir / 'views.png')
@@ -111,17 +122,17 @@ def main() -> None:
     runner.train()
     seconds = time.perf_counter() - began
     if hook:
-        curve = list(read_scalars(args.work_dir)['knn/top1_k20'].values())
+        curve = runner.message_hub.get_scalar('knn/top1_k20').data[0]
         result |= {'knn_top1': curve[-1], 'knn_top1_untrained': curve[0], 'knn_top1_raw_pixels': raw_pixels(hook)}
-    images = runner.max_iters * cfg.train_dataloader.batch_size
-    result |= {'images_per_second': images / seconds, 'seconds': seconds, 'steps': runner.max_iters}
+    speed = runner.message_hub.get_scalar('train/images_per_second').mean()
+    result |= {'images_per_second': speed, 'seconds': seconds, 'steps': runner.max_iters}
     checkpoint = args.work_dir / f'epoch_{runner.max_epochs}.pth'
     backbone = export_backbone(checkpoint, args.work_dir / 'backbone')
     files = {
         'views': views,
         'checkpoint': checkpoint,
         'backbone': backbone,
-        'curves': plot_curves(args.work_dir, args.work_dir / 'curves.png'),
+        'curves': plot_curves(args.work_dir if args.resume else runner.log_dir, args.work_dir / 'curves.png'),
         'patch features': save_features(backbone, cfg, args.work_dir / 'features.png'),
         'log': Path(runner.log_dir),
     }

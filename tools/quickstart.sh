@@ -7,4 +7,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 set_up_environment onedl
 repository="$PWD"
 cd "$calling_folder"
+# Threads that wait for each other spin; when another program has one of the cores, that made a step five times slower.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
 exec "$repository/.venv/bin/python" "$repository/tools/quickstart.py" "$@"

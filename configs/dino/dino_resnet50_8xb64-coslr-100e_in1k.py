@@ -15,6 +15,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+sync_bn = 'torch'  # batch norm over all GPUs, as in DINO's code
 model = dict(backbone=dict(_delete_=True, type='dino_plugin.TimmBackbone', model_name='resnet50'))
 train_dataloader = dict(
     batch_size=64,

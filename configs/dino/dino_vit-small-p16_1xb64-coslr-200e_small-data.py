@@ -28,6 +28,7 @@ num_images = 10_000
 data_root = 'data/small/train'
 
 few_images = num_images < 200_000
+sync_bn = 'torch'  # on several GPUs the head's batch norm sees all of them
 toward_imagenet = math.log(num_images / 10_000) / math.log(1_281_167 / 10_000)
 toward_imagenet = min(1.0, max(0.0, toward_imagenet))  # 0 at 10,000 images, 1 at ImageNet's number
 

@@ -39,8 +39,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=True)
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f'mean and std need one entry a channel and std > 0, got mean={mean}, std={std}')
-        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
-        self.register_buffer('std', torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32), persistent=False)
 
     def forward(self, data: Any, training: bool = False) -> dict:
         """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
@@ -68,9 +68,9 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def _normalise(
         self, pixels: UInt8[Tensor, '*leading rows columns channels']
     ) -> Float[Tensor, '*leading channels rows columns']:
-        channels_first = pixels.movedim(-1, -3)
-        views = torch.empty(channels_first.shape, dtype=torch.float32, device=pixels.device)
-        return views.copy_(channels_first).sub_(self.mean).div_(self.std)
+        # Channels stay last in memory, as they came: nothing is transposed, and convolutions are faster for it.
+        views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+        return views.copy_(pixels).sub_(self.mean).div_(self.std).movedim(-1, -3)
 
 
 def _describe(data: Any) -> str:

@@ -76,7 +76,7 @@ class ResumableSampler(Sampler):
         if not 0 <= num_samples <= len(self):
             raise ValueError(
                 f'cannot skip {num_samples} samples of a pass of {len(self)} (rank {self.rank} of {self.world_size}): '
-                'choose the epoch by set_epoch and skip within it'
+                'choose the epoch by set_epoch and skip within it, as dino_plugin.ResumableEpochLoop does'
             )
         self._num_skipped = num_samples
 

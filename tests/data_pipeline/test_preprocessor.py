@@ -39,11 +39,13 @@ def test_blocks_become_what_torchvision_makes_of_the_same_pixels():
         assert torch.allclose(views.local_views[2, n], expected(image[:16, :12]), atol=1e-5)
 
 
-def test_the_result_is_float32_and_contiguous_so_that_views_and_batch_can_be_merged():
+def test_views_and_batch_merge_without_a_copy_into_images_with_channels_last_in_memory():
     views = ViewPreprocessor()(multi_crop_collate(samples()))['views']
-    assert views.global_views.dtype == views.local_views.dtype == torch.float32
-    assert views.global_views.is_contiguous()
-    assert views.local_views.is_contiguous()
+    for block in views:
+        assert block.dtype == torch.float32
+        merged = block.flatten(0, 1)
+        assert merged.data_ptr() == block.data_ptr()
+        assert merged.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_bytes_are_left_as_they_were():

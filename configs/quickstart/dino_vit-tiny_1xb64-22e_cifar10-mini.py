@@ -1,11 +1,13 @@
 # The quickstart: DINO on 5,000 real images of 32 px, on two CPU cores.
 #
 # Command:  bash tools/quickstart.sh                                               (from the top of a checkout)
-# Hardware: 2 CPU cores; see RESULT
-# Expected: RESULT
+# Hardware: 2 CPU cores; 8 minutes of training on a 2.5 GHz Xeon without bf16 arithmetic, 246 images a second.
+# Expected: k-NN top-1 (k 20, class token and mean patch) 49.9 %; untrained 34.0 %, best raw pixels 39.1 %. Measured
+#           by us with this command, seed 0; other processors round differently, which moves it by about a point.
 #
-# What differs from DINO's recipe, and why, is in docs/small_data.md: Sinkhorn-Knopp instead of centring, batch norm in
-# the head, few prototypes, KoLeo, a sharper teacher.
+# What differs from DINO's recipe, and why, is in docs/small_data.md: a shallow network behind a convolutional stem, a
+# teacher that follows faster and is sharper, Sinkhorn-Knopp instead of centring, batch norm in the head, few
+# prototypes, KoLeo.
 _base_ = ['../_base_/default_runtime.py']
 
 data_root = 'tests/data/cifar10_mini'
@@ -72,7 +74,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='dino_plugin.ResumableEpochLoop', max_epochs=20)  # 78 steps each
+train_cfg = dict(type='dino_plugin.ResumableEpochLoop', max_epochs=22)  # 78 steps each
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,
@@ -126,11 +128,11 @@ custom_hooks = [
         type='dino_plugin.KNNHook',
         bank=labelled_images,
         queries=dict(labelled_images, dataset=dict(labelled_images['dataset'], data_root=f'{data_root}/test')),
-        interval=5,
+        interval=8,
         ks=(20,),
         features='class+mean',
     ),
 ]
 default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=26), checkpoint=dict(type='CheckpointHook', interval=5, max_keep_ckpts=1)
+    logger=dict(type='LoggerHook', interval=26), checkpoint=dict(type='CheckpointHook', interval=2, max_keep_ckpts=1)
 )
