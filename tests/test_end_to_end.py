@@ -13,7 +13,7 @@ def test_training_on_real_images_raises_knn_lowers_the_loss_and_does_not_collaps
     (path,) = (config_root() / 'quickstart').glob('*cifar10-mini.py')
     cfg = Config.fromfile(path)
     cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
-    cfg.train_cfg.max_epochs = 3
+    cfg.train_cfg.max_epochs = 2
     runner = Runner.from_cfg(cfg)
     runner.train()
 
