@@ -212,6 +212,13 @@ def test_mmengines_own_amp_wrapper_is_refused_since_it_hides_skipped_steps(tmp_p
         hooks[0].before_train(runner)
 
 
+def test_counting_skipped_steps_needs_a_wrapper_that_tells_them(tmp_path):
+    config = small_config(tmp_path)
+    config.optim_wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.1}}
+    with pytest.raises(TypeError, match='SelfDistillationOptimWrapper'):
+        build_runner(config).train()
+
+
 def test_a_plain_optim_wrapper_of_mmengine_moves_the_teacher_too(tmp_path):
     config = small_config(tmp_path, train_cfg__max_epochs=1)
     config.optim_wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.1}, 'accumulative_counts': 2}

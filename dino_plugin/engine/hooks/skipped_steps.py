@@ -16,6 +16,7 @@ class SkippedStepsHook(Hook):
 
     Raises:
         ValueError: If ``max_in_a_row`` is less than 1.
+        TypeError: Before training, with an optimiser wrapper that does not say which steps it skipped.
         RuntimeError: In training, after too many skipped steps in a row.
     """
 
@@ -27,6 +28,14 @@ class SkippedStepsHook(Hook):
         self.total = 0
         self._in_a_row = self._longest = self._since_look = None
         self._not_finite: dict[str, torch.Tensor] = {}
+
+    def before_train(self, runner) -> None:
+        """Refuse an optimiser wrapper that does not say what it skipped."""
+        if not hasattr(runner.optim_wrapper, 'stepped'):
+            raise TypeError(
+                f'SkippedStepsHook needs to know which steps were skipped, which {type(runner.optim_wrapper).__name__} '
+                "does not say; use optim_wrapper=dict(type='dino_plugin.SelfDistillationOptimWrapper', ...)."
+            )
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Count on the device; look now and then."""
