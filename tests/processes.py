@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from dino_plugin.engine.launch import import_yapf
+
 
 def run_in_processes(function, *arguments, processes: int = 2) -> None:
     """``function(rank, *arguments)`` in each process; any failure is raised here.
@@ -26,6 +28,7 @@ def _join(rank: int, port: int, processes: int, function, arguments) -> None:
         'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
     }  # fmt: skip
     torch.set_num_threads(1)
+    import_yapf()
     dist.init_process_group('gloo', timeout=timedelta(seconds=120))
     try:
         function(rank, *arguments)

@@ -1,0 +1,35 @@
+import os
+import subprocess
+import sys
+
+HALF_WRITTEN_CACHE = """
+import threading
+from pathlib import Path
+from platformdirs import user_cache_dir
+from importlib.metadata import version
+import sys
+
+cache = Path(user_cache_dir(appname='YAPF', appauthor='Google', version=version('yapf')))
+cache.mkdir(parents=True)
+for name in ('Grammar', 'PatternGrammar'):
+    file = cache / f'{name}-py{".".join(map(str, sys.version_info))}.pickle'
+    file.write_bytes(b'')
+try:
+    import yapf
+    raise SystemExit('the cache is not where this test expects it')
+except EOFError:
+    pass
+from dino_plugin.engine.launch import import_yapf
+threading.Timer(0.3, lambda: [file.unlink() for file in cache.iterdir()]).start()
+import_yapf()
+assert sys.modules['yapf'].yapf_api.FormatCode('x  = 1')[0] == 'x = 1\\n'
+"""
+
+
+def test_yapf_is_imported_although_another_process_has_written_half_of_its_cache(tmp_path):
+    """Several processes of a first run on a new machine died here."""
+    environment = dict(os.environ, XDG_CACHE_HOME=str(tmp_path))
+    result = subprocess.run(
+        [sys.executable, '-c', HALF_WRITTEN_CACHE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
