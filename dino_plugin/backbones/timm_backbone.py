@@ -1,12 +1,15 @@
 """Any timm network as a backbone: images -> Tokens."""
 
+from collections.abc import Sequence
+
 import timm
 from jaxtyping import Float
 from timm.layers import to_2tuple
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from dino_plugin.checkpoint import backbone_state, load_backbone, load_checkpoint
+from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
 from dino_plugin.core.views import Tokens
 
 # timm normalises after pooling instead of before where a network was made to average its patches
@@ -25,7 +28,8 @@ class TimmBackbone(nn.Module):
     ``patch_size`` is the number of pixels, rows and columns, of one token; None for convolutional networks.
 
     Args:
-        model_name: A name from ``timm.list_models()``.
+        model_name: A name from ``timm.list_models()``. None: the name and the arguments that ``checkpoint`` says of
+            itself; ``timm_arguments`` win over those.
         pretrained: Start from timm's released weights (downloads them).
         checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
             own. The number of loaded, missing and unexpected keys is logged.
@@ -36,12 +40,13 @@ class TimmBackbone(nn.Module):
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
-        ValueError: If timm does not know the name, both sources of weights are given, or the checkpoint does not fit.
+        ValueError: If timm does not know the name, nothing names the network, both sources of weights are given, or
+            the checkpoint does not fit.
     """
 
     def __init__(
         self,
-        model_name: str,
+        model_name: str | None = None,
         pretrained: bool = False,
         checkpoint: str | None = None,
         checkpoint_source: str = 'teacher',
@@ -55,6 +60,8 @@ class TimmBackbone(nn.Module):
             raise ValueError(
                 f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
             )
+        if model_name is None:
+            model_name, timm_arguments = _described(checkpoint, timm_arguments)
         self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}
         self.model = _create(model_name, pretrained, timm_arguments)
         self.embed_dim: int = self.model.num_features
@@ -85,23 +92,78 @@ class TimmBackbone(nn.Module):
         features = self._features(images)
         return Tokens(*(tokens.unflatten(0, leading) if leading else tokens[0] for tokens in features))
 
+    def intermediates(
+        self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int]
+    ) -> list[Tokens]:
+        """Tokens after some of the layers (blocks, or stages of a convolutional network).
+
+        A transformer's last normalisation is applied to each, so that the last layer gives what ``forward`` gives.
+        The class token of networks without one is the mean of the patches.
+
+        Args:
+            images: As ``forward`` takes them, without other leading axes.
+            layers: Counted from 0, or from the end if negative; the result is in the order of the network.
+        """
+        if self.patch_size is None:
+            maps = self.model.forward_intermediates(images, indices=list(layers), intermediates_only=True)
+            return [Tokens(features.mean((2, 3)), features.permute(0, 2, 3, 1)) for features in maps]
+        found = self.model.forward_intermediates(
+            self._padded(images),
+            indices=list(layers),
+            norm=True,
+            return_prefix_tokens=True,
+            output_fmt='NLC',
+            intermediates_only=True,
+        )
+        grid = self._grid(images)
+        if self.model.num_prefix_tokens == 0:
+            return [Tokens(patches.mean(1), patches.unflatten(1, grid)) for patches in found]
+        return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
+
+    def layer_depths(self) -> dict[str, int]:
+        """Depth of each parameter, for layer-wise learning rates: 0 for the embedding, largest near the output.
+
+        The groups are timm's (``group_matcher``): one for each block of a transformer, and for each block of a
+        convolutional network's stages.
+        """
+        groups = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        return {f'model.{name}': depth for name, depth in groups.items()}
+
+    def _padded(self, images: Float[Tensor, 'batch channels rows columns']) -> Tensor:
+        height, width = self.patch_size
+        return pad(images, (0, -images.shape[3] % width, 0, -images.shape[2] % height))
+
+    def _grid(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[int, int]:
+        height, width = self.patch_size
+        return -(-images.shape[2] // height), -(-images.shape[3] // width)
+
     def _features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
         if self.patch_size is None:
             return self._map_features(images)
-        height, width = self.patch_size
-        images = pad(images, (0, -images.shape[3] % width, 0, -images.shape[2] % height))
-        grid = (images.shape[2] // height, images.shape[3] // width)
-        tokens = self.model.forward_features(images)
+        tokens = self.model.forward_features(self._padded(images))
         patches = tokens[:, self.model.num_prefix_tokens :]
         pools = self.model.num_prefix_tokens == 0 or not isinstance(getattr(self.model, 'fc_norm', None), UNUSED)
         class_token = self.model.forward_head(tokens, pre_logits=True) if pools else tokens[:, 0]
-        return Tokens(class_token, patches.unflatten(1, grid))
+        return Tokens(class_token, patches.unflatten(1, self._grid(images)))
 
     def _map_features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
         features = self.model.forward_features(images)
         pooled = self.model.forward_head(features, pre_logits=True)
         rows_first = features if getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC' else features.permute(0, 2, 3, 1)
         return Tokens(pooled, rows_first)
+
+
+def _described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
+    """Name and arguments of the network in a file."""
+    description = backbone_description(checkpoint) if checkpoint else None
+    if description is None:
+        given = f'{checkpoint} does not say which network it holds' if checkpoint else 'neither is there a checkpoint'
+        raise ValueError(
+            f'TimmBackbone: no model_name is given, and {given}. Name it as timm does, for example '
+            "model_name='vit_small_patch16_224' (--cfg-options model.backbone.model_name=vit_small_patch16_224)."
+        )
+    arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
+    return description['model_name'], {**arguments, **timm_arguments}
 
 
 def _create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module:

@@ -4,6 +4,7 @@ In a config each name carries the prefix ``dino_plugin.``; mmengine then finds t
 """
 
 from dino_plugin import registry
+from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.config_files import register_config_package
 from dino_plugin.core.heads import DINOHead
@@ -11,6 +12,7 @@ from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
+from dino_plugin.data.checked_segmentation import CheckedSegmentation
 from dino_plugin.data.collate import image_collate, multi_crop_collate, multi_view_collate
 from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.data.lightly_adapters import LightlyDataset
@@ -32,10 +34,11 @@ from dino_plugin.evaluation.metrics import KNNMetric
 
 VOCABULARY = {
     registry.MODELS: [
-        SelfDistillationModel, FeatureExtractor, ViewPreprocessor, TimmBackbone, DINOHead, DINOLoss, KoLeoLoss,
+        SelfDistillationModel, FeatureExtractor, ViewPreprocessor, TimmBackbone, TimmFeatureMaps, BatchNormMaps,
+        DINOHead, DINOLoss, KoLeoLoss,
     ],
     registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp],
-    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset],
+    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset, CheckedSegmentation],
     registry.DATA_SAMPLERS: [ResumableSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, multi_view_collate, image_collate],

@@ -128,3 +128,21 @@ def test_the_networks_above_are_the_kinds_they_claim_to_be():
     assert type(make('rope').model).__name__ == 'Eva'
     assert make('registers').model.num_prefix_tokens == make('rope').model.num_prefix_tokens == 5
     assert timm.is_model('resnet50')
+
+
+def test_without_a_name_the_checkpoint_says_what_network_it_holds(tmp_path):
+    network = make('plain')
+    torch.save(
+        {'state_dict': network.model.state_dict(), 'meta': {'backbone': network.description}}, tmp_path / 'a.pth'
+    )
+    torch.save(network.model.state_dict(), tmp_path / 'unnamed.pth')
+    again = TimmBackbone(checkpoint=str(tmp_path / 'a.pth'), drop_path_rate=0.1)
+    assert again.description == {
+        'model_name': 'vit_tiny_patch16_224',
+        'timm_arguments': {**SMALL_VIT, 'drop_path_rate': 0.1},
+    }
+    assert all(map(torch.equal, again.parameters(), network.parameters()))
+    with pytest.raises(ValueError, match=r'unnamed\.pth does not say which network it holds. Name it'):
+        TimmBackbone(checkpoint=str(tmp_path / 'unnamed.pth'))
+    with pytest.raises(ValueError, match='neither is there a checkpoint'):
+        TimmBackbone()

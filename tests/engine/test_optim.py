@@ -5,6 +5,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.schedules import Cosine, Warmup
 from dino_plugin.engine.optim import ProgressScheduler, SelfDistillationOptimWrapper
@@ -79,6 +80,55 @@ def test_weights_and_embeddings_decay_and_biases_and_norms_do_not():
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert names_of(model, everything) == trainable
     assert len(everything) == len(trainable)
+
+
+class Fine(nn.Module):
+    """A backbone and a head, with the names of mmsegmentation's."""
+
+    def __init__(self, depth=3):
+        super().__init__()
+        self.backbone = TimmFeatureMaps(
+            model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=depth, num_heads=2
+        )
+        self.decode_head = nn.Conv2d(16, 5, 1)
+
+
+def test_layer_decay_is_a_power_of_the_distance_from_the_head():
+    model = Fine()
+    groups = make_wrapper(model, paramwise_cfg=dict(layer_decay=0.5)).optimizer.param_groups
+    rates = {name: group['lr'] for group in groups for name in names_of(model, group['params'])}
+    assert set(rates) == {name for name, _ in model.named_parameters()}
+    for name, rate in rates.items():
+        inner = name.removeprefix('backbone.backbone.model.')
+        if name.startswith('decode_head.'):
+            depth = 4
+        elif inner.startswith(('patch_embed.', 'pos_embed', 'cls_token')):
+            depth = 0
+        elif inner.startswith('norm.'):
+            depth = 3
+        else:
+            depth = int(inner.split('.')[1]) + 1
+        assert rate == pytest.approx(0.1 * 0.5 ** (4 - depth)), name
+
+
+def test_custom_keys_scale_rate_and_decay_and_the_longest_counts():
+    model = Fine(depth=1)
+    keys = {
+        'patch_embed': dict(lr_mult=0.2),
+        'patch_embed.proj.weight': dict(decay_mult=0.5),
+        'pos': dict(decay_mult=0),
+    }
+    groups = make_wrapper(model, paramwise_cfg=dict(custom_keys=keys)).optimizer.param_groups
+    found = {
+        name.split('model.')[-1]: (group['lr'], group['weight_decay'])
+        for group in groups
+        for name in names_of(model, group['params'])
+    }
+    assert found['patch_embed.proj.bias'] == (pytest.approx(0.02), 0)
+    assert found['patch_embed.proj.weight'] == (pytest.approx(0.1), pytest.approx(0.02))
+    assert found['pos_embed'] == (0.1, 0)
+    assert found['cls_token'] == (0.1, 0.04)
+    assert found['decode_head.weight'] == (0.1, 0.04)
 
 
 def test_only_decayed_groups_follow_the_weight_decay_schedule():
@@ -256,5 +306,12 @@ def test_impossible_settings_are_refused():
     optimizer = torch.optim.SGD(Tiny().parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r'dino_plugin\.ParameterGroups'):
         SelfDistillationOptimWrapper(optimizer, precision='fp32', clip_mode='module')
-    with pytest.raises(ValueError, match='takes no paramwise_cfg'):
+    with pytest.raises(ValueError, match='bias_decay_mult'):
         make_wrapper(Tiny(), paramwise_cfg={'bias_decay_mult': 0.0})
+    with pytest.raises(ValueError, match='decay_multiplier'):
+        make_wrapper(Tiny(), paramwise_cfg={'custom_keys': {'mlp': {'decay_multiplier': 0.0}}})
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match=rf'layer_decay={share} must be in'):
+            make_wrapper(Tiny(), paramwise_cfg={'layer_decay': share})
+    with pytest.raises(ValueError, match=r'layer_decay=0\.5 needs a dino_plugin\.TimmBackbone .*; Tiny has none'):
+        make_wrapper(Tiny(), paramwise_cfg={'layer_decay': 0.5})

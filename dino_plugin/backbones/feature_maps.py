@@ -1,0 +1,125 @@
+"""Backbones for the configs of mmsegmentation and mmdetection: images -> tuple of maps."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
+
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.core.views import Tokens
+
+
+class TimmFeatureMaps(nn.Module):
+    """Feature maps of a timm network, of images of any size.
+
+    In a config of mmsegmentation that imports nothing of ours::
+
+        backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint='epoch_100.pth', out_indices=(3, 5, 7, 11))
+
+    The maps of a transformer have one cell for each patch, those of a convolutional network the size of its stages.
+    Where the image is no multiple of the patch it is padded; the padded map is then sampled anew, bilinearly, so that
+    it covers the image and nothing else, as decoders assume that resize maps to the size of the image.
+
+    Args:
+        out_indices: Layers (blocks, or stages of a convolutional network) that give a map; negative ones count from
+            the end. A transformer's last normalisation is applied to each of its maps.
+        frozen: Do not train: no gradients, and the network stays in evaluation mode.
+        class_token: Join the class token to each cell, which doubles the channels.
+        **backbone: Of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`… Any mismatch between
+            checkpoint and network is an error, other than with mmengine's `init_cfg`.
+
+    Raises:
+        ValueError: For `init_cfg`, which only logs mismatches, if `out_indices` is empty or names a layer twice, or as
+            in `TimmBackbone`.
+    """
+
+    def __init__(
+        self, out_indices: Sequence[int] = (-1,), frozen: bool = False, class_token: bool = False, **backbone
+    ) -> None:
+        super().__init__()
+        if backbone.pop('init_cfg', None):
+            raise ValueError(
+                'TimmFeatureMaps: give the weights by checkpoint=PATH (or pretrained=True), not by init_cfg.'
+            )
+        self.backbone = TimmBackbone(**backbone)
+        self.out_indices = _positions(out_indices, self.backbone)
+        self.frozen = frozen
+        self.class_token = class_token
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> 'TimmFeatureMaps':
+        """As in PyTorch; a frozen network stays as it is."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor, ...]:
+        """Maps `batch dim rows columns`, in the order of `out_indices`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            found = self.backbone.intermediates(images, sorted(self.out_indices))
+            by_layer = dict(zip(sorted(self.out_indices), found))
+            return tuple(self._map(by_layer[index], images) for index in self.out_indices)
+
+    def _map(self, tokens: Tokens, images: Tensor) -> Tensor:
+        patches = tokens.patches
+        if self.class_token:
+            everywhere = tokens.class_token[:, None, None].expand_as(patches)
+            patches = torch.cat([everywhere, patches], dim=-1)
+        features = patches.permute(0, 3, 1, 2).contiguous()
+        if self.backbone.patch_size is None:
+            return features
+        return _without_padding(features, images.shape[2:], self.backbone.patch_size)
+
+
+class BatchNormMaps(nn.Module):
+    """A neck that batch-normalises each map: with a 1x1 convolution behind it, the linear probe of DINOv2.
+
+    Args:
+        channels: Of each map.
+
+    References:
+        Oquab et al. 2023, arXiv:2304.07193, section 7.4; the normalisation is in their published heads.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(number) for number in channels)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The maps, each channel with mean 0 and variance 1 over batch and cells, then scaled and shifted.
+
+        Raises:
+            ValueError: If there are more or fewer maps than `channels` names.
+        """
+        if len(maps) != len(self.norms):
+            raise ValueError(f'BatchNormMaps: {len(maps)} maps for {len(self.norms)} entries of channels.')
+        return tuple(norm(features) for norm, features in zip(self.norms, maps))
+
+
+def _positions(out_indices: Sequence[int], backbone: TimmBackbone) -> list[int]:
+    """The layers, counted from 0."""
+    num_layers = len(backbone.model.feature_info)
+    refused = [index for index in out_indices if not -num_layers <= index < num_layers]
+    positions = [index % num_layers for index in out_indices]
+    if not positions or refused or len(set(positions)) < len(positions):
+        raise ValueError(
+            f'TimmFeatureMaps: out_indices={tuple(out_indices)} should name one or more different layers of '
+            f'0 to {num_layers - 1}; {backbone.description["model_name"]} has {num_layers}.'
+        )
+    return positions
+
+
+def _without_padding(
+    features: Float[Tensor, 'batch dim rows columns'], image_size: Sequence[int], patch_size: tuple[int, int]
+) -> Float[Tensor, 'batch dim rows columns']:
+    """As many cells, spread over the image instead of over the image and its padding at the bottom and right."""
+    shares = [size / (cells * patch) for size, cells, patch in zip(image_size, features.shape[2:], patch_size)]
+    if shares == [1, 1]:
+        return features
+    rows, columns = shares
+    # In the sampler's coordinates the padded map reaches from -1 to 1; the image from -1 to 2 * share - 1.
+    window = features.new_tensor([[columns, 0, columns - 1], [0, rows, rows - 1]])
+    grid = affine_grid(window.expand(len(features), 2, 3), list(features.shape), align_corners=False)
+    return grid_sample(features, grid, padding_mode='border', align_corners=False)
