@@ -9,11 +9,18 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 import cv2
 import pytest
 import torch
+from yapf.yapflib import yapf_api
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs() -> None:
+    """mmengine writes each config into log and checkpoint through yapf, which takes seconds; code is code without."""
+    yapf_api.FormatCode = lambda code, **_: (code, False)
 
 
 @pytest.fixture(scope='session')

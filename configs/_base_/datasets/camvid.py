@@ -1,0 +1,64 @@
+# CamVid, 11 classes and 11 = no label: SegNet's split, 367 / 101 / 233 images of 480x360 pixels, as
+# img_dir/{train,val,test}/*.jpg and ann_dir/{train,val,test}/*.png.
+_base_ = './seg_default.py'
+
+data_root = 'data/camvid'
+no_label = 11
+crop_size = (352, 352)
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = (480, 360)
+train_pipeline[3].update(crop_size=crop_size, ignore_index=no_label)
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.75, 1.0, 1.5)]
+
+metainfo = dict(
+    classes=(
+        'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist',
+    ),
+    palette=[
+        [128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0],
+        [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192],
+    ],
+)  # fmt: skip
+train_dataloader = dict(
+    dataset=dict(
+        type='dino_plugin.CheckedSegmentation',
+        dataset=dict(
+            type='BaseSegDataset',
+            data_root=data_root,
+            data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
+            metainfo=metainfo,
+            ignore_index=no_label,
+            pipeline=train_pipeline,
+        ),
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        type='dino_plugin.CheckedSegmentation',
+        dataset=dict(
+            type='BaseSegDataset',
+            data_root=data_root,
+            data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
+            metainfo=metainfo,
+            ignore_index=no_label,
+            pipeline=test_pipeline,
+        ),
+    )
+)
+test_dataloader = dict(
+    dataset=dict(
+        type='dino_plugin.CheckedSegmentation',
+        dataset=dict(
+            type='BaseSegDataset',
+            data_root=data_root,
+            data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
+            metainfo=metainfo,
+            ignore_index=no_label,
+            pipeline=test_pipeline,
+        ),
+    )
+)
+val_evaluator = dict(ignore_index=no_label)
+test_evaluator = dict(ignore_index=no_label)

@@ -1,0 +1,27 @@
+# UPerNet, fine-tuned, on CamVid.
+#
+# Command:  python tools/train.py configs/segmentation/vit-small-p16_upernet_1xb16-2k_camvid-352x352.py \
+#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#           python tools/test.py CONFIG WORK_DIR/iter_2000.pth
+#           with the same config and options, and the images in data/camvid. What CHECKPOINT may
+#           be, and networks of other widths: configs/segmentation/README.md.
+# Hardware: one GPU; with a small network a CPU will do, see docs/results.md.
+# Expected: not run by us; no published figure for this recipe is at hand.
+_base_ = [
+    '../_base_/datasets/camvid.py',
+    '../_base_/models/seg_upernet.py',
+    '../_base_/schedules/seg_finetune_160k.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=(352, 352), seg_pad_val=11),
+    decode_head=dict(num_classes=11, ignore_index=11),
+    auxiliary_head=dict(num_classes=11, ignore_index=11),
+    test_cfg=dict(mode='whole'),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=100),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=100, end=2000),
+]
+train_cfg = dict(max_iters=2000, val_interval=500)
+default_hooks = dict(checkpoint=dict(interval=500))

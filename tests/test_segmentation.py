@@ -1,0 +1,233 @@
+"""Segmentation by mmsegmentation's own Runner, on real frames and masks in the layout of each dataset."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from PIL import Image
+
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.config_files import config_path, config_root
+
+pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
+
+CONFIGS = sorted(f'segmentation/{path.name}' for path in (config_root() / 'segmentation').glob('*.py'))
+LINEAR = 'segmentation/vit-small-p16_linear_1xb16-2k_camvid-352x352.py'
+UPERNET = 'segmentation/vit-small-p16_upernet_1xb16-2k_camvid-352x352.py'
+NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=384, depth=4, num_heads=6)
+SIZE = (96, 54)
+# Folders of images and masks by dataset.
+LAYOUTS = {
+    'ade20k': [('images/training', 'annotations/training'), ('images/validation', 'annotations/validation')],
+    'coco-stuff164k': [('images/train2017', 'annotations/train2017'), ('images/val2017', 'annotations/val2017')],
+    'cityscapes': [('leftImg8bit/train', 'gtFine/train'), ('leftImg8bit/val', 'gtFine/val')],
+    'camvid': [(f'img_dir/{split}', f'ann_dir/{split}') for split in ('train', 'val', 'test')],
+    'voc12aug': [('JPEGImages', 'SegmentationClass'), ('JPEGImages', 'SegmentationClassAug')],
+}
+SUFFIXES = {
+    'coco-stuff164k': ('.jpg', '_labelTrainIds.png'),
+    'cityscapes': ('_leftImg8bit.png', '_gtFine_labelTrainIds.png'),
+}
+
+
+@pytest.fixture(scope='session')
+def frames(repository: Path) -> list[tuple[Path, Path]]:
+    """Three frames of a bundled clip, each with its mask."""
+    clip = repository / 'tests/data/davis'
+    return [
+        (clip / f'JPEGImages/480p/blackswan/{name}.jpg', clip / f'Annotations/480p/blackswan/{name}.png')
+        for name in ('00000', '00024', '00048')
+    ]
+
+
+@pytest.fixture
+def data_root(tmp_path, frames):
+    """A function that lays the frames out as a dataset's; masks say 1 on the swan and 0 elsewhere."""
+
+    def lay_out(dataset: str) -> Path:
+        root = tmp_path / dataset
+        image_suffix, mask_suffix = SUFFIXES.get(dataset, ('.jpg', '.png'))
+        for images, masks in LAYOUTS[dataset]:
+            (root / images).mkdir(parents=True, exist_ok=True)
+            (root / masks).mkdir(parents=True, exist_ok=True)
+            for image, mask in frames:
+                Image.open(image).resize(SIZE).save(root / images / f'{image.stem}{image_suffix}')
+                Image.open(mask).resize(SIZE, Image.Resampling.NEAREST).save(root / masks / f'{mask.stem}{mask_suffix}')
+        lists = root / 'ImageSets/Segmentation'
+        lists.mkdir(parents=True)
+        for split in ('train', 'aug', 'val'):
+            (lists / f'{split}.txt').write_text('\n'.join(image.stem for image, _ in frames))
+        return root
+
+    return lay_out
+
+
+def datasets_of(loader):
+    """The configs of mmsegmentation's datasets inside a loader."""
+    outer = loader.dataset
+    return [part.dataset for part in outer.get('datasets', [outer])]
+
+
+def shrink(name: str, root: Path, work_dir: Path, steps: int = 2) -> Config:
+    """The same config with a small network, crops and frames that a CPU handles in a moment."""
+    cfg = Config.fromfile(config_path(name))
+    cfg.model.backbone.update(NETWORK)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=0, persistent_workers=False)
+        for dataset in datasets_of(loader):
+            dataset.data_root = str(root)
+            for step in dataset.pipeline:
+                if step.type in ('RandomResize', 'Resize'):
+                    step.scale = SIZE
+                if step.type == 'RandomCrop':
+                    step.crop_size = (48, 48)
+    cfg.train_dataloader.batch_size = 2
+    cfg.model.data_preprocessor['size'] = (48, 48)
+    if cfg.model.backbone.out_indices == (3, 5, 7, 11):
+        cfg.model.backbone.out_indices = (0, 1, 2, 3)
+    if cfg.model.test_cfg.mode == 'slide':
+        cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
+    if cfg.model.decode_head.type == 'UPerHead':
+        cfg.model.decode_head.channels = 16
+    cfg.default_hooks.checkpoint.pop('save_best')  # it would write every checkpoint twice
+    cfg.train_cfg.update(max_iters=steps, val_interval=steps)
+    cfg.work_dir, cfg.experiment_name = str(work_dir), f'{Path(name).stem}_{work_dir.name}'
+    return cfg
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_trains_its_head_and_leaves_a_frozen_backbone_alone(name, data_root, tmp_path):
+    dataset = next(key for key in LAYOUTS if f'_{key}-' in name)
+    runner = Runner.from_cfg(shrink(name, data_root(dataset), tmp_path / 'work'))
+    before = {key: value.clone() for key, value in runner.model.named_parameters()}
+    runner.train()
+    after = dict(runner.model.named_parameters())
+    moved = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert any(key.startswith('decode_head.') for key in moved)
+    assert any(key.startswith('backbone.') for key in moved) == (not runner.model.backbone.frozen)
+    assert runner.message_hub.get_scalar('val/mIoU').current() >= 0
+    assert runner.model.num_classes == len(runner.train_dataloader.dataset.metainfo['classes'])
+
+
+def test_mmsegmentations_runner_alone_runs_a_config(data_root, tmp_path):
+    """What mmsegmentation's tools/train.py does; nothing of dino_plugin is imported by the caller."""
+    shrink(LINEAR, data_root('camvid'), tmp_path / 'work').dump(tmp_path / 'config.py')
+    script = (
+        'import sys\n'
+        'from mmengine.config import Config\n'
+        'from mmengine.runner import Runner\n'
+        f'runner = Runner.from_cfg(Config.fromfile({str(tmp_path / "config.py")!r}))\n'
+        "assert type(runner.model).__module__.startswith('mmseg.')\n"
+        'runner.train()\n'
+    )
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / 'work/iter_2.pth').is_file()
+
+
+def test_a_probe_learns_and_a_checkpoint_of_it_scores_the_same(data_root, tmp_path):
+    root = data_root('camvid')
+    cfg = shrink(LINEAR, root, tmp_path / 'work', steps=60)
+    cfg.param_scheduler = None
+    cfg.optim_wrapper.optimizer.lr = 1e-2
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    trained = runner.message_hub.get_scalar('val/mIoU').current()
+    assert trained > 60  # of two classes; all background gives 45
+    cfg.load_from = str(tmp_path / 'work/iter_60.pth')
+    cfg.experiment_name += '_test'
+    assert Runner.from_cfg(cfg).test()['mIoU'] == pytest.approx(trained)
+
+
+def test_fine_tuning_gives_each_layer_its_rate(data_root, tmp_path):
+    runner = Runner.from_cfg(shrink(UPERNET, data_root('camvid'), tmp_path / 'work', steps=1))
+    runner.train()
+    groups = runner.optim_wrapper.optimizer.param_groups
+    rates = {id(parameter): group['initial_lr'] for group in groups for parameter in group['params']}
+    model = runner.model
+    layers = [model.backbone.backbone.model.patch_embed, *model.backbone.backbone.model.blocks, model.decode_head]
+    found = [rates[id(next(layer.parameters()))] for layer in layers]
+    assert found == pytest.approx([3e-5 * 0.65 ** (5 - depth) for depth in range(6)])
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(data_root, tmp_path):
+    other = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+    torch.save(other.model.state_dict(), tmp_path / 'other.pth')
+    cfg = shrink(LINEAR, data_root('camvid'), tmp_path / 'work')
+    cfg.model.backbone.checkpoint = str(tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other\.pth does not fit the model'):
+        Runner.from_cfg(cfg)
+
+
+def checked(root: Path, **changes) -> dict:
+    cfg = Config.fromfile(config_path(LINEAR))
+    dataset = cfg.train_dataloader.dataset
+    dataset.dataset.data_root = str(root)
+    dataset.dataset.update(changes)
+    return DATASETS.build(dict(dataset, _scope_='mmseg'))
+
+
+def test_a_good_split_passes_and_keeps_its_classes(data_root):
+    dataset = checked(data_root('camvid'))
+    assert len(dataset) == 3
+    assert dataset.metainfo['classes'][:2] == ('sky', 'building')
+    assert dataset[0]['inputs'].shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'error', 'message'),
+    [
+        (
+            lambda root: [path.unlink() for path in (root / 'img_dir/train').iterdir()],
+            ValueError,
+            'split is empty: Base',
+        ),
+        (lambda root: (root / 'ann_dir/train/00024.png').unlink(), FileNotFoundError, r'00024\.png does not exist'),
+        (
+            lambda root: Image.new('RGB', SIZE).save(root / 'ann_dir/train/00024.png'),
+            ValueError,
+            r'00024\.png is a colour image \(mode RGB\)',
+        ),
+        (
+            lambda root: Image.new('L', (20, 10)).save(root / 'ann_dir/train/00024.png'),
+            ValueError,
+            r'00024\.png has 20x10 pixels, its image .*00024\.jpg has 96x54',
+        ),
+        (
+            lambda root: Image.new('L', SIZE, 12).save(root / 'ann_dir/train/00024.png'),
+            ValueError,
+            r'00024\.png holds the labels \[12\]; expected 0 to 10 for 11 classes, or 11 for',
+        ),
+        (
+            lambda root: (root / 'ann_dir/train/00024.png').write_bytes(b'no image'),
+            ValueError,
+            r'00024\.png.* it is damaged or no image',
+        ),
+    ],
+)
+def test_bad_masks_are_refused_by_name(data_root, spoil, error, message):
+    root = data_root('camvid')
+    spoil(root)
+    with pytest.raises(error, match=message):
+        checked(root)
+
+
+def test_labels_are_judged_as_mmsegmentation_reads_them(data_root):
+    """ADE20K stores 0 for no label and 1 to 150 for its classes."""
+    cfg = Config.fromfile(config_path('segmentation/vit-small-p16_linear_1xb16-40k_ade20k-512x512.py'))
+    root = data_root('ade20k')
+    dataset = cfg.train_dataloader.dataset
+    dataset.dataset.data_root = str(root)
+    mask = root / 'annotations/training/00024.png'
+    for stored, accepted in ((0, True), (1, True), (150, True), (255, True), (151, False), (254, False)):
+        Image.new('L', SIZE, stored).save(mask)
+        if accepted:
+            assert len(DATASETS.build(dict(dataset, _scope_='mmseg'))) == 3
+        else:
+            with pytest.raises(ValueError, match=rf'labels \[{stored}\]; expected 0 to 149 after 1 is subtracted'):
+                DATASETS.build(dict(dataset, _scope_='mmseg'))
