@@ -1,6 +1,7 @@
 """Every config loads, says what it costs, and trains; the recipes hold the published numbers."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,12 @@ from dino_plugin.config_files import config_path, config_root, find_config
 
 ROOT = config_root()
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
-# How each folder is tested: the first two here, the others by their own files.
+# How each folder is tested: the first three here, the others by their own files.
 TRAINING = [name for name in CONFIGS if name.startswith(('dino/', 'quickstart/'))]
 KNN = [name for name in CONFIGS if name.startswith('knn/')]
-ELSEWHERE = {
-    'segmentation': 'test_segmentation.py',
-    'detection': 'test_detection.py',
-    'video': 'engine/test_clip_loop.py',
-}
+VIDEO = [name for name in CONFIGS if name.startswith('video/')]
+ELSEWHERE = {'segmentation': 'test_segmentation.py', 'detection': 'test_detection.py'}
+CLIPS = Path(__file__).parent / 'data/davis'
 CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
@@ -134,7 +133,7 @@ def test_a_config_trains(name, twelve_images, tmp_path):
 
 
 def test_every_config_is_run_by_some_test():
-    others = {name.split('/')[0] for name in CONFIGS if name not in [*TRAINING, *KNN]}
+    others = {name.split('/')[0] for name in CONFIGS if name not in [*TRAINING, *KNN, *VIDEO]}
     assert others == set(ELSEWHERE)
     for folder, file in ELSEWHERE.items():
         assert f'{folder}/' in (Path(__file__).parent / file).read_text()
@@ -156,6 +155,24 @@ def test_a_knn_config_runs(name, tmp_path):
     cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
     results = Runner.from_cfg(cfg).test()
     assert results['knn/top1_k10'] == 100
+
+
+@pytest.mark.parametrize('name', VIDEO)
+def test_a_video_config_keeps_the_mask_of_a_video_that_stands_still(name, tmp_path):
+    for kind, ending in (('JPEGImages', 'jpg'), ('Annotations', 'png')):
+        folder = tmp_path / f'clips/{kind}/480p/still'
+        folder.mkdir(parents=True)
+        for number in range(4):
+            shutil.copy(CLIPS / f'{kind}/480p/blackswan/00000.{ending}', folder / f'{number:05}.{ending}')
+    cfg = load(name)
+    network = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+    cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', **network)
+    cfg.model.update(short_side=240, multiple=8)
+    cfg.test_dataloader.dataset.data_root = str(tmp_path / 'clips')
+    cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
+    results = Runner.from_cfg(cfg).test()
+    assert (results['davis/clips'], results['davis/failed']) == (1, 0)
+    assert results['davis/J-Mean'] > 70
 
 
 def test_a_config_of_ones_own_needs_only_a_path(twelve_images, tmp_path):

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.runner import Runner
@@ -21,13 +22,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def load_checkpoint_into(cfg: Config, checkpoint: str) -> None:
+    """A bare backbone reads the checkpoint itself, by its own rules; other models are read whole by mmengine."""
+    backbone = cfg.model.get('backbone') or {}
+    if checkpoint != 'none' and str(backbone.get('type')).endswith('TimmBackbone'):
+        cfg.model.backbone = backbone_config(checkpoint, backbone)
+    elif checkpoint != 'none':
+        cfg.load_from = checkpoint
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    if args.checkpoint != 'none' and cfg.model.type.endswith('FeatureExtractor'):
-        cfg.model.backbone = backbone_config(args.checkpoint, cfg.model.backbone)
-    elif args.checkpoint != 'none':
-        cfg.load_from = args.checkpoint
+    load_checkpoint_into(cfg, args.checkpoint)
     results = Runner.from_cfg(cfg).test()
     if is_main_process():
         table = Table('result', 'value', title=f'{Path(args.config).stem}: {args.checkpoint}')
@@ -36,6 +43,9 @@ def main() -> None:
         rich_print(table)
         if args.out:
             dump(results, args.out)
+    failed = {name: count for name, count in results.items() if name.endswith('/failed') and count}
+    if failed:
+        raise SystemExit(f'Not all of it succeeded: {failed}; the log names what failed.')
 
 
 if __name__ == '__main__':

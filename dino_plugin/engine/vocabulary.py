@@ -14,6 +14,7 @@ from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.checked_segmentation import CheckedSegmentation
 from dino_plugin.data.collate import image_collate, multi_crop_collate, multi_view_collate
+from dino_plugin.data.davis_dataset import DAVISDataset
 from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.data.lightly_adapters import LightlyDataset
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
@@ -21,6 +22,8 @@ from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.sampler import ResumableSampler
 from dino_plugin.data.seeded_dataset import SeededDataset
 from dino_plugin.engine.bank_loop import BankTestLoop
+from dino_plugin.engine.clip_loop import ClipTestLoop
+from dino_plugin.engine.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.feature_extractor import FeatureExtractor
 from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
@@ -30,21 +33,22 @@ from dino_plugin.engine.hooks.throughput import ThroughputHook
 from dino_plugin.engine.loops import ResumableEpochLoop
 from dino_plugin.engine.model import SelfDistillationModel
 from dino_plugin.engine.optim import ParameterGroups, ProgressScheduler, SelfDistillationOptimWrapper
-from dino_plugin.evaluation.metrics import KNNMetric
+from dino_plugin.evaluation.metrics import DAVISMetric, KNNMetric
+from dino_plugin.evaluation.propagation import LabelPropagator
 
 VOCABULARY = {
     registry.MODELS: [
-        SelfDistillationModel, FeatureExtractor, ViewPreprocessor, TimmBackbone, TimmFeatureMaps, BatchNormMaps,
-        DINOHead, DINOLoss, KoLeoLoss,
+        SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
+        BatchNormMaps, DINOHead, DINOLoss, KoLeoLoss,
     ],
-    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp],
-    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset, CheckedSegmentation],
+    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp, LabelPropagator],
+    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset, DAVISDataset, CheckedSegmentation],
     registry.DATA_SAMPLERS: [ResumableSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, multi_view_collate, image_collate],
     registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook],
-    registry.LOOPS: [ResumableEpochLoop, BankTestLoop],
-    registry.METRICS: [KNNMetric],
+    registry.LOOPS: [ResumableEpochLoop, BankTestLoop, ClipTestLoop],
+    registry.METRICS: [KNNMetric, DAVISMetric],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
     registry.PARAM_SCHEDULERS: [ProgressScheduler],

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import cv2
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -85,6 +87,62 @@ def extract_features(
         width = backbone.embed_dim * len(features.split('+'))
         return torch.zeros(0, width, device=device), torch.zeros(0, dtype=torch.long, device=device)
     return torch.cat(found_features), torch.cat(found_labels)
+
+
+def stream_patches(
+    backbone: nn.Module,
+    images: Iterable[UInt8[np.ndarray, 'height width 3']],
+    short_side: int = 480,
+    multiple: int = 64,
+    preprocessor: Callable[[Any], dict] | None = None,
+    autocast_dtype: torch.dtype | None = None,
+) -> Iterator[Float[Tensor, 'rows columns dim']]:
+    """Patch features of images of one size, one image at a time, on the backbone's device; float32.
+
+    Args:
+        backbone: As in `extract_features`.
+        images: RGB.
+        short_side: Of what the network sees, in pixels; see `network_size`.
+        multiple: Likewise.
+        preprocessor: As in `extract_features`.
+        autocast_dtype: Likewise.
+    """
+    device = next(backbone.parameters()).device
+    if preprocessor is None:
+        preprocessor = ViewPreprocessor().to(device)
+    for image in images:
+        rows, columns = network_size(backbone, image.shape[:2], short_side, multiple)
+        pixels = torch.from_numpy(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR))
+        # closed before each yield: whoever consumes this would run under it otherwise
+        with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
+            patches = backbone(preprocessor((pixels[None], torch.zeros(1), None))['images']).patches[0].float()
+        yield patches
+
+
+def network_size(
+    backbone: nn.Module, size: tuple[int, int], short_side: int = 480, multiple: int = 64
+) -> tuple[int, int]:
+    """Rows and columns of an image as the network gets it: whole patches, at nearly the image's own proportions.
+
+    The shorter side becomes `short_side`, the longer one is rounded down to a `multiple`, as in DINO's evaluation of
+    video. Where these are no multiples of the patch, those of the patch below them are taken.
+
+    Args:
+        backbone: Its `patch_size` counts; 32 pixels where it has none.
+        size: Rows and columns of the image.
+        short_side: Pixels.
+        multiple: Pixels.
+
+    Raises:
+        ValueError: If no patch fits into the shorter side.
+    """
+    cells = backbone.patch_size or (32, 32)
+    if short_side < max(cells):
+        raise ValueError(f'short_side={short_side} is less than one patch of {cells} pixels: give a larger one.')
+    lengths = [short_side * length / min(size) for length in size]
+    steps = [1 if length == min(size) else multiple for length in size]
+    whole = [int(length // step) * step or int(length) for length, step in zip(lengths, steps)]
+    return tuple(length // cell * cell for length, cell in zip(whole, cells))
 
 
 def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
