@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from safetensors.torch import save_file
 from torch import nn
 
+from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.checkpoint import (
     backbone_description,
     backbone_state,
@@ -23,8 +24,10 @@ from dino_plugin.checkpoint import (
     load_checkpoint,
     use_safe_loading,
 )
+from dino_plugin.export import export_backbone
 
-ARGUMENTS = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2, num_classes=0)
+ARGUMENTS_OF_BACKBONE = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+ARGUMENTS = dict(ARGUMENTS_OF_BACKBONE, num_classes=0)
 
 
 def vit(**changes) -> nn.Module:
@@ -187,6 +190,35 @@ def test_a_file_of_something_else_is_reported_with_its_path(tmp_path, content):
             load_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    'header',
+    [
+        b'{"w": {"dtype": "F32", "shape": [1000000000], "data_offsets": [0, 4000000000]}}',  # beyond the end
+        b'{"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 4]}}',  # fewer bytes than the shape
+        b'{"w": {"dtype": "O8", "shape": [1], "data_offsets": [0, 4]}}',  # Python objects
+        b'[1, 2]',
+    ],
+)
+def test_a_safetensors_file_that_lies_is_reported_with_its_path(tmp_path, header):
+    (tmp_path / 'lies.safetensors').write_bytes(len(header).to_bytes(8, 'little') + header + bytes(16))
+    with pytest.raises(ValueError, match=r'lies\.safetensors .*cannot be read.*Copy or download it again'):
+        load_checkpoint(tmp_path / 'lies.safetensors')
+
+
+def test_a_malicious_file_of_hugging_face_is_refused_wherever_it_is_given(tmp_path):
+    victim = tmp_path / 'victim'
+    torch.save({'embeddings.cls_token': torch.ones(1), 'x': Attack(victim)}, tmp_path / 'pytorch_model.bin')
+    calls = (
+        lambda path: TimmBackbone('vit_tiny_patch16_224', checkpoint=path, **ARGUMENTS_OF_BACKBONE),
+        lambda path: export_backbone(path, tmp_path / 'out'),
+        backbone_description,
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r'pytorch_model\.bin is refused'):
+            call(str(tmp_path / 'pytorch_model.bin'))
+    assert not victim.exists()
+
+
 def test_a_missing_file_and_a_file_of_no_dictionary_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         load_checkpoint(tmp_path / 'nowhere.pth')
@@ -238,6 +270,12 @@ def test_plain_backbone_files_keep_their_names(layout):
 def test_prefixes_are_stripped_only_at_the_start():
     found = backbone_state({'module.backbone.blocks.module.backbone.weight': torch.ones(1)})
     assert list(found) == ['blocks.module.backbone.weight']
+
+
+def test_entries_that_are_no_named_tensors_are_passed_over():
+    state = vit().state_dict()
+    found = backbone_state({**state, 3: torch.ones(1), 'epoch': 7, 'numbers': [torch.ones(1)]})
+    assert found.keys() == state.keys()
 
 
 def test_an_unknown_layout_lists_the_keys_it_saw():
@@ -295,10 +333,32 @@ def test_position_embeddings_of_another_grid_are_resampled_and_prefix_tokens_kep
     assert (steps > 0).all() and steps[1:-1].mean().item() == pytest.approx(8 / 6, abs=0.05)
 
 
+@pytest.mark.parametrize('size', [32, 64])
+def test_the_position_of_the_class_token_is_folded_or_zero_where_the_model_has_it_elsewhere(size):
+    """Token plus position is the same sum, on the grid of the checkpoint (32 pixels) and on another."""
+    source, model = vit(), vit(no_embed_class=True, reg_tokens=2, img_size=size)
+    state = source.state_dict() | {'reg_token': torch.ones(1, 2, 16)}
+    report = load_backbone(model, state)
+    assert report.resampled == ([] if size == 32 else ['pos_embed'])
+    assert torch.equal(model.cls_token, source.cls_token + source.pos_embed[:, :1])
+    assert size != 32 or torch.equal(model.pos_embed, source.pos_embed[:, 1:])
+
+    back = vit(reg_tokens=2, img_size=size)
+    load_backbone(back, model.state_dict())
+    assert torch.equal(back.cls_token, model.cls_token) and not back.pos_embed[:, :3].any()
+    assert torch.equal(back.pos_embed[:, 3:], model.pos_embed)
+
+
+def test_a_number_of_positions_that_is_no_grid_is_refused():
+    state = vit().state_dict()
+    with pytest.raises(ValueError, match=r'pos_embed is \(1, 15, 16\) in the checkpoint'):
+        load_backbone(vit(), state | {'pos_embed': torch.ones(1, 15, 16)})
+
+
 def test_the_description_of_a_backbone_is_found_in_the_checkpoint_or_beside_the_export(tmp_path):
     description = {'model_name': 'vit_tiny_patch16_224', 'timm_arguments': {'img_size': 32}}
     torch.save({'meta': {'backbone': description}, 'state_dict': {}}, tmp_path / 'train.pth')
-    torch.save({'state_dict': {}}, tmp_path / 'foreign.pth')
+    torch.save({'meta': {'backbone': {'depth': 3}}, 'state_dict': {}}, tmp_path / 'foreign.pth')
     save_file({'w': torch.ones(1)}, tmp_path / 'export.safetensors')
     assert backbone_description(tmp_path / 'train.pth') == description
     assert backbone_description(tmp_path / 'foreign.pth') is None

@@ -1,5 +1,7 @@
 """Segmentation by mmsegmentation's own Runner, on real frames and masks in the layout of each dataset."""
 
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
 CONFIGS = sorted(f'segmentation/{path.name}' for path in (config_root() / 'segmentation').glob('*.py'))
 LINEAR = 'segmentation/vit-small-p16_linear_1xb16-2k_camvid-352x352.py'
 UPERNET = 'segmentation/vit-small-p16_upernet_1xb16-2k_camvid-352x352.py'
-NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=384, depth=4, num_heads=6)
+NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=384, depth=4, num_heads=2)
 SIZE = (96, 54)
 # Folders of images and masks by dataset.
 LAYOUTS = {
@@ -27,6 +29,7 @@ LAYOUTS = {
     'coco-stuff164k': [('images/train2017', 'annotations/train2017'), ('images/val2017', 'annotations/val2017')],
     'cityscapes': [('leftImg8bit/train', 'gtFine/train'), ('leftImg8bit/val', 'gtFine/val')],
     'camvid': [(f'img_dir/{split}', f'ann_dir/{split}') for split in ('train', 'val', 'test')],
+    'davis': [('JPEGImages/480p', 'Annotations/480p')],
     'voc12aug': [('JPEGImages', 'SegmentationClass'), ('JPEGImages', 'SegmentationClassAug')],
 }
 SUFFIXES = {
@@ -76,11 +79,13 @@ def datasets_of(loader):
 def shrink(name: str, root: Path, work_dir: Path, steps: int = 2) -> Config:
     """The same config with a small network, crops and frames that a CPU handles in a moment."""
     cfg = Config.fromfile(config_path(name))
-    cfg.model.backbone.update(NETWORK)
+    width = cfg.model.decode_head.in_channels
+    cfg.model.backbone.update(NETWORK, embed_dim=width if isinstance(width, int) else width[0])
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
         for dataset in datasets_of(loader):
             dataset.data_root = str(root)
+            dataset.pop('indices', None)
             for step in dataset.pipeline:
                 if step.type in ('RandomResize', 'Resize'):
                     step.scale = SIZE
@@ -142,6 +147,31 @@ def test_a_probe_learns_and_a_checkpoint_of_it_scores_the_same(data_root, tmp_pa
     cfg.load_from = str(tmp_path / 'work/iter_60.pth')
     cfg.experiment_name += '_test'
     assert Runner.from_cfg(cfg).test()['mIoU'] == pytest.approx(trained)
+
+
+def test_the_tool_tests_with_augmentation_and_draws(data_root, tmp_path, repository, monkeypatch):
+    cfg = shrink(LINEAR, data_root('camvid'), tmp_path / 'work')
+    Runner.from_cfg(cfg).train()
+    cfg.visualizer.name = tmp_path.name  # one of that name lives on in this process
+    cfg.tta_pipeline[1].transforms[0] = [dict(type='Resize', scale=size, keep_ratio=True) for size in (SIZE, (48, 27))]
+    cfg.dump(tmp_path / 'config.py')
+    options = ['--tta', '--show-dir', str(tmp_path / 'drawn'), '--out', str(tmp_path / 'result.json')]
+    arguments = ['test.py', str(tmp_path / 'config.py'), str(tmp_path / 'work/iter_2.pth'), *options]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_path(str(repository / 'tools/test.py'), run_name='__main__')
+    assert 0 <= json.loads((tmp_path / 'result.json').read_text())['mIoU'] <= 100
+    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 3
+
+
+def test_the_tool_refuses_a_checkpoint_that_does_not_fit_to_the_letter(data_root, tmp_path, repository):
+    cfg = shrink(LINEAR, data_root('camvid'), tmp_path / 'work')
+    state = Runner.from_cfg(cfg).model.state_dict()
+    state['decode_head.renamed.weight'] = state.pop('decode_head.conv_seg.weight')
+    torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'other.pth')
+    cfg.experiment_name += '_test'
+    build_runner = runpy.run_path(str(repository / 'tools/test.py'))['build_runner']
+    with pytest.raises(RuntimeError, match=r'decode_head\.renamed(.|\n)*decode_head\.conv_seg'):
+        build_runner(cfg, str(tmp_path / 'other.pth'))
 
 
 def test_fine_tuning_gives_each_layer_its_rate(data_root, tmp_path):

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import runpy
 import shutil
 import stat
 import subprocess
@@ -11,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
@@ -135,9 +133,7 @@ def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
     assert built == ['FlexibleRunner', 'trained']
 
 
-def test_training_from_another_folder_and_going_on(
-    train, repository, twelve_images, tmp_path, monkeypatch
-):
+def test_training_from_another_folder_and_going_on(train, repository, twelve_images, tmp_path, monkeypatch):
     flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images)]
     env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
     command = [sys.executable, repository / 'tools/train.py', *flags, 'train_cfg.max_epochs=1']
@@ -151,30 +147,6 @@ def test_training_from_another_folder_and_going_on(
     first, second = sorted((tmp_path / 'out').glob('*/vis_data/scalars.json'))
     steps = [[json.loads(line)['step'] for line in file.read_text().splitlines()] for file in (first, second)]
     assert steps == [[1, 2, 3], [4, 5, 6]]
-
-
-# --- test.py ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_bare_backbone_reads_the_checkpoint_itself_and_mmengine_reads_it_for_other_models(repository, tmp_path):
-    tool = runpy.run_path(str(repository / 'tools/test.py'))
-    path = tmp_path / 'epoch_1.pth'
-    described = dict(model_name='vit_tiny_patch16_224', timm_arguments=dict(img_size=32))
-    torch.save({'meta': {'backbone': described}, 'state_dict': {}}, path)
-    for name in ('knn/knn_folder.py', 'video/davis2017.py'):
-        cfg = Config.fromfile(repository / 'configs' / name)
-        tool['load_checkpoint_into'](cfg, str(path))
-        assert cfg.model.backbone == dict(
-            type='dino_plugin.TimmBackbone', model_name='vit_tiny_patch16_224', img_size=32, checkpoint=str(path)
-        )
-        assert cfg.load_from is None
-    for model in (dict(type='EncoderDecoder', backbone=dict(type='dino_plugin.TimmFeatureMaps')), dict(type='Other')):
-        cfg = Config(dict(model=model, load_from=None))
-        tool['load_checkpoint_into'](cfg, 'none')
-        assert cfg.load_from is None
-        tool['load_checkpoint_into'](cfg, str(path))
-        assert cfg.load_from == str(path)
-        assert cfg.model == model
 
 
 # --- launchers --------------------------------------------------------------------------------------------------------

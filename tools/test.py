@@ -6,11 +6,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
+from mmengine.hooks.test_time_aug_hook import PrepareTTAHook
 from mmengine.runner import Runner
 from rich import print as rich_print
 from rich.table import Table
 
-from dino_plugin.engine.feature_extractor import backbone_config
 from dino_plugin.engine.launch import add_arguments, load_config
 
 
@@ -19,23 +19,47 @@ def parse_args() -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument('checkpoint', help="a training checkpoint, an exported backbone, the authors' own, or 'none'")
     parser.add_argument('--out', help='write the results to this .json, .yaml or .pkl file')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation, where the config has a tta_pipeline'
+    )
+    parser.add_argument('--show-dir', help='segmentation and detection: draw predictions into this folder')
     return parser.parse_args()
 
 
-def load_checkpoint_into(cfg: Config, checkpoint: str) -> None:
-    """A bare backbone reads the checkpoint itself, by its own rules; other models are read whole by mmengine."""
-    backbone = cfg.model.get('backbone') or {}
-    if checkpoint != 'none' and str(backbone.get('type')).endswith('TimmBackbone'):
-        cfg.model.backbone = backbone_config(checkpoint, backbone)
-    elif checkpoint != 'none':
-        cfg.load_from = checkpoint
+def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    if args.tta:
+        if 'tta_pipeline' not in cfg:
+            raise SystemExit(f'--tta: {args.config} has no tta_pipeline.')
+        dataset = cfg.test_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        dataset.pipeline = cfg.tta_pipeline
+    if args.show_dir:
+        if 'visualization' not in cfg.default_hooks:
+            raise SystemExit(f'--show-dir: {args.config} has nothing to draw.')
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = args.show_dir
+
+
+def build_runner(cfg: Config, checkpoint: str) -> Runner:
+    """A bare backbone reads the checkpoint by its own rules; the state of any other model has to fit to the letter."""
+    reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
+    if reads_itself and checkpoint != 'none':
+        cfg.model.backbone.checkpoint = checkpoint
+    runner = Runner.from_cfg(cfg)
+    if not reads_itself and checkpoint != 'none':
+        runner.load_checkpoint(checkpoint, strict=True)  # mmengine itself would only log what is missing
+    return runner
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    load_checkpoint_into(cfg, args.checkpoint)
-    results = Runner.from_cfg(cfg).test()
+    apply_test_arguments(cfg, args)
+    runner = build_runner(cfg, args.checkpoint)
+    if args.tta:
+        runner.register_hook(PrepareTTAHook(cfg.tta_model))
+    results = runner.test()
     if is_main_process():
         table = Table('result', 'value', title=f'{Path(args.config).stem}: {args.checkpoint}')
         for name, value in results.items():

@@ -7,10 +7,8 @@ import cv2
 import torch
 from mmengine.config import DictAction
 
-import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.decoding import decode_image
-from dino_plugin.engine.feature_extractor import backbone_config
-from dino_plugin.registry import MODELS
 from dino_plugin.visualization.pca import pca_of_images
 
 
@@ -29,7 +27,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    backbone = MODELS.build(backbone_config(args.checkpoint, args.backbone)).to(device)
+    backbone = TimmBackbone(**args.backbone, checkpoint=args.checkpoint).to(device)
     frames = [decode_image(Path(path).read_bytes()) for path in args.images]
     sheet = pca_of_images(backbone, frames, args.size, args.smooth)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ class ClipSegmenter(BaseModel):
     """Clip -> a mask for each frame, by `segment_clip`; for `ClipTestLoop`.
 
     Args:
-        backbone: Config of a backbone; `tools/test.py` fills in what the checkpoint knows about it.
+        backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         propagator: Config of a `LabelPropagator`; by default DINO's settings.
         short_side: Of what the network sees, in pixels; see `network_size`.
         multiple: Likewise.

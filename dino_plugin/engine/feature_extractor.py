@@ -1,13 +1,10 @@
 """A frozen backbone as the model of a test config."""
 
-from pathlib import Path
-
 import torch
 from jaxtyping import Float, Int
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from dino_plugin.checkpoint import backbone_description
 from dino_plugin.engine.optim import PRECISIONS
 from dino_plugin.evaluation.features import pool
 from dino_plugin.registry import MODELS
@@ -17,7 +14,7 @@ class FeatureExtractor(BaseModel):
     """Images -> features, for evaluators that take features and labels such as `KNNMetric`.
 
     Args:
-        backbone: Config of a backbone; `tools/test.py` fills in what the checkpoint knows about it.
+        backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         features: `class`, `mean` or `class+mean`, see `pool`.
         precision: Of the network: `fp32`, `bf16` or `fp16`. Features are float32 in any case.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
@@ -53,26 +50,3 @@ class FeatureExtractor(BaseModel):
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
             features = pool(self.backbone(images), self.features)
         return [dict(features=features, labels=labels)] if mode == 'predict' else features
-
-
-def backbone_config(checkpoint: str | Path, backbone: dict | None = None) -> dict:
-    """Config of the backbone in a checkpoint, or exported from one, which then loads it.
-
-    Args:
-        checkpoint: Path of the file.
-        backbone: Entries that win over what the file says of itself.
-
-    Raises:
-        ValueError: If neither names the network.
-    """
-    backbone = dict(backbone or {})
-    if 'model_name' not in backbone:
-        description = backbone_description(checkpoint)
-        if description is None:
-            raise ValueError(
-                f'{checkpoint} does not say which network it holds; name it, as timm does: '
-                '--cfg-options model.backbone.model_name=vit_small_patch16_224'
-            )
-        arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
-        backbone = {**arguments, 'model_name': description['model_name'], **backbone}
-    return {'type': 'dino_plugin.TimmBackbone', **backbone, 'checkpoint': str(checkpoint)}

@@ -14,7 +14,7 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.engine.bank_loop import refuse_other_classes, refuse_repeated_samples
-from dino_plugin.engine.feature_extractor import FeatureExtractor, backbone_config
+from dino_plugin.engine.feature_extractor import FeatureExtractor
 from dino_plugin.evaluation.features import extract_features
 from dino_plugin.evaluation.knn import knn_accuracy
 from dino_plugin.export import export_backbone
@@ -110,20 +110,12 @@ def test_none_takes_the_network_as_the_config_builds_it(run_test_tool):
     assert set(scores) == {'knn/top1_k5', 'knn/top5_k5', 'knn/top1_k20', 'knn/top5_k20'}
 
 
-def test_what_the_config_says_of_the_backbone_wins(training_checkpoint):
-    common = dict(type='dino_plugin.TimmBackbone', checkpoint=str(training_checkpoint))
-    described = dict(common, model_name='vit_tiny_patch16_224', **ARGUMENTS)
-    assert backbone_config(training_checkpoint) == described
-    assert backbone_config(training_checkpoint, dict(img_size=64)) == dict(described, img_size=64)
-    other = dict(model_name='vit_small_patch8_224')
-    assert backbone_config(training_checkpoint, other) == dict(common, **other)
-
-
 def test_precision_changes_the_network_and_the_loss_is_refused(backbone, training_checkpoint):
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = dict(type='dino_plugin.TimmBackbone')
     found = {}
     for precision in ('fp32', 'bf16'):
-        model = FeatureExtractor(backbone_config(training_checkpoint), precision=precision).eval()
+        model = FeatureExtractor(dict(network, checkpoint=str(training_checkpoint)), precision=precision).eval()
         found[precision] = model(images)
     with torch.no_grad():
         assert torch.equal(found['fp32'], backbone.eval()(images).class_token)
@@ -132,7 +124,7 @@ def test_precision_changes_the_network_and_the_loss_is_refused(backbone, trainin
     with pytest.raises(ValueError, match='has no loss'):
         model(images, mode='loss')
     with pytest.raises(ValueError, match="got 'int8'"):
-        FeatureExtractor(backbone_config(training_checkpoint), precision='int8')
+        FeatureExtractor(dict(network, checkpoint=str(training_checkpoint)), precision='int8')
 
 
 def test_a_sampler_that_repeats_samples_is_refused(folders, monkeypatch):

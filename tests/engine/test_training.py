@@ -178,6 +178,7 @@ def test_the_centre_and_the_backbones_description_are_in_the_checkpoint(tmp_path
     center = checkpoint['state_dict']['distillation.losses.dino.target.center']
     assert torch.equal(center, runner.model.distillation.losses['dino'].target.center)
     assert center.norm() > 0
+    assert checkpoint['meta']['losses'] == ['DINOLoss']
     assert checkpoint['meta']['backbone']['model_name'] == 'vit_tiny_patch16_224'
     assert checkpoint['meta']['backbone']['timm_arguments']['embed_dim'] == 32
 

@@ -17,8 +17,8 @@ class EMATeacherHook(Hook):
     """After each step of the optimiser, and only then, the teacher follows the student.
 
     Accumulated batches and skipped steps leave it where it is. Before each iteration the hook tells the model its
-    progress; each checkpoint receives the backbone's description in its ``meta``, so that evaluators and the export
-    need no config.
+    progress; each checkpoint receives the backbone's description and the names of the losses in its ``meta``, so that
+    evaluators and the export need no config.
 
     Raises:
         TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
@@ -47,7 +47,9 @@ class EMATeacherHook(Hook):
         model.distillation.update_teacher(model.progress, stepped)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Leave the backbone's description in the checkpoint."""
-        backbone = unwrapped(runner.model).distillation.student.backbone
+        """Leave the backbone's description and the names of the losses in the checkpoint."""
+        distillation = unwrapped(runner.model).distillation
+        checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
+        backbone = distillation.student.backbone
         if hasattr(backbone, 'description'):
             checkpoint['meta']['backbone'] = backbone.description

@@ -1,0 +1,1 @@
+"""Weights in and out: reading without running code, strict loading, key names of other projects."""

@@ -1,0 +1,134 @@
+"""Loading weights into a network: everything fits, or the load is refused with the keys that do not."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dino_plugin.weights.key_values import fold_class_position
+
+_SHOWN_KEYS = 5
+
+
+class LoadReport(NamedTuple):
+    """What `load_backbone` did; the keys are timm's."""
+
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    resampled: list[str]
+
+    def __str__(self) -> str:
+        text = f'{len(self.loaded)} loaded, {len(self.missing)} missing, {len(self.unexpected)} unexpected keys'
+        return text + (f', {len(self.resampled)} position embedding(s) resampled' if self.resampled else '')
+
+
+def load_backbone(
+    model: nn.Module, state: Mapping[str, Tensor], allow_mismatch: bool = False, name: str = 'the checkpoint'
+) -> LoadReport:
+    """Loads tensors under timm's names into a timm model, strictly, and logs how many keys matched.
+
+    A `pos_embed` of another (square) grid is resampled with timm's bicubic, antialiased interpolation; one with or
+    without a position of the class token is brought to what the model has, without a change of the sums. Any other
+    difference in shape is refused, with `allow_mismatch` too. Biases of zeros (most of DINOv3's files have them) and
+    LayerScale of ones are no mismatch where the model has none.
+
+    Args:
+        model: A timm model; changed in place, and only if the load is not refused.
+        state: From `backbone_state`.
+        allow_mismatch: Load although keys are missing or left over (but not if no key at all matches).
+        name: What messages call the source of `state`; best the path of the file.
+
+    Raises:
+        ValueError: If the keys or shapes differ; the message lists the first keys of both sides with their shapes.
+    """
+    from mmengine.logging import print_log
+
+    own = model.state_dict()
+    state = {key: value for key, value in state.items() if key in own or not changes_nothing(key, value)}
+    state, resampled = _fit_position_embedding(model, own, state)
+    report = LoadReport(
+        loaded=[key for key in state if key in own],
+        missing=[key for key in own if key not in state and not key.endswith('num_batches_tracked')],
+        unexpected=[key for key in state if key not in own],
+        resampled=resampled,
+    )
+    reshaped = [key for key in report.loaded if own[key].shape != state[key].shape]
+    if reshaped or not report.loaded or ((report.missing or report.unexpected) and not allow_mismatch):
+        raise ValueError(_mismatch(name, report, reshaped, own, state))
+    model.load_state_dict(state, strict=False)
+    print_log(f'Backbone from {name}: {report}.', logger='current')
+    return report
+
+
+def changes_nothing(key: str, value: Tensor) -> bool:
+    """Whether a tensor is a bias of queries or values that is 0 everywhere, or a LayerScale that is 1 everywhere."""
+    if key.endswith(('.attn.q_bias', '.attn.v_bias')):
+        return not value.any()
+    return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2')) and bool((value == 1).all())
+
+
+def _fit_position_embedding(
+    model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Brings `pos_embed` to the model's prefix tokens and grid if the number of positions is the only difference."""
+    state = dict(state)
+    old, new = state.get('pos_embed'), own.get('pos_embed')
+    grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
+    if old is None or new is None or grid is None or old.ndim != 3 or new.ndim != 3:
+        return state, []
+    if old.shape == new.shape or old.shape[2] != new.shape[2]:
+        return state, []
+    num_patches = grid[0] * grid[1]
+    num_prefix = _num_prefix_positions(old.shape[1], new.shape[1] - num_patches, num_patches)
+    if num_prefix is None:
+        return state, []
+    state = _fit_prefix_positions(state, num_prefix, new.shape[1] - num_patches)
+    if old.shape[1] - num_prefix == num_patches:
+        return state, []
+    from timm.layers import resample_abs_pos_embed
+
+    num_prefix = new.shape[1] - num_patches
+    state['pos_embed'] = resample_abs_pos_embed(state['pos_embed'], list(grid), num_prefix_tokens=num_prefix)
+    return state, ['pos_embed']
+
+
+def _num_prefix_positions(num_positions: int, wanted: int, num_patches: int) -> int | None:
+    """How many positions are not of patches: as the model has it, none, or the class token's; None if none fits."""
+    candidates = [count for count in (wanted, 0, 1) if num_positions > count]
+    for count in candidates:
+        if num_positions - count == num_patches:
+            return count
+    return next(
+        (count for count in candidates if math.isqrt(num_positions - count) ** 2 == num_positions - count), None
+    )
+
+
+def _fit_prefix_positions(state: dict[str, Tensor], num_prefix: int, wanted: int) -> dict[str, Tensor]:
+    """The same sums of tokens and positions with another number of positions before those of the patches."""
+    if (num_prefix, wanted) == (1, 0):
+        return fold_class_position(state)
+    position = state['pos_embed']
+    zeros = position.new_zeros(1, max(wanted - num_prefix, 0), position.shape[2])
+    return state | {'pos_embed': torch.cat([position[:, :num_prefix], zeros, position[:, num_prefix:]], dim=1)}
+
+
+def _mismatch(
+    name: str, report: LoadReport, reshaped: list[str], own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> str:
+    def shapes(keys: list[str], of: Mapping[str, Tensor]) -> str:
+        shown = ', '.join(f'{key} {tuple(of[key].shape)}' for key in keys[:_SHOWN_KEYS])
+        return shown + (f' and {len(keys) - _SHOWN_KEYS} more' if len(keys) > _SHOWN_KEYS else '')
+
+    lines = [f'The backbone in {name} does not fit the model: {report}.']
+    if report.missing:
+        lines.append(f'The model also has: {shapes(report.missing, own)}.')
+    if report.unexpected:
+        lines.append(f'The checkpoint also has: {shapes(report.unexpected, state)}.')
+    for key in reshaped[:_SHOWN_KEYS]:
+        lines.append(f'{key} is {tuple(state[key].shape)} in the checkpoint and {tuple(own[key].shape)} in the model.')
+    lines.append('Build the model with the name and arguments the checkpoint was trained with')
+    lines[-1] += '.' if reshaped or not report.loaded else ', or set allow_mismatch=True.'
+    return '\n'.join(lines)
