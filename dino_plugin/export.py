@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from dino_plugin.backbones.timm_backbone import pixels_of_a_token
 from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
 from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.weights.export_formats import Exported, in_format
@@ -87,7 +88,7 @@ def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[st
         model_name=name,
         timm_arguments=arguments,
         image_size=getattr(patches, 'img_size', None),
-        patch_size=getattr(patches, 'patch_size', None),
+        patch_size=pixels_of_a_token(model),
         feature_dim=model.num_features,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )

@@ -1,6 +1,7 @@
 """Segmentation by mmsegmentation's own Runner, on real frames and masks in the layout of each dataset."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -76,9 +77,9 @@ def datasets_of(loader):
     return [part.dataset for part in outer.get('datasets', [outer])]
 
 
-def shrink(name: str, root: Path, work_dir: Path, steps: int = 2) -> Config:
+def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2) -> Config:
     """The same config with a small network, crops and frames that a CPU handles in a moment."""
-    cfg = Config.fromfile(config_path(name))
+    cfg = Config.fromfile(name if isinstance(name, Path) else config_path(name))
     width = cfg.model.decode_head.in_channels
     cfg.model.backbone.update(NETWORK, embed_dim=width if isinstance(width, int) else width[0])
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -133,6 +134,21 @@ def test_mmsegmentations_runner_alone_runs_a_config(data_root, tmp_path):
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / 'work/iter_2.pth').is_file()
+
+
+def test_the_example_for_ones_own_images_runs(data_root, tmp_path, repository):
+    readme = (repository / 'configs/segmentation/README.md').read_text()
+    example = re.search(r'```python\n(.*?)```', readme, flags=re.DOTALL)[1]
+    root = data_root('ade20k')
+    for new, old in (('train', 'images/training'), ('val', 'images/validation')):
+        (root / old).rename(root / new)
+        (root / old.replace('images', 'annotations')).rename(root / f'{new}_masks')
+    own = tmp_path / 'own.py'
+    own.write_text(example.replace("'./", f"'{config_root()}/segmentation/"))
+    runner = Runner.from_cfg(shrink(own, root, tmp_path / 'work'))
+    runner.train()
+    assert runner.model.num_classes == 2
+    assert runner.train_dataloader.dataset.metainfo['classes'] == ('background', 'cell')
 
 
 def test_a_probe_learns_and_a_checkpoint_of_it_scores_the_same(data_root, tmp_path):

@@ -1,13 +1,16 @@
 """DINO from images to numbers and pictures, on a CPU; tools/quickstart.sh sets everything up and runs this.
 
-Trains by a config, measures k-NN beside an untrained network and raw pixels, and leaves checkpoint, exported backbone,
-log and pictures in the work directory. Its last line is one JSON object.
+Trains by a config, measures k-NN beside an untrained network and raw pixels, then segments the bundled DAVIS frames by
+mmsegmentation and carries first masks through their clips, and leaves checkpoint, exported backbone, log, pictures and
+films in the work directory. Its last line is one JSON object.
 """
 
 import argparse
 import json
 import math
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,17 +24,24 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.checkpoint import use_safe_loading
 from dino_plugin.config_files import CHECKOUT, config_path
+from dino_plugin.data.clip import Clip
+from dino_plugin.data.davis_dataset import DAVISDataset
 from dino_plugin.data.decoding import decode_image
 from dino_plugin.data.image_dataset import EXTENSIONS
+from dino_plugin.evaluation.clip_results import ClipResults
+from dino_plugin.evaluation.davis import evaluate_clip, global_results
 from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
+from dino_plugin.evaluation.video import copy_first_mask, segment_clip
 from dino_plugin.export import export_backbone
 from dino_plugin.visualization.contact_sheet import save_image, views_sheet
 from dino_plugin.visualization.curves import plot_curves
 from dino_plugin.visualization.pca import pca_of_images
 
 CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
+SEGMENTATION = 'segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py'
+DAVIS = CHECKOUT / 'tests/data/davis'
 FRAMES = [
-    CHECKOUT / f'tests/data/davis/JPEGImages/480p/{name}.jpg'
+    DAVIS / f'JPEGImages/480p/{name}.jpg'
     for name in ('blackswan/00000', 'blackswan/00024', 'car-shadow/00018', 'libby/00012')
 ]
 HELD_OUT = 5  # of one's own labelled images, every fifth is classified by the others
@@ -92,11 +102,47 @@ def raw_pixels(hook: ConfigDict) -> float:
     return raw_pixel_accuracy(*parts).accuracy
 
 
-def save_features(backbone_file: Path, cfg: Config, out: Path) -> Path:
+def save_features(backbone: TimmBackbone, out: Path) -> Path:
     """Patch features of a few video frames as colours."""
-    arguments = {key: value for key, value in cfg.model.backbone.items() if key != 'type'}
-    backbone = TimmBackbone(**arguments, checkpoint=str(backbone_file))
     return save_image(pca_of_images(backbone, [decode_image(path.read_bytes()) for path in FRAMES]), out)
+
+
+def segmentation_miou(backbone: dict, work_dir: Path) -> float:
+    """mIoU of a linear probe of a frozen backbone, trained and tested by mmsegmentation."""
+    cfg = Config.fromfile(config_path(SEGMENTATION))
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = cfg.visualizer.name = f'quickstart_{work_dir.name}'
+    cfg.model.backbone.update(backbone)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.dataset.data_root = str(DAVIS)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner.message_hub.get_scalar('val/mIoU').current()
+
+
+def propagation_score(masks_of_clip: Callable[[Clip], Iterable]) -> float:
+    """J&F in per cent over the bundled clips, three of DAVIS-2016 with every sixth frame."""
+    clips = DAVISDataset(DAVIS, year=2016).clips
+    return 100 * global_results([evaluate_clip(clip, masks_of_clip(clip)) for clip in clips])['J&F-Mean']
+
+
+def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[str, float]:
+    """Segmentation and label propagation with the trained network and an untrained one; films of the trained one's."""
+    torch.manual_seed(0)
+    networks = {'': dict(arguments, checkpoint=str(backbone_file)), '_untrained': arguments}
+    result = {}
+    for name, network in networks.items():
+        result[f'miou{name}'] = segmentation_miou(network, work_dir / f'segmentation{name}')
+    for name, network in networks.items():
+        backbone = TimmBackbone(**network)
+        result[f'davis_jf{name}'] = propagation_score(partial(propagate, backbone, work_dir / f'propagation{name}'))
+    return result | {'davis_jf_copy': propagation_score(copy_first_mask)}
+
+
+def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
+    """Masks of a clip at half of DAVIS's resolution, written as masks, film and sheet as they come."""
+    settings = dict(short_side=240, multiple=16)
+    return ClipResults(folder, clip, settings).write(segment_clip(backbone, clip, **settings))
 
 
 def report(result: dict, files: dict[str, Path]) -> None:
@@ -127,13 +173,18 @@ def main() -> None:
     speed = runner.message_hub.get_scalar('train/images_per_second').mean()
     result |= {'images_per_second': speed, 'seconds': seconds, 'steps': runner.max_iters}
     checkpoint = args.work_dir / f'epoch_{runner.max_epochs}.pth'
-    backbone = export_backbone(checkpoint, args.work_dir / 'backbone')
+    backbone_file = export_backbone(checkpoint, args.work_dir / 'backbone')
+    arguments = {key: value for key, value in cfg.model.backbone.items() if key != 'type'}
+    result |= measure_dense(arguments, backbone_file, args.work_dir)
     files = {
         'views': views,
         'checkpoint': checkpoint,
-        'backbone': backbone,
+        'backbone': backbone_file,
         'curves': plot_curves(args.work_dir if args.resume else runner.log_dir, args.work_dir / 'curves.png'),
-        'patch features': save_features(backbone, cfg, args.work_dir / 'features.png'),
+        'patch features': save_features(
+            TimmBackbone(**arguments, checkpoint=str(backbone_file)), args.work_dir / 'features.png'
+        ),
+        'propagated masks': args.work_dir / 'propagation/overlays',
         'log': Path(runner.log_dir),
     }
     report(result, files)

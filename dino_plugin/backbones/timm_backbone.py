@@ -66,7 +66,7 @@ class TimmBackbone(nn.Module):
         self.model = _create(model_name, pretrained, timm_arguments)
         self.embed_dim: int = self.model.num_features
         self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
-        self.patch_size: tuple[int, int] | None = _pixels_of_a_token(self.model)
+        self.patch_size: tuple[int, int] | None = pixels_of_a_token(self.model)
         if checkpoint:
             state = backbone_state(load_checkpoint(checkpoint), checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, name=str(checkpoint))
@@ -178,7 +178,7 @@ def _create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Modul
         return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)
 
 
-def _pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
+def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
     """Rows and columns of the image that become one token; None for networks that give a feature map."""
     if not hasattr(model, 'num_prefix_tokens'):
         return None
