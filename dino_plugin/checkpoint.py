@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_plugin.weights.key_values import to_timm
 from dino_plugin.weights.published_models import published_description
-from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading
+from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading, weights_file
 from dino_plugin.weights.strict_loading import LoadReport, load_backbone
 
 __all__ = [
@@ -72,7 +72,7 @@ def backbone_description(path: str | Path) -> dict[str, Any] | None:
     Raises:
         ValueError: If the file cannot be read, or the `.json` beside it is damaged.
     """
-    path = Path(path).expanduser()
+    path = weights_file(path)
     checkpoint = load_checkpoint(path)
     meta = checkpoint.get('meta')
     description = _named(meta.get('backbone') if isinstance(meta, Mapping) else None)

@@ -96,6 +96,15 @@ def test_transformers_gives_the_same_features_from_the_exported_folder(exported,
     assert type(transformers.AutoModel.from_pretrained(path.parent)) is theirs
 
 
+def test_a_hugging_face_folder_is_a_checkpoint(exported):
+    network, path = exported('registers', 'huggingface')
+    backbone = TimmBackbone(checkpoint=str(path.parent))
+    assert all(map(torch.equal, backbone.model.state_dict().values(), network.state_dict().values()))
+    path.with_suffix('.json').unlink()
+    with pytest.raises(ValueError, match='does not say which network it holds'):
+        TimmBackbone(checkpoint=str(path.parent))
+
+
 @pytest.mark.parametrize(
     ('kind', 'name'),
     [

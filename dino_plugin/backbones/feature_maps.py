@@ -91,10 +91,14 @@ class BatchNormMaps(nn.Module):
         """The maps, each channel with mean 0 and variance 1 over batch and cells, then scaled and shifted.
 
         Raises:
-            ValueError: If there are more or fewer maps than `channels` names.
+            ValueError: If the maps have other channels, or there are more or fewer of them.
         """
-        if len(maps) != len(self.norms):
-            raise ValueError(f'BatchNormMaps: {len(maps)} maps for {len(self.norms)} entries of channels.')
+        given, expected = [features.shape[1] for features in maps], [norm.num_features for norm in self.norms]
+        if given != expected:
+            raise ValueError(
+                f'BatchNormMaps: maps with {given} channels, but channels={expected}. Set model.neck.channels={given}, '
+                'and to the same width model.decode_head.in_channels and model.decode_head.channels.'
+            )
         return tuple(norm(features) for norm, features in zip(self.norms, maps))
 
 

@@ -39,6 +39,7 @@ def load_config(args: argparse.Namespace) -> Config:
         # mmengine's own ways to join the processes and to wrap the model ask for a GPU.
         join_processes_on_cpu()
         cfg.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
+        cfg.sync_bn = None  # PyTorch's has no CPU form
     return cfg
 
 

@@ -19,16 +19,18 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
     Nothing else is ever imported or called, so that a file from a stranger cannot run code.
 
     Args:
-        path: The file; `~` is expanded.
+        path: The file, or a Hugging Face folder with `model.safetensors`; `~` is expanded.
         map_location: As in `torch.load`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file needs other Python objects, is damaged, or does not hold a dictionary.
     """
-    path = Path(path).expanduser()
+    path = weights_file(path)
     if not path.is_file():
-        raise FileNotFoundError(f'Checkpoint {path} does not exist or is not a file.')
+        raise FileNotFoundError(
+            f'Checkpoint {path} does not exist, or is neither a file nor a folder with model.safetensors.'
+        )
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
     try:
@@ -41,6 +43,13 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
     if not isinstance(checkpoint, dict):
         raise ValueError(f'Checkpoint {path} holds a {type(checkpoint).__name__}; expected a dictionary.')
     return checkpoint
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file itself, or the weights of a Hugging Face folder."""
+    path = Path(path).expanduser()
+    weights = path / 'model.safetensors'
+    return weights if weights.is_file() else path
 
 
 def use_safe_loading() -> None:

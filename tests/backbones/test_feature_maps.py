@@ -126,5 +126,6 @@ def test_batch_norm_of_maps_gives_each_channel_mean_0_and_variance_1():
         torch.testing.assert_close(
             features.var((0, 2, 3), correction=0), torch.ones(features.shape[1]), atol=1e-4, rtol=0
         )
-    with pytest.raises(ValueError, match='1 maps for 2 entries'):
-        neck(maps[:1])
+    for wrong, given in ((maps[:1], r'\[3\]'), (maps[::-1], r'\[5, 3\]')):
+        with pytest.raises(ValueError, match=rf'maps with {given} channels, but channels=\[3, 5\]'):
+            neck(wrong)

@@ -1,6 +1,11 @@
+import argparse
 import os
 import subprocess
 import sys
+
+import pytest
+
+from dino_plugin.engine import launch
 
 HALF_WRITTEN_CACHE = """
 import threading
@@ -33,3 +38,15 @@ def test_yapf_is_imported_although_another_process_has_written_half_of_its_cache
         [sys.executable, '-c', HALF_WRITTEN_CACHE], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_batch_norms_are_synchronised_only_where_pytorch_can(device, monkeypatch):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    monkeypatch.setattr(launch, 'join_processes_on_cpu', lambda: None)
+    parser = argparse.ArgumentParser()
+    launch.add_arguments(parser)
+    cfg = launch.load_config(
+        parser.parse_args(['dino/dino_resnet50_8xb64-coslr-100e_in1k.py', '--launcher', 'pytorch'])
+    )
+    assert cfg.sync_bn == (None if device == 'cpu' else 'torch')
