@@ -42,6 +42,7 @@ def test_yapf_is_imported_although_another_process_has_written_half_of_its_cache
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_batch_norms_are_synchronised_only_where_pytorch_can(device, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
     monkeypatch.setattr(launch, 'get_device', lambda: device)
     monkeypatch.setattr(launch, 'join_processes_on_cpu', lambda: None)
     parser = argparse.ArgumentParser()
