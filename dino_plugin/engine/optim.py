@@ -1,121 +1,17 @@
-"""The optimiser's side: parameter groups, precision, clipping, skipped steps, schedules."""
+"""The optimiser's side: precision, clipping, skipped steps, schedules."""
 
-from collections import defaultdict
 from contextlib import contextmanager
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
-from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
-from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.schedules import Schedule, as_schedule
 from dino_plugin.engine.build import build
-from dino_plugin.registry import OPTIM_WRAPPERS, TASK_UTILS
+from dino_plugin.registry import TASK_UTILS
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLIP_MODES = ('parameter', 'module', 'global')
-
-
-class ParameterGroups:
-    """Optimiser constructor: what decays, and how fast each part learns; for pretraining and for fine-tuning.
-
-    Weights decay, biases and one-dimensional parameters do not; position embeddings and class tokens do, as in DINO.
-    With a layer decay d below 1, a parameter at depth i of a backbone with depths 0 (embedding) to n learns with
-
-        lr(i) = lr * d ** (n + 1 - i)
-
-    and what is behind the backbone with lr. A group also remembers its ``module`` (the backbone or a head) for clipping
-    and whether it is a head's ``last_layer`` for freezing. It works in configs of mmsegmentation and mmdetection too,
-    whose own constructors know only the backbones they were written for::
-
-        optim_wrapper=dict(
-            type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
-            constructor='dino_plugin.ParameterGroups', paramwise_cfg=dict(layer_decay=0.65))
-
-    Args:
-        optim_wrapper_cfg: With the ``optimizer``; without a ``type`` it becomes a `SelfDistillationOptimWrapper`.
-        paramwise_cfg: ``layer_decay`` in (0, 1], and ``custom_keys`` as in mmengine: ``{text: dict(lr_mult=...,
-            decay_mult=...)}`` for parameters whose names contain the text; of several texts the longest counts.
-
-    Raises:
-        ValueError: For other keys, a layer decay outside (0, 1], or, when it builds, one without a `TimmBackbone`.
-
-    References:
-        ``get_params_groups`` in DINO's code; the paper does not mention it. Layer decay: Bao et al. 2021, BEiT,
-        arXiv:2106.08254.
-    """
-
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        rest = dict(paramwise_cfg or {})
-        self.layer_decay: float = rest.pop('layer_decay', 1.0)
-        self.custom_keys: dict[str, dict[str, float]] = rest.pop('custom_keys', {})
-        self.config = dict(optim_wrapper_cfg)
-        unknown = set().union(*self.custom_keys.values()) - {'lr_mult', 'decay_mult'}
-        if rest or unknown:
-            raise ValueError(
-                f'ParameterGroups: paramwise_cfg has unknown entries {sorted([*rest, *unknown])}; it takes layer_decay '
-                'and custom_keys={text: dict(lr_mult=..., decay_mult=...)}.'
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f'ParameterGroups: layer_decay={self.layer_decay} must be in (0, 1]; 1 is none.')
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the wrapper for a model, which may be wrapped for several processes."""
-        model = model.module if is_model_wrapper(model) else model
-        scales = layer_scales(model, self.layer_decay)
-        groups: dict[tuple, list] = defaultdict(list)
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                rate, decay = self._factors(name)
-                decay *= parameter.ndim > 1 and not name.endswith('.bias')
-                groups[rate * scales.get(name, 1.0), decay, _module_of(name), '.last_layer.' in name].append(parameter)
-        config = dict(self.config)
-        optimizer = dict(config.pop('optimizer'))
-        optimizer['params'] = [
-            {'params': parameters, 'module': module, 'last_layer': last_layer}
-            | ({} if rate == 1 else {'lr': optimizer['lr'] * rate})
-            | ({} if decay == 1 else {'weight_decay': optimizer['weight_decay'] * decay if decay else 0.0})
-            for (rate, decay, module, last_layer), parameters in groups.items()
-        ]
-        return OPTIM_WRAPPERS.build(
-            {'type': 'dino_plugin.SelfDistillationOptimWrapper', **config, 'optimizer': OPTIMIZERS.build(optimizer)}
-        )
-
-    def _factors(self, name: str) -> tuple[float, float]:
-        """Of the learning rate and of the weight decay."""
-        key = max((key for key in self.custom_keys if key in name), key=len, default=None)
-        chosen = self.custom_keys[key] if key is not None else {}
-        return chosen.get('lr_mult', 1.0), chosen.get('decay_mult', 1.0)
-
-
-def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
-    """Factor of the learning rate by name of parameter, for those of a `TimmBackbone` anywhere in the model.
-
-    Raises:
-        ValueError: If there is a decay, and no backbone.
-    """
-    if decay == 1:
-        return {}
-    scales = {}
-    for prefix, module in model.named_modules():
-        if isinstance(module, TimmBackbone):
-            depths = module.layer_depths()
-            top = max(depths.values()) + 1
-            scales |= {f'{prefix}.{name}': decay ** (top - depth) for name, depth in depths.items()}
-    if not scales:
-        raise ValueError(
-            f'ParameterGroups: layer_decay={decay} needs a dino_plugin.TimmBackbone or dino_plugin.TimmFeatureMaps in '
-            f'the model, to know the depth of its layers; {type(model).__name__} has none. Remove layer_decay.'
-        )
-    return scales
-
-
-def _module_of(name: str) -> str:
-    """'distillation.student.heads.cls.mlp.0.weight' -> 'heads.cls'; '….student.backbone.…' -> 'backbone'."""
-    parts = name.removeprefix('distillation.student.').split('.')
-    return '.'.join(parts[:2]) if parts[0] == 'heads' else parts[0]
 
 
 class SelfDistillationOptimWrapper(OptimWrapper):

@@ -32,7 +32,8 @@ from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
 from dino_plugin.engine.hooks.throughput import ThroughputHook
 from dino_plugin.engine.loops import ResumableEpochLoop
 from dino_plugin.engine.model import SelfDistillationModel
-from dino_plugin.engine.optim import ParameterGroups, ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.engine.optim import ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.engine.parameter_groups import ParameterGroups
 from dino_plugin.evaluation.metrics import DAVISMetric, KNNMetric
 from dino_plugin.evaluation.propagation import LabelPropagator
 
