@@ -26,8 +26,18 @@ __all__ = [
 
 _SHOWN_KEYS = 5
 _OURS = 'distillation.'
-# What wrappers and heads put before a backbone's names: DataParallel, torch.compile, DINO and mmpretrain, Hugging Face.
-_PREFIXES = ('module.', '_orig_mod.', 'backbone.', 'vit.', 'dinov2.', 'dinov2_with_registers.', 'dinov3_vit.')
+# What wrappers and heads put before a backbone's names, from the outside in: DataParallel, torch.compile; DINO,
+# mmpretrain and mmsegmentation; TimmFeatureMaps; Hugging Face.
+_PREFIXES = (
+    'module.',
+    '_orig_mod.',
+    'backbone.',
+    'backbone.model.',
+    'vit.',
+    'dinov2.',
+    'dinov2_with_registers.',
+    'dinov3_vit.',
+)
 
 
 def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> dict[str, Tensor]:
@@ -35,8 +45,8 @@ def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> di
 
     Understands training checkpoints of this package, full checkpoints of the DINO, iBOT and DINOv2 code (`teacher` /
     `student`), and plain backbone files: exported ones, the authors' released ones, those of Hugging Face's `ViTModel`,
-    `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and `DINOv3ConvNextModel`, and of mmpretrain's
-    VisionTransformer. The layout is recognised by the keys (see `layouts`). Heads are left out.
+    `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and `DINOv3ConvNextModel`, of mmpretrain's
+    VisionTransformer, and segmenters with `TimmFeatureMaps`. The layout is recognised by the keys (see `layouts`). Heads are left out.
 
     Args:
         checkpoint: From `load_checkpoint`.

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.checkpoint import (
     backbone_description,
     backbone_state,
@@ -363,3 +364,11 @@ def test_the_description_of_a_backbone_is_found_in_the_checkpoint_or_beside_the_
     assert backbone_description(tmp_path / 'train.pth') == description
     assert backbone_description(tmp_path / 'foreign.pth') is None
     assert backbone_description(tmp_path / 'export.safetensors') is None
+
+
+def test_the_backbone_inside_a_segmenters_checkpoint_is_found():
+    maps = TimmFeatureMaps(model_name='vit_tiny_patch16_224', **ARGUMENTS_OF_BACKBONE)
+    segmenter = nn.ModuleDict({'backbone': maps, 'decode_head': nn.Conv2d(16, 2, 1)})
+    model = vit()
+    load_backbone(model, backbone_state({'state_dict': segmenter.state_dict(), 'meta': {}}))
+    assert all(map(torch.equal, model.parameters(), maps.parameters()))
