@@ -46,7 +46,8 @@ def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> di
     Understands training checkpoints of this package, full checkpoints of the DINO, iBOT and DINOv2 code (`teacher` /
     `student`), and plain backbone files: exported ones, the authors' released ones, those of Hugging Face's `ViTModel`,
     `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and `DINOv3ConvNextModel`, of mmpretrain's
-    VisionTransformer, and segmenters with `TimmFeatureMaps`. The layout is recognised by the keys (see `layouts`). Heads are left out.
+    VisionTransformer, and segmenters with `TimmFeatureMaps`. The layout is recognised by the keys (see `layouts`).
+    Heads are left out.
 
     Args:
         checkpoint: From `load_checkpoint`.

@@ -16,8 +16,8 @@ from mmengine.runner import CheckpointLoader, Runner
 from safetensors.torch import save_file
 from torch import nn
 
-from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.backbones.feature_maps import TimmFeatureMaps
+from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.checkpoint import (
     backbone_description,
     backbone_state,
