@@ -1,7 +1,7 @@
 """Run a function in fresh processes joined by gloo, on CPU."""
 
 import os
-import socket
+import tempfile
 from datetime import timedelta
 
 import torch
@@ -16,20 +16,18 @@ def run_in_processes(function, *arguments, processes: int = 2) -> None:
 
     They run without the tests' type checker, which draws from Python's random numbers.
     """
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        port = listener.getsockname()[1]
-    mp.start_processes(_join, (port, processes, function, arguments), nprocs=processes, start_method='spawn')
+    with tempfile.TemporaryDirectory() as folder:  # they meet in a file: no port that another test might take
+        meeting = f'file://{folder}/meeting'
+        mp.start_processes(_join, (meeting, processes, function, arguments), nprocs=processes, start_method='spawn')
 
 
-def _join(rank: int, port: int, processes: int, function, arguments) -> None:
-    os.environ |= {
-        'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes),
-        'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-    }  # fmt: skip
+def _join(rank: int, meeting: str, processes: int, function, arguments) -> None:
+    os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(processes)}
     torch.set_num_threads(1)
     import_yapf()
-    dist.init_process_group('gloo', timeout=timedelta(seconds=120))
+    dist.init_process_group(
+        'gloo', init_method=meeting, rank=rank, world_size=processes, timeout=timedelta(seconds=120)
+    )
     try:
         function(rank, *arguments)
     finally:

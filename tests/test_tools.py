@@ -243,10 +243,10 @@ def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
     assert done.returncode == 0, done.stderr
     assert '-m venv .venv' in calls
     assert '--editable .[onedl,lightly,test]' in calls
-    assert calls.strip().endswith('-m pytest tests/core -x')
+    assert calls.strip().endswith('-m pytest -n 2 --dist loadfile tests/core -x')
     done, calls = checkout.run('run_tests.sh')
     assert done.returncode == 0
-    assert calls.strip().splitlines() == ['-c ', '-m pytest']
+    assert calls.strip().splitlines() == ['-c ', '-m pytest -n 2 --dist loadfile']
     assert done.stdout == ''
 
 
