@@ -237,7 +237,7 @@ def test_a_good_split_passes_and_keeps_its_classes(data_root):
         (
             lambda root: Image.new('RGB', SIZE).save(root / 'ann_dir/train/00024.png'),
             ValueError,
-            r'00024\.png is a colour image \(mode RGB\)',
+            r'00024\.png has colours \(mode RGB\) instead of labels',
         ),
         (
             lambda root: Image.new('L', (20, 10)).save(root / 'ann_dir/train/00024.png'),
@@ -252,7 +252,12 @@ def test_a_good_split_passes_and_keeps_its_classes(data_root):
         (
             lambda root: (root / 'ann_dir/train/00024.png').write_bytes(b'no image'),
             ValueError,
-            r'00024\.png.* it is damaged or no image',
+            r'00024\.png cannot be read as an image',
+        ),
+        (
+            lambda root: (root / 'img_dir/train/00024.jpg').write_bytes(b'no image'),
+            ValueError,
+            r'00024\.jpg.* it is damaged or no image',
         ),
     ],
 )

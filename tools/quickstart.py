@@ -127,7 +127,7 @@ def propagation_score(masks_of_clip: Callable[[Clip], Iterable]) -> float:
 
 
 def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[str, float]:
-    """Segmentation and label propagation with the trained network and an untrained one; films of the trained one's."""
+    """Segmentation and label propagation with the trained network and an untrained one; each leaves its films."""
     torch.manual_seed(0)
     networks = {'': dict(arguments, checkpoint=str(backbone_file)), '_untrained': arguments}
     result = {}

@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-_INDEXED = ('P', 'L', 'I', 'I;16', '1')  # Pillow's modes with one number a pixel
+from dino_plugin.data.masks import read_mask
 
 
 class CheckedSegmentation(Dataset):
@@ -68,23 +68,19 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
     Raises:
         ValueError: As in `CheckedSegmentation`.
     """
+    mask = read_mask(mask_path)
     try:
-        with Image.open(image_path) as image, Image.open(mask_path) as mask:
-            if mask.mode not in _INDEXED:
-                raise ValueError(
-                    f'Mask {mask_path} is a colour image (mode {mask.mode}); expected one number a pixel, the class. '
-                    'Convert its colours to class numbers.'
-                )
-            if mask.size != image.size:
-                raise ValueError(
-                    f'Mask {mask_path} has {mask.size[0]}x{mask.size[1]} pixels, its image {image_path} has '
-                    f'{image.size[0]}x{image.size[1]}. Resize the mask with nearest neighbours, or pair the files anew.'
-                )
-            labels = np.unique(np.asarray(mask))
+        with Image.open(image_path) as image:
+            columns, rows = image.size
     except UnidentifiedImageError as error:
         raise ValueError(f'{error}; it is damaged or no image. Copy it again.') from error
+    if mask.shape != (rows, columns):
+        raise ValueError(
+            f'Mask {mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {image_path} has '
+            f'{columns}x{rows}. Resize the mask with nearest neighbours, or pair the files anew.'
+        )
     classes = dataset.metainfo['classes']
-    wrong = [stored for stored, label in _meanings(dataset, labels) if not 0 <= label < len(classes)]
+    wrong = [stored for stored, label in _meanings(dataset, np.unique(mask)) if not 0 <= label < len(classes)]
     if wrong:
         shift = ' after 1 is subtracted (reduce_zero_label=True)' if dataset.reduce_zero_label else ''
         raise ValueError(

@@ -21,16 +21,12 @@ metainfo = dict(
         [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192],
     ],
 )  # fmt: skip
+camvid = dict(type='BaseSegDataset', data_root=data_root, metainfo=metainfo, ignore_index=no_label)
 train_dataloader = dict(
     dataset=dict(
         type='dino_plugin.CheckedSegmentation',
         dataset=dict(
-            type='BaseSegDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
-            metainfo=metainfo,
-            ignore_index=no_label,
-            pipeline=train_pipeline,
+            camvid, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), pipeline=train_pipeline
         ),
     )
 )
@@ -38,12 +34,7 @@ val_dataloader = dict(
     dataset=dict(
         type='dino_plugin.CheckedSegmentation',
         dataset=dict(
-            type='BaseSegDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
-            metainfo=metainfo,
-            ignore_index=no_label,
-            pipeline=test_pipeline,
+            camvid, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'), pipeline=test_pipeline
         ),
     )
 )
@@ -51,12 +42,7 @@ test_dataloader = dict(
     dataset=dict(
         type='dino_plugin.CheckedSegmentation',
         dataset=dict(
-            type='BaseSegDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
-            metainfo=metainfo,
-            ignore_index=no_label,
-            pipeline=test_pipeline,
+            camvid, data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'), pipeline=test_pipeline
         ),
     )
 )
