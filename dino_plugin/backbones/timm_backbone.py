@@ -1,9 +1,12 @@
 """Any timm network as a backbone: images -> Tokens."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import timm
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from timm.layers import to_2tuple
 from timm.models import group_parameters
 from torch import Tensor, nn
@@ -36,6 +39,10 @@ class TimmBackbone(nn.Module):
         checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
+        mask_token: Learn an embedding that stands in for hidden patches, which recipes with masks need. It starts at
+            zero, and takes a patch's place before its position is added.
+        local_norm: Normalise class token and registers of local views by a layer of their own (DINOv3's largest
+            network), which starts as a copy of the last normalisation and is not exported.
         compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
@@ -52,6 +59,8 @@ class TimmBackbone(nn.Module):
         checkpoint_source: str = 'teacher',
         allow_mismatch: bool = False,
         gradient_checkpointing: bool = False,
+        mask_token: bool = False,
+        local_norm: bool = False,
         compile_blocks: bool = False,
         **timm_arguments,
     ) -> None:
@@ -67,20 +76,38 @@ class TimmBackbone(nn.Module):
         self.embed_dim: int = self.model.num_features
         self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
         self.patch_size: tuple[int, int] | None = pixels_of_a_token(self.model)
+        if mask_token and self.patch_size is None:
+            raise ValueError(f'TimmBackbone: {model_name} has no patches that a mask token could stand in for.')
+        self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         if checkpoint:
             state = backbone_state(load_checkpoint(checkpoint), checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, name=str(checkpoint))
         if gradient_checkpointing:
             self.model.set_grad_checkpointing(True)
+        if local_norm and isinstance(getattr(self.model, 'norm', None), UNUSED):
+            raise ValueError(f'TimmBackbone: {model_name} has no last normalisation of its tokens to be untied.')
+        self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
         if compile_blocks:
             for block in getattr(self.model, 'blocks', [self.model]):
                 block.compile()
 
-    def forward(self, images: Float[Tensor, '*leading channels rows columns']) -> Tokens:
+    def forward(
+        self,
+        images: Float[Tensor, '*leading channels rows columns'],
+        masks: Bool[Tensor, '*leading patch_rows patch_columns'] | None = None,
+        local: bool = False,
+    ) -> Tokens:
         """Tokens of images with any leading axes.
 
+        Args:
+            images: Normalised.
+            masks: Where True, the network does not see the patch. Behind a convolutional stem, which looks over the
+                edges of a patch, its neighbours still do.
+            local: Whether these are local views, which ``local_norm`` treats apart.
+
         Raises:
-            ValueError: If the images have another number of channels than the network.
+            ValueError: If the images have another number of channels than the network, or there are masks and no mask
+                token, or masks of another grid.
         """
         leading = images.shape[:-3]
         images = images.reshape(-1, *images.shape[-3:])
@@ -89,7 +116,8 @@ class TimmBackbone(nn.Module):
                 f'TimmBackbone: images of {images.shape[1]} channels for a network of {self.in_channels}; '
                 f'build it with in_chans={images.shape[1]}.'
             )
-        features = self._features(images)
+        with self._hidden(images, masks), self._normalised_as(local):
+            features = self._features(images)
         return Tokens(*(tokens.unflatten(0, leading) if leading else tokens[0] for tokens in features))
 
     def intermediates(
@@ -127,7 +155,48 @@ class TimmBackbone(nn.Module):
         convolutional network's stages.
         """
         groups = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
-        return {f'model.{name}': depth for name, depth in groups.items()}
+        return {'mask_token': 0} | {f'model.{name}': depth for name, depth in groups.items()}
+
+    @contextmanager
+    def _normalised_as(self, local: bool) -> Iterator[None]:
+        """Within this, the last normalisation of class token and registers is the one for this kind of views."""
+        if not local or self.local_norm is None:
+            yield
+            return
+        num_prefix = self.model.num_prefix_tokens
+
+        def untie(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+            return torch.cat([self.local_norm(inputs[0][:, :num_prefix]), output[:, num_prefix:]], dim=1)
+
+        handle = self.model.norm.register_forward_hook(untie)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _hidden(self, images: Float[Tensor, 'batch channels rows columns'], masks: Tensor | None) -> Iterator[None]:
+        """Within this, the mask token stands in for the embeddings of hidden patches."""
+        if masks is None:
+            yield
+            return
+        if self.mask_token is None:
+            raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
+        if masks.shape[-2:] != self._grid(images):
+            raise ValueError(
+                f'TimmBackbone: masks of {tuple(masks.shape[-2:])} patches for images of {self._grid(images)}; set '
+                f'patch_size={self.patch_size} in collate_fn.'
+            )
+
+        def hide(module: nn.Module, inputs: tuple, embedding: Tensor) -> Tensor:
+            hidden = masks.reshape(*embedding.shape[:-1], 1)  # timm's embedding keeps its grid, or not
+            return torch.where(hidden, self.mask_token.to(embedding.dtype), embedding)
+
+        handle = self.model.patch_embed.register_forward_hook(hide)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _padded(self, images: Float[Tensor, 'batch channels rows columns']) -> Tensor:
         height, width = self.patch_size

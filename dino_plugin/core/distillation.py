@@ -21,21 +21,46 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
 
+class Teacher(Network):
+    """A network that is never trained by gradients.
+
+    It stays in evaluation mode, without random depth, dropout or augmentation of positions; only batch norms follow the
+    mode, since their running statistics are the teacher's own, and the authors' teacher uses those of its batch.
+    """
+
+    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__(backbone, heads)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'Teacher':
+        """Only batch norms change their mode."""
+        super().train(False)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = mode
+        return self
+
+
 class SelfDistillation(nn.Module):
     """Student and teacher look at the same images; the losses compare what they say.
 
-    The teacher is a copy of the student from the first bit on. It sees the global views only, has no drop path and no
-    dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as the running
-    statistics of a batch norm, are its own.
+    The teacher is a copy of the student from the first bit on. It sees the global views only, and all of them; it has
+    no drop path and no dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as
+    the running statistics of a batch norm, are its own.
+
+    With a ``guide``, a network trained before and usually larger, the losses compare the student with that one, which
+    never moves; the teacher still averages the student and is the network to keep.
 
     Args:
-        backbone: images -> Tokens.
+        backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` says that these are local views.
         heads: By name; losses refer to these names.
         losses: By name; the names appear in the log.
         momentum: Share of the teacher that is kept at each step; a number or a schedule.
+        guide: Gives the targets instead of the teacher; its heads have the student's names and prototypes.
 
     Raises:
-        ValueError: If a loss names a head that is missing, a head is used by no loss, or there is no loss.
+        ValueError: If a loss names a head that is missing here or in the guide, a head is used by no loss, or there is
+            no loss.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, algorithm 1.
@@ -47,13 +72,17 @@ class SelfDistillation(nn.Module):
         heads: Mapping[str, nn.Module],
         losses: Mapping[str, Loss],
         momentum: Schedule | float,
+        guide: Teacher | None = None,
     ) -> None:
         super().__init__()
-        _check_wiring(heads, losses)
+        _check_wiring(heads, losses, guide)
         self.student = Network(backbone, heads)
-        self.teacher = _frozen_copy(self.student)
+        self.teacher = Teacher(copy.deepcopy(backbone), copy.deepcopy(dict(heads)))
+        self.guide = guide
         self.losses = nn.ModuleDict(losses)
         self.momentum = as_schedule(momentum)
+        for loss in losses.values():
+            loss.follow_teacher(self.teacher, 0.0)
 
     def forward(self, views: ViewBatch, progress: float) -> dict[str, Float[Tensor, '']]:
         """The weighted losses by name.
@@ -62,18 +91,24 @@ class SelfDistillation(nn.Module):
             ValueError: If there are fewer than two views of each image, or the local views are the larger ones.
         """
         _check_views(views)
+        guide = self.guide or self.teacher
         with torch.no_grad():
-            teacher_global = self.teacher.backbone(views.global_views)
+            teacher_global = guide.backbone(views.global_views) if self.uses_teacher else None
         step = Step(
             views=views,
-            student_global=self.student.backbone(views.global_views),
-            student_local=None if views.local_views is None else self.student.backbone(views.local_views),
+            student_global=self.student.backbone(views.global_views, masks=views.masks),
+            student_local=None if views.local_views is None else self.student.backbone(views.local_views, local=True),
             teacher_global=teacher_global,
             student_heads=self.student.heads,
-            teacher_heads=self.teacher.heads,
+            teacher_heads=guide.heads,
             progress=progress,
         )
         return {name: loss.weight(progress) * loss(step) for name, loss in self.losses.items()}
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether any loss looks at the teacher, or at the guide in its place."""
+        return any(loss.uses_teacher for loss in self.losses.values())
 
     @torch.no_grad()
     def update_teacher(self, progress: float, stepped: Bool[Tensor, ''] | bool = True) -> None:
@@ -95,6 +130,8 @@ class SelfDistillation(nn.Module):
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
+        for loss in self.losses.values():
+            loss.follow_teacher(self.teacher, progress)
 
 
 def _check_views(views: ViewBatch) -> None:
@@ -114,10 +151,10 @@ def _check_views(views: ViewBatch) -> None:
             )
 
 
-def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss]) -> None:
+def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss], guide: Teacher | None) -> None:
     if not losses:
         raise ValueError('SelfDistillation: no losses; name at least one, e.g. losses=dict(dino=...).')
-    used = {loss.head for loss in losses.values() if loss.head is not None}
+    used = {head for loss in losses.values() for head in loss.heads}
     if missing := sorted(used - set(heads)):
         raise ValueError(
             f'SelfDistillation: losses name the heads {missing}, but the heads are {sorted(heads)}; '
@@ -125,14 +162,8 @@ def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss]) ->
         )
     if unused := sorted(set(heads) - used):
         raise ValueError(f'SelfDistillation: no loss uses the heads {unused}; remove them, or name them in a loss.')
-
-
-def _frozen_copy(network: Network) -> Network:
-    """The same weights, without gradients and without random depth or dropout."""
-    teacher = copy.deepcopy(network).requires_grad_(False)
-    for module in teacher.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif hasattr(module, 'drop_prob'):  # timm's DropPath and its relatives
-            module.drop_prob = 0.0
-    return teacher
+    if guide is not None and (absent := sorted(used - set(guide.heads))):
+        raise ValueError(
+            f'SelfDistillation: losses name the heads {absent}, which the guide has not (it has '
+            f'{sorted(guide.heads)}); a guide needs the heads that it was trained with.'
+        )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dino_plugin.core.reduce import max_over_ranks, mean_over_ranks, sum_over_ranks
+from dino_plugin.core.reduce import max_over_ranks, sum_over_ranks
 
 
 class Centering(nn.Module):
@@ -18,7 +18,8 @@ class Centering(nn.Module):
     center <- momentum * center + (1 - momentum) * mean of scores over views, batch and ranks
 
     The centre that is subtracted is the one from *before* this batch; only in training mode does it move. A batch
-    with scores that are not finite leaves it alone, since such a step is skipped and the centre would never recover.
+    with scores that are not finite leaves it alone, since such a step is skipped and the centre would never recover,
+    and so does one without samples. Each sample counts alike, however many a rank has.
 
     Args:
         prototypes: Number of scores K.
@@ -45,7 +46,9 @@ class Centering(nn.Module):
         scores = scores.float()
         probabilities = ((scores - self.center) / temperature).softmax(dim=-1)
         if self.training:
-            batch_mean = mean_over_ranks(scores.flatten(end_dim=-2).mean(dim=0))
+            samples = scores.flatten(end_dim=-2)
+            total = sum_over_ranks(torch.cat([samples.sum(dim=0), samples.new_tensor([len(samples)])]))
+            batch_mean = total[:-1] / total[-1]
             moved = torch.lerp(batch_mean, self.center, self.momentum)
             self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
         return probabilities

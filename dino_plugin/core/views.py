@@ -17,7 +17,7 @@ Views come before the batch, the batch before the rest; patches keep their grid.
 
 from typing import NamedTuple
 
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -26,11 +26,24 @@ class ViewBatch(NamedTuple):
 
     Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` a block is uint8 ``views batch rows columns 3``
     (or float ``views batch channels rows columns`` from foreign transforms); after it, always the latter, normalised.
-    ``local_views`` is None where a recipe has no local views.
+    What a recipe does not have is None.
+
+    Args:
+        global_views: Seen by student and teacher.
+        local_views: Smaller ones, seen by the student only.
+        masks: True where a patch of a global view is hidden from the student.
+        hidden: Positions of the hidden patches in the flattened masks. They are counted where masks are made, since
+            looking for them later would make the host wait for the device.
     """
 
     global_views: Shaped[Tensor, 'views batch _ _ _']
     local_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
+    masks: Bool[Tensor, 'views batch rows columns'] | None = None
+    hidden: Int[Tensor, ' hidden'] | None = None
+
+    def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
+        """The same views, with these patches of the global ones hidden."""
+        return self._replace(masks=masks, hidden=masks.flatten().nonzero()[:, 0])
 
 
 class Tokens(NamedTuple):

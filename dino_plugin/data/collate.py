@@ -4,6 +4,7 @@ Lightly's users find their collate functions and adapters here too; they are wri
 :mod:`~dino_plugin.data.lightly_adapters` and :mod:`~dino_plugin.data.lightly_collate`.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, stratified_ratios
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.lightly_adapters import (
     MultiViewCollate,
@@ -26,6 +28,7 @@ __all__ = [
     'DINOCollateFunction',
     'MultiViewCollate',
     'image_collate',
+    'masked_collate',
     'multi_crop_collate',
     'multi_view_collate',
     'views_from_lightly',
@@ -64,6 +67,56 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
         f'(list of float tensors, label, filename) as Lightly gives them, got {_describe(first)}. End the pipeline '
         "with dict(type='dino_plugin.PackViews'), or the transform with ToTensor and Normalize."
     )
+
+
+def masked_collate(
+    samples: Sequence[Any],
+    patch_size: int,
+    share: float = 0.5,
+    ratio: Sequence[float] = (0.1, 0.5),
+    stratified: bool = True,
+    blocks: bool = True,
+    min_patches: int = 4,
+    num_global: int = 2,
+) -> ViewBatch:
+    """:func:`multi_crop_collate`, with patches of the global views hidden from the student.
+
+    The masks are a function of the samples alone (their generator is seeded by a checksum of the first view), so a
+    resumed run hides the same patches, whichever worker makes them and wherever the samples come from.
+
+    Args:
+        samples: As for :func:`multi_crop_collate`.
+        patch_size: Pixels of a patch of the backbone, rows and columns alike.
+        share: Of the views that are masked, in [0, 1].
+        ratio: Range of the share of hidden patches of a masked view, in [0, 1].
+        stratified: Ratios spread evenly over the batch (DINOv2), instead of each drawn by itself (iBOT); see
+            :mod:`~dino_plugin.core.masking`.
+        blocks: Hide blocks of patches, instead of single ones.
+        min_patches: Smallest area of a block, in patches.
+        num_global: As for :func:`multi_crop_collate`.
+
+    Raises:
+        ValueError: If a number is out of its range; and as :func:`multi_crop_collate` does.
+    """
+    if not 0 <= share <= 1 or not 0 <= ratio[0] <= ratio[1] <= 1 or patch_size < 1 or min_patches < 1:
+        raise ValueError(
+            f'masked_collate: share={share} and ratio={tuple(ratio)} lie in [0, 1], the smaller ratio first; '
+            f'patch_size={patch_size} and min_patches={min_patches} are at least 1.'
+        )
+    views = multi_crop_collate(samples, num_global)
+    num_views, batch, *sides = views.global_views.shape
+    rows, columns = (
+        -(-side // patch_size) for side in (sides[1:] if views.global_views.is_floating_point() else sides[:2])
+    )
+    generator = torch.Generator().manual_seed(zlib.crc32(views.global_views[0, 0].contiguous().numpy()))
+    draw_ratios = stratified_ratios if stratified else independent_ratios
+    num_hidden = (draw_ratios(num_views * batch, share, *ratio, generator) * rows * columns).long()
+    masks = (
+        block_masks(num_hidden, rows, columns, generator, min_patches)
+        if blocks
+        else random_masks(num_hidden, rows, columns, generator)
+    )
+    return views.with_masks(masks.unflatten(0, (num_views, batch)))
 
 
 def _is_block(value: Any) -> bool:

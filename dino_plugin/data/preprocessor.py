@@ -16,7 +16,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
     """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
 
     - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which Lightly's and torchvision's transforms have
-      normalised already, only move.
+      normalised already, only move, and so do masks.
     - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
       -> ``dict(images=..., labels=...)``.
 
@@ -46,7 +46,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
         if isinstance(data, ViewBatch):
             local_views = None if data.local_views is None else self._prepare(data.local_views)
-            return dict(views=ViewBatch(self._prepare(data.global_views), local_views))
+            views = data._replace(global_views=self._prepare(data.global_views), local_views=local_views)
+            return dict(views=views._replace(masks=self.cast_data(data.masks), hidden=self.cast_data(data.hidden)))
         if isinstance(data, Sequence) and len(data) == 3 and all(isinstance(entry, Tensor) for entry in data[:2]):
             return dict(images=self._prepare(data[0]), labels=self.cast_data(data[1]))
         raise TypeError(

@@ -18,7 +18,7 @@ class SelfDistillationModel(BaseModel):
 
     Args:
         backbone: Config of a backbone, such as ``dict(type='dino_plugin.TimmBackbone', model_name=...)``.
-        heads: Configs by name; ``in_dim`` is filled in.
+        heads: Configs by name; ``in_dim`` (``input_dim`` of Lightly's heads) is filled in.
         losses: Configs by name; a loss refers to a head by its name, and ``prototypes`` of its target are filled in.
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
         data_preprocessor: Config, as in mmengine.
@@ -34,7 +34,10 @@ class SelfDistillationModel(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor)
         student = build(MODELS, backbone)
-        built_heads = {name: build(MODELS, head, in_dim=student.embed_dim) for name, head in heads.items()}
+        built_heads = {
+            name: build(MODELS, head, in_dim=student.embed_dim, input_dim=student.embed_dim)
+            for name, head in heads.items()
+        }
         known = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
         built_losses = {name: build(MODELS, loss, **known.get(loss.get('head'), {})) for name, loss in losses.items()}
         momentum = build(TASK_UTILS, momentum) if isinstance(momentum, dict) else momentum

@@ -9,11 +9,12 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.config_files import register_config_package
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses.dino import DINOLoss
+from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.checked_segmentation import CheckedSegmentation
-from dino_plugin.data.collate import image_collate, multi_crop_collate, multi_view_collate
+from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
 from dino_plugin.data.davis_dataset import DAVISDataset
 from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.data.lightly_adapters import LightlyDataset
@@ -40,13 +41,13 @@ from dino_plugin.evaluation.propagation import LabelPropagator
 VOCABULARY = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
-        BatchNormMaps, DINOHead, DINOLoss, KoLeoLoss,
+        BatchNormMaps, DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss,
     ],
     registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp, LabelPropagator],
     registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset, DAVISDataset, CheckedSegmentation],
     registry.DATA_SAMPLERS: [ResumableSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
-    registry.FUNCTIONS: [multi_crop_collate, multi_view_collate, image_collate],
+    registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook],
     registry.LOOPS: [ResumableEpochLoop, BankTestLoop, ClipTestLoop],
     registry.METRICS: [KNNMetric, DAVISMetric],

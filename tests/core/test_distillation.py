@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         self.dropout = nn.Dropout(drop)
         self.seen = []
 
-    def forward(self, images):
+    def forward(self, images, masks=None, local=False):
         self.seen.append(tuple(images.shape))
         pixels = images.flatten(0, 1).mean((-1, -2))
         tokens = self.dropout(self.drop_path(self.project(pixels))).unflatten(0, images.shape[:2])

@@ -41,7 +41,7 @@ def test_blocks_become_what_torchvision_makes_of_the_same_pixels():
 
 def test_views_and_batch_merge_without_a_copy_into_images_with_channels_last_in_memory():
     views = ViewPreprocessor()(multi_crop_collate(samples()))['views']
-    for block in views:
+    for block in (views.global_views, views.local_views):
         assert block.dtype == torch.float32
         merged = block.flatten(0, 1)
         assert merged.data_ptr() == block.data_ptr()

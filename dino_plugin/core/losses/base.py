@@ -1,6 +1,6 @@
 """``Step``: all that a loss may see. ``Loss``: what a loss is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -15,9 +15,10 @@ class Step(NamedTuple):
 
     Args:
         views: What went in, normalised.
-        student_global: The student's tokens of the global views.
+        student_global: The student's tokens of the global views, masked where the views have masks.
         student_local: The student's tokens of the local views; None where there are none.
-        teacher_global: The teacher's tokens of the global views; they carry no gradient.
+        teacher_global: The teacher's tokens of the global views, which it sees whole; they carry no gradient. None if
+            no loss uses the teacher.
         student_heads: Heads by name.
         teacher_heads: The teacher's heads by the same names; frozen.
         progress: Share of training already done, in [0, 1].
@@ -26,7 +27,7 @@ class Step(NamedTuple):
     views: ViewBatch
     student_global: Tokens
     student_local: Tokens | None
-    teacher_global: Tokens
+    teacher_global: Tokens | None
     student_heads: Mapping[str, nn.Module]
     teacher_heads: Mapping[str, nn.Module]
     progress: float
@@ -35,17 +36,31 @@ class Step(NamedTuple):
 class Loss(nn.Module):
     """A term of the objective: ``forward(step) -> scalar``, weighted by a schedule.
 
+    ``uses_teacher`` says whether the term looks at the teacher; if none does, the teacher is not run.
+
     Args:
         weight: Factor of the term; a number or a schedule of progress.
-        head: Name of the head that turns tokens into scores, for terms that use one. Two losses that name the same
+        heads: Names of the heads that turn tokens into scores, for terms that use some. Two losses that name the same
             head share it.
     """
 
-    def __init__(self, weight: Schedule | float = 1.0, head: str | None = None) -> None:
+    uses_teacher = True
+
+    def __init__(self, weight: Schedule | float = 1.0, heads: Sequence[str] = ()) -> None:
         super().__init__()
         self.weight = as_schedule(weight)
-        self.head = head
+        self.heads = tuple(heads)
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """The unweighted term."""
         raise TypeError(f'{type(self).__name__} does not define forward(step); a loss is a function of a Step.')
+
+    def follow_teacher(self, teacher: nn.Module, progress: float) -> None:
+        """Do what the term has to do when the teacher has moved; nothing, for most.
+
+        Called once when training is set up, with progress 0, and after every move of the teacher.
+
+        Args:
+            teacher: With ``backbone`` and ``heads``; not to be changed.
+            progress: Share of training done, in [0, 1].
+        """

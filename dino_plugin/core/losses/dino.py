@@ -75,9 +75,10 @@ class DINOLoss(Loss):
         teacher_temperature: Schedule | float = 0.04,
         weight: Schedule | float = 1.0,
     ) -> None:
-        super().__init__(weight, head)
+        super().__init__(weight, [head])
         if student_temperature <= 0:
             raise ValueError(f'DINOLoss: student_temperature={student_temperature} must be positive.')
+        self.head = head
         self.target = target
         self.student_temperature = student_temperature
         self.teacher_temperature = as_schedule(teacher_temperature)

@@ -52,6 +52,8 @@ class KoLeoLoss(Loss):
         weight: Factor of the term (0.1 in DINOv2).
     """
 
+    uses_teacher = False
+
     def __init__(self, weight: Schedule | float = 0.1) -> None:
         super().__init__(weight)
 

@@ -20,7 +20,8 @@ class CollapseMonitorHook(Hook):
     - ``target_kl_to_uniform``: of the mean target; 0 when all prototypes are used alike, log K when one is.
     - ``target_information``: what a target says about its image; 0 means collapse, in either direction.
     - ``center_norm``: L2 norm of the centre, with ``Centering``.
-    - ``feature_std``, ``effective_rank``: spread of the teacher's class tokens.
+    - ``feature_std``, ``effective_rank``: spread of the teacher's class tokens; of the student's where the teacher is
+      not run.
 
     Names gain the loss's name where several losses have targets.
 
@@ -42,7 +43,7 @@ class CollapseMonitorHook(Hook):
         self._handles: list = []
 
     def before_train(self, runner) -> None:
-        """Listen to the targets and to the teacher's backbone."""
+        """Listen to the targets and to a backbone."""
         distillation = unwrapped(runner.model).distillation
         self._targets = {
             name: loss.target
@@ -51,7 +52,8 @@ class CollapseMonitorHook(Hook):
         }
         for name, target in self._targets.items():
             self._handles.append(target.register_forward_hook(self._listener(runner, name, lambda output: output)))
-        backbone = distillation.teacher.backbone
+        runs_teacher = distillation.uses_teacher and distillation.guide is None
+        backbone = (distillation.teacher if runs_teacher else distillation.student).backbone
         self._handles.append(
             backbone.register_forward_hook(self._listener(runner, '', lambda tokens: tokens.class_token))
         )
@@ -89,7 +91,7 @@ class CollapseMonitorHook(Hook):
     def _listener(self, runner, name: str, pick):
         def listen(module, inputs, output) -> None:
             if self._is_due(runner):
-                self._seen[name] = pick(output).detach()
+                self._seen.setdefault(name, pick(output).detach())  # a student's local views come second
 
         return listen
 
