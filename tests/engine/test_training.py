@@ -22,6 +22,7 @@ from mmengine.hooks import Hook
 from small_training import build_runner, hook, small_config
 
 from dino_plugin.checkpoint import load_checkpoint
+from dino_plugin.core import statistics
 from dino_plugin.core.schedules import Cosine
 
 
@@ -265,3 +266,26 @@ def test_a_healthy_run_is_not_warned_about(tmp_path):
     runner.logger.warning = messages.append
     runner.train()
     assert [message for message in messages if 'dino:' in message] == []
+
+
+def test_each_measurement_is_of_its_own_iteration_and_of_global_views(tmp_path):
+    config = small_config(tmp_path)
+    hook(config, 'CollapseMonitorHook').interval = 4
+    runner = build_runner(config)
+    distillation = runner.model.distillation
+    entropies, deviations = [], []
+    distillation.losses['dino'].target.register_forward_hook(
+        lambda module, inputs, output: entropies.append(statistics.entropy(output).mean().item())
+    )
+    distillation.teacher.backbone.register_forward_hook(
+        lambda module, inputs, tokens: deviations.append(
+            statistics.feature_std(tokens.class_token.flatten(0, 1)).item()
+        )
+    )
+    runner.train()
+    measured = {
+        name: runner.message_hub.get_scalar(f'train/{name}').data[0] for name in ('target_entropy', 'feature_std')
+    }
+    assert measured['target_entropy'] == pytest.approx(entropies[3::4])
+    assert measured['feature_std'] == pytest.approx(deviations[3::4])
+    assert len(set(entropies[3::4])) == 3

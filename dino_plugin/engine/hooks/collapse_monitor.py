@@ -72,8 +72,9 @@ class CollapseMonitorHook(Hook):
             'feature_std': statistics.feature_std(features),
             'effective_rank': statistics.effective_rank(features),
         }
-        for name, probabilities in self._seen.items():
-            prefix = f'{name}_' if len(self._seen) > 1 else ''
+        seen, self._seen = self._seen, {}
+        for name, probabilities in seen.items():
+            prefix = f'{name}_' if len(seen) > 1 else ''
             probabilities = probabilities.flatten(end_dim=-2)
             numbers[f'{prefix}target_entropy'] = statistics.entropy(probabilities).mean()
             numbers[f'{prefix}target_kl_to_uniform'] = statistics.kl_to_uniform(probabilities.mean(dim=0))
