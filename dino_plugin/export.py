@@ -12,13 +12,21 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dino_plugin.backbones.timm_backbone import pixels_of_a_token
+from dino_plugin.backbones.creation import pixels_of_a_token
 from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
 from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.weights.export_formats import Exported, in_format
 
 # Settings of training: the exported network is for use.
-_TRAINING_ARGUMENTS = ('drop_path_rate', 'drop_rate', 'proj_drop_rate', 'attn_drop_rate')
+_TRAINING_ARGUMENTS = (
+    'drop_path_rate',
+    'drop_rate',
+    'proj_drop_rate',
+    'attn_drop_rate',
+    'rope_shift_coords',
+    'rope_jitter_coords',
+    'rope_rescale_coords',
+)
 
 
 def export_backbone(

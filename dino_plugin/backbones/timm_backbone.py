@@ -1,18 +1,19 @@
 """Any timm network as a backbone: images -> Tokens."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 
-import timm
 import torch
 from jaxtyping import Bool, Float
-from timm.layers import to_2tuple
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
+from dino_plugin.backbones.creation import create, described, pixels_of_a_token
+from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
+from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
+from dino_plugin.checkpoint import backbone_state, load_backbone, load_checkpoint
 from dino_plugin.core.views import Tokens
 
 # timm normalises after pooling instead of before where a network was made to average its patches
@@ -39,6 +40,9 @@ class TimmBackbone(nn.Module):
         checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
+        subset_drop_path: Stochastic depth that computes each residual for a random part of the batch only, so that the
+            rest of the work is saved (DINOv2): the share of the batch that is left out, in [0, 1), the same in all
+            blocks. 0 leaves depth to timm's ``drop_path_rate``.
         mask_token: Learn an embedding that stands in for hidden patches, which recipes with masks need. It starts at
             zero, and takes a patch's place before its position is added.
         local_norm: Normalise class token and registers of local views by a layer of their own (DINOv3's largest
@@ -47,8 +51,9 @@ class TimmBackbone(nn.Module):
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
-        ValueError: If timm does not know the name, nothing names the network, both sources of weights are given, or
-            the checkpoint does not fit.
+        ValueError: If timm does not know the name, nothing names the network, both sources of weights or both kinds of
+            stochastic depth are given, the checkpoint does not fit, or the network has no place for what is asked:
+            blocks for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class TimmBackbone(nn.Module):
         checkpoint_source: str = 'teacher',
         allow_mismatch: bool = False,
         gradient_checkpointing: bool = False,
+        subset_drop_path: float = 0.0,
         mask_token: bool = False,
         local_norm: bool = False,
         compile_blocks: bool = False,
@@ -70,23 +76,20 @@ class TimmBackbone(nn.Module):
                 f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
             )
         if model_name is None:
-            model_name, timm_arguments = _described(checkpoint, timm_arguments)
+            model_name, timm_arguments = described(checkpoint, timm_arguments)
         self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}
-        self.model = _create(model_name, pretrained, timm_arguments)
+        self.model = create(model_name, pretrained, timm_arguments)
         self.embed_dim: int = self.model.num_features
         self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
         self.patch_size: tuple[int, int] | None = pixels_of_a_token(self.model)
-        if mask_token and self.patch_size is None:
-            raise ValueError(f'TimmBackbone: {model_name} has no patches that a mask token could stand in for.')
-        self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         if checkpoint:
             state = backbone_state(load_checkpoint(checkpoint), checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, name=str(checkpoint))
+        self._add_parameters(mask_token, local_norm)
+        if subset_drop_path:
+            use_subset_drop_path(self.model, subset_drop_path)
         if gradient_checkpointing:
             self.model.set_grad_checkpointing(True)
-        if local_norm and isinstance(getattr(self.model, 'norm', None), UNUSED):
-            raise ValueError(f'TimmBackbone: {model_name} has no last normalisation of its tokens to be untied.')
-        self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
         if compile_blocks:
             for block in getattr(self.model, 'blocks', [self.model]):
                 block.compile()
@@ -107,8 +110,10 @@ class TimmBackbone(nn.Module):
 
         Raises:
             ValueError: If the images have another number of channels than the network, or there are masks and no mask
-                token, or masks of another grid.
+                token, or masks of another grid or number of images.
         """
+        if masks is not None:
+            self._check_masks(masks, images)
         leading = images.shape[:-3]
         images = images.reshape(-1, *images.shape[-3:])
         if images.shape[1] != self.in_channels:
@@ -116,7 +121,12 @@ class TimmBackbone(nn.Module):
                 f'TimmBackbone: images of {images.shape[1]} channels for a network of {self.in_channels}; '
                 f'build it with in_chans={images.shape[1]}.'
             )
-        with self._hidden(images, masks), self._normalised_as(local):
+        with ExitStack() as changes:
+            if masks is not None:
+                changes.enter_context(hidden_patches(self.model.patch_embed, self.mask_token, masks))
+            if local and self.local_norm is not None:
+                num_prefix = self.model.num_prefix_tokens
+                changes.enter_context(prefix_normalised_by(self.local_norm, self.model.norm, num_prefix))
             features = self._features(images)
         return Tokens(*(tokens.unflatten(0, leading) if leading else tokens[0] for tokens in features))
 
@@ -155,56 +165,38 @@ class TimmBackbone(nn.Module):
         convolutional network's stages.
         """
         groups = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
-        return {'mask_token': 0} | {f'model.{name}': depth for name, depth in groups.items()}
+        depths = {'mask_token': 0} | {f'model.{name}': depth for name, depth in groups.items()}
+        shared = {name: depth for name, depth in groups.items() if name.startswith('norm.')}
+        return depths | {f'local_{name}': depth for name, depth in shared.items()}
 
-    @contextmanager
-    def _normalised_as(self, local: bool) -> Iterator[None]:
-        """Within this, the last normalisation of class token and registers is the one for this kind of views."""
-        if not local or self.local_norm is None:
-            yield
-            return
-        num_prefix = self.model.num_prefix_tokens
+    def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
+        """What is learnt beside timm's network, and is no part of its checkpoint."""
+        name = self.description['model_name']
+        if mask_token and self.patch_size is None:
+            raise ValueError(f'TimmBackbone: {name} has no patches that a mask token could stand in for.')
+        unnormalised = isinstance(getattr(self.model, 'norm', None), UNUSED)
+        if local_norm and (unnormalised or not getattr(self.model, 'num_prefix_tokens', 0)):
+            raise ValueError(f'TimmBackbone: {name} has no last normalisation of a class token to be untied.')
+        self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
+        self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
 
-        def untie(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            return torch.cat([self.local_norm(inputs[0][:, :num_prefix]), output[:, num_prefix:]], dim=1)
-
-        handle = self.model.norm.register_forward_hook(untie)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    @contextmanager
-    def _hidden(self, images: Float[Tensor, 'batch channels rows columns'], masks: Tensor | None) -> Iterator[None]:
-        """Within this, the mask token stands in for the embeddings of hidden patches."""
-        if masks is None:
-            yield
-            return
+    def _check_masks(self, masks: Tensor, images: Tensor) -> None:
         if self.mask_token is None:
             raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
-        if masks.shape[-2:] != self._grid(images):
+        patches = (*images.shape[:-3], *self._grid(images))
+        if masks.shape != patches:
             raise ValueError(
-                f'TimmBackbone: masks of {tuple(masks.shape[-2:])} patches for images of {self._grid(images)}; set '
-                f'patch_size={self.patch_size} in collate_fn.'
+                f'TimmBackbone: masks of {tuple(masks.shape)} for images of {patches} patches; they need one mask for '
+                f'each image, and patch_size={self.patch_size} in collate_fn.'
             )
-
-        def hide(module: nn.Module, inputs: tuple, embedding: Tensor) -> Tensor:
-            hidden = masks.reshape(*embedding.shape[:-1], 1)  # timm's embedding keeps its grid, or not
-            return torch.where(hidden, self.mask_token.to(embedding.dtype), embedding)
-
-        handle = self.model.patch_embed.register_forward_hook(hide)
-        try:
-            yield
-        finally:
-            handle.remove()
 
     def _padded(self, images: Float[Tensor, 'batch channels rows columns']) -> Tensor:
         height, width = self.patch_size
         return pad(images, (0, -images.shape[3] % width, 0, -images.shape[2] % height))
 
-    def _grid(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[int, int]:
+    def _grid(self, images: Float[Tensor, '*leading channels rows columns']) -> tuple[int, int]:
         height, width = self.patch_size
-        return -(-images.shape[2] // height), -(-images.shape[3] // width)
+        return -(-images.shape[-2] // height), -(-images.shape[-1] // width)
 
     def _features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
         if self.patch_size is None:
@@ -220,37 +212,3 @@ class TimmBackbone(nn.Module):
         pooled = self.model.forward_head(features, pre_logits=True)
         rows_first = features if getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC' else features.permute(0, 2, 3, 1)
         return Tokens(pooled, rows_first)
-
-
-def _described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
-    """Name and arguments of the network in a file."""
-    description = backbone_description(checkpoint) if checkpoint else None
-    if description is None:
-        given = f'{checkpoint} does not say which network it holds' if checkpoint else 'neither is there a checkpoint'
-        raise ValueError(
-            f'TimmBackbone: no model_name is given, and {given}. Name it as timm does, for example '
-            "model_name='vit_small_patch16_224' (--cfg-options model.backbone.model_name=vit_small_patch16_224)."
-        )
-    arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
-    return description['model_name'], {**arguments, **timm_arguments}
-
-
-def _create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module:
-    if not timm.is_model(model_name):
-        similar = timm.list_models(f'*{model_name.split("_")[0]}*')[:5]
-        raise ValueError(f'TimmBackbone: timm has no model {model_name!r}; similar names: {similar}.')
-    try:  # transformers accept any image size only if asked to
-        return timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **timm_arguments})
-    except TypeError as error:
-        if 'dynamic_img_size' not in str(error):
-            raise
-        return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)
-
-
-def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
-    """Rows and columns of the image that become one token; None for networks that give a feature map."""
-    if not hasattr(model, 'num_prefix_tokens'):
-        return None
-    embed = model.patch_embed
-    # Behind a convolutional stem, timm's patch_size counts cells of the stem's output.
-    return to_2tuple(embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else embed.patch_size)

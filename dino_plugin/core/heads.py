@@ -3,14 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils import parametrizations
 
 
 class DINOHead(nn.Module):
-    """Three-layer MLP, L2-normalised bottleneck, weight-normalised prototypes.
+    """Three-layer MLP, L2-normalised bottleneck, prototypes.
 
     z = W3 gelu(W2 gelu(W1 x + b1) + b2) + b3
-    scores = (g * v / |v|) . z / |z|        for each prototype, without bias
+    scores = w . z / |z|                    for each prototype, without bias
+    w = g * v / |v|                         with weight normalisation; else learnt as it is
 
     With ``norm_last_layer`` the magnitudes g stay 1, so a score is the cosine between bottleneck and prototype.
 
@@ -23,10 +24,16 @@ class DINOHead(nn.Module):
             release it switched off for ViT-S.
         batch_norm: Batch normalisation after the two hidden linear layers. On little data plain DINO does not learn
             without it.
+        weight_norm: Learn direction and magnitude of the prototypes apart, as DINO, iBOT and DINOv2 do. Without it, as
+            in DINOv3, they are a plain linear layer, whose magnitudes start near 0.02 * sqrt(bottleneck_dim).
+
+    Raises:
+        ValueError: If ``norm_last_layer`` is on and ``weight_norm`` off: then no magnitudes are there to be kept.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C. Linear weights start from a truncated normal
-        of standard deviation 0.02, as there; the prototypes keep PyTorch's initial directions.
+        of standard deviation 0.02, as there; weight-normalised prototypes keep PyTorch's initial directions.
+        Siméoni et al. 2025 (DINOv3), arXiv:2508.10104: the plain layer, in their code.
     """
 
     def __init__(
@@ -37,8 +44,14 @@ class DINOHead(nn.Module):
         bottleneck_dim: int = 256,
         norm_last_layer: bool = True,
         batch_norm: bool = False,
+        weight_norm: bool = True,
     ) -> None:
         super().__init__()
+        if norm_last_layer and not weight_norm:
+            raise ValueError(
+                'DINOHead: norm_last_layer=True keeps the magnitudes of weight normalisation at 1, but '
+                'weight_norm=False; give norm_last_layer=False too for plain prototypes.'
+            )
         layers: list[nn.Module] = []
         for width_in in (in_dim, hidden_dim):
             layers.append(nn.Linear(width_in, hidden_dim))
@@ -51,10 +64,14 @@ class DINOHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         self.prototypes = prototypes
-        self.last_layer = weight_norm(nn.Linear(bottleneck_dim, prototypes, bias=False))
-        magnitude = self.last_layer.parametrizations.weight.original0
-        nn.init.ones_(magnitude)
-        magnitude.requires_grad_(not norm_last_layer)
+        self.last_layer = nn.Linear(bottleneck_dim, prototypes, bias=False)
+        if weight_norm:
+            parametrizations.weight_norm(self.last_layer)
+            magnitude = self.last_layer.parametrizations.weight.original0
+            nn.init.ones_(magnitude)
+            magnitude.requires_grad_(not norm_last_layer)
+        else:
+            nn.init.trunc_normal_(self.last_layer.weight, std=0.02)
 
     def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading prototypes']:
         """Scores before any temperature and softmax."""

@@ -84,3 +84,45 @@ def test_the_bottlenecks_norm_does_not_underflow_in_half_precision():
         scores = head(tokens)
     assert scores.isfinite().all()
     assert scores.float().norm() > 0.1 * math.sqrt(4)
+
+
+def plain_head(**changes):
+    return small_head(norm_last_layer=False, weight_norm=False, **changes)
+
+
+def test_plain_prototypes_equal_the_equation_in_values_and_gradients():
+    torch.manual_seed(0)
+    head = plain_head()
+    tokens = torch.randn(3, 2, 12)
+    weight = head.last_layer.weight.detach().clone().requires_grad_()
+    bottleneck = head.mlp(tokens)
+    expected = torch.stack([(weight[k] * bottleneck).sum(-1) / (bottleneck**2).sum(-1).sqrt() for k in range(7)], -1)
+    found = head(tokens)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn_like(found)
+    (slow,) = torch.autograd.grad((expected * direction).sum(), weight, retain_graph=True)
+    (found * direction).sum().backward()
+    torch.testing.assert_close(head.last_layer.weight.grad, slow)
+
+
+def test_plain_prototypes_start_from_a_truncated_normal_and_their_magnitudes_train():
+    torch.manual_seed(0)
+    weight = DINOHead(64, prototypes=512, norm_last_layer=False, weight_norm=False).last_layer.weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert weight.norm(dim=1).mean().item() == pytest.approx(0.02 * math.sqrt(256), rel=0.02)
+    head = plain_head()
+    head(torch.randn(4, 12)).logsumexp(-1).sum().backward()
+    along = (head.last_layer.weight.grad * head.last_layer.weight).sum(1)
+    assert (along.abs() > 0).all()
+
+
+def test_plain_prototypes_are_one_tensor_which_is_known_as_the_last_layer():
+    names = [name for name, _ in nn.ModuleDict({'cls': plain_head()}).named_parameters()]
+    assert [name for name in names if '.last_layer.' in name] == ['cls.last_layer.weight']
+    names = [name for name, _ in nn.ModuleDict({'cls': small_head()}).named_parameters()]
+    assert [name.rsplit('.')[-1] for name in names if '.last_layer.' in name] == ['original0', 'original1']
+
+
+def test_magnitudes_cannot_be_kept_where_there_are_none():
+    with pytest.raises(ValueError, match='weight_norm=False; give norm_last_layer=False too for plain prototypes'):
+        small_head(weight_norm=False)

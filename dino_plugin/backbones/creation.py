@@ -1,0 +1,50 @@
+"""Which network: its name and arguments from a file, timm's model from those, and the pixels of its tokens."""
+
+import timm
+from timm.layers import to_2tuple
+from torch import nn
+
+from dino_plugin.checkpoint import backbone_description
+
+
+def described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
+    """Name and arguments of the network in a file; the given arguments win.
+
+    Raises:
+        ValueError: If there is no file, or it does not say.
+    """
+    description = backbone_description(checkpoint) if checkpoint else None
+    if description is None:
+        given = f'{checkpoint} does not say which network it holds' if checkpoint else 'neither is there a checkpoint'
+        raise ValueError(
+            f'TimmBackbone: no model_name is given, and {given}. Name it as timm does, for example '
+            "model_name='vit_small_patch16_224' (--cfg-options model.backbone.model_name=vit_small_patch16_224)."
+        )
+    arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
+    return description['model_name'], {**arguments, **timm_arguments}
+
+
+def create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module:
+    """timm's model without a classifier, for images of any size.
+
+    Raises:
+        ValueError: If timm does not know the name.
+    """
+    if not timm.is_model(model_name):
+        similar = timm.list_models(f'*{model_name.split("_")[0]}*')[:5]
+        raise ValueError(f'TimmBackbone: timm has no model {model_name!r}; similar names: {similar}.')
+    try:  # transformers accept any image size only if asked to
+        return timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **timm_arguments})
+    except TypeError as error:
+        if 'dynamic_img_size' not in str(error):
+            raise
+        return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)
+
+
+def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
+    """Rows and columns of the image that become one token; None for networks that give a feature map."""
+    if not hasattr(model, 'num_prefix_tokens'):
+        return None
+    embed = model.patch_embed
+    # Behind a convolutional stem, timm's patch_size counts cells of the stem's output.
+    return to_2tuple(embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else embed.patch_size)
