@@ -31,6 +31,7 @@ class Teacher(Network):
     def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__(backbone, heads)
         self.requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> 'Teacher':
         """Only batch norms change their mode."""
@@ -46,7 +47,7 @@ class SelfDistillation(nn.Module):
 
     The teacher is a copy of the student from the first bit on. It sees the global views only, and all of them; it has
     no drop path and no dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as
-    the running statistics of a batch norm, are its own.
+    the running statistics of a batch norm, are its own, or the student's where it is not run.
 
     With a ``guide``, a network trained before and usually larger, the losses compare the student with that one, which
     never moves; the teacher still averages the student and is the network to keep.
@@ -78,11 +79,18 @@ class SelfDistillation(nn.Module):
         _check_wiring(heads, losses, guide)
         self.student = Network(backbone, heads)
         self.teacher = Teacher(copy.deepcopy(backbone), copy.deepcopy(dict(heads)))
-        self.guide = guide
+        self.guide = None if guide is None else guide.eval()
         self.losses = nn.ModuleDict(losses)
         self.momentum = as_schedule(momentum)
         for loss in losses.values():
             loss.follow_teacher(self.teacher, 0.0)
+
+    def train(self, mode: bool = True) -> 'SelfDistillation':
+        """The guide stays in evaluation mode, batch norms included: it learnt its statistics long ago."""
+        super().train(mode)
+        if self.guide is not None:
+            self.guide.eval()
+        return self
 
     def forward(self, views: ViewBatch, progress: float) -> dict[str, Float[Tensor, '']]:
         """The weighted losses by name.
@@ -130,6 +138,9 @@ class SelfDistillation(nn.Module):
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
+        if self.guide is not None or not self.uses_teacher:  # a teacher that is not run has no statistics of its own
+            for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
+                mine.copy_(theirs)
         for loss in self.losses.values():
             loss.follow_teacher(self.teacher, progress)
 

@@ -1,12 +1,11 @@
 """Which patches are hidden from the student: how many of each view, and where."""
 
-import math
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _ATTEMPTS = 10  # to place one block, as in BEiT
+_MAX_ASPECT = 1 / 0.3  # of a block, in either direction
 
 
 def stratified_ratios(
@@ -57,40 +56,36 @@ def block_masks(
     columns: int,
     generator: torch.Generator,
     min_patches: int = 4,
-    min_aspect: float = 0.3,
 ) -> Bool[Tensor, 'masks rows columns']:
     """Masks of rectangular blocks with exactly ``num_hidden`` hidden patches each.
 
     Blocks of random area (uniform between ``min_patches`` and what is still to be hidden) and random aspect ratio
-    (log-uniform) are placed at random while they hide something new and not too much. What ten blocks in a row could
-    not hide, and a rest of fewer than ``min_patches``, is filled up with single patches. All masks are drawn side by
-    side.
+    (log-uniform) are placed at random. A block is kept if it is smaller than the grid in both directions and hides
+    something new, but not more than is still to be hidden. After ten misses in a row single patches make up the number.
 
     Args:
         num_hidden: For each mask, between 0 and rows * columns.
         rows: Of the patch grid.
         columns: Of the patch grid.
         generator: Source of the random numbers.
-        min_patches: Smallest area of a block, in patches; at least 1.
-        min_aspect: Aspect ratios lie in [min_aspect, 1 / min_aspect], in (0, 1].
+        min_patches: Area of the smallest blocks, in patches; at least 1. Larger ones give coarser masks.
 
     Returns:
         True where a patch is hidden.
 
     References:
-        Bao et al. 2022 (BEiT), arXiv:2106.08254, algorithm 1, one block for all masks at a time. There the last few
-        patches stay visible; here the number is exact, as in DINOv3's code.
+        Bao et al. 2022 (BEiT), arXiv:2106.08254, algorithm 1, one block for all masks at a time; which blocks are kept
+        as in the authors' code. There the last few patches stay visible; here the number is exact, as in DINOv3's code.
     """
     masks = torch.zeros(len(num_hidden), rows, columns, dtype=torch.bool)
-    missing, failures = num_hidden.clone(), torch.zeros_like(num_hidden)
-    while len(open_masks := ((missing >= min_patches) & (failures < _ATTEMPTS)).nonzero()[:, 0]):
-        blocks = _random_blocks(missing[open_masks], rows, columns, generator, min_patches, min_aspect)
-        hidden = masks[open_masks]
-        num_new = (blocks & ~hidden).flatten(1).sum(dim=1)
-        fits = (num_new > 0) & (num_new <= missing[open_masks])
-        masks[open_masks] = hidden | (blocks & fits[:, None, None])
-        missing[open_masks] -= num_new * fits
-        failures[open_masks] = torch.where(fits, 0, failures[open_masks] + 1)
+    missing, misses = num_hidden.clone(), torch.zeros_like(num_hidden)
+    while (unfinished := (missing > 0) & (misses < _ATTEMPTS)).any():
+        blocks = _random_blocks(missing, min_patches, rows, columns, generator)
+        num_new = (blocks & ~masks).flatten(1).sum(dim=1)
+        fits = unfinished & (num_new > 0) & (num_new <= missing)
+        masks |= blocks & fits[:, None, None]
+        missing -= num_new * fits
+        misses = torch.where(fits, 0, misses + 1)
     return masks | random_masks(missing, rows, columns, generator, besides=masks)
 
 
@@ -110,15 +105,21 @@ def random_masks(
 
 
 def _random_blocks(
-    largest: Int[Tensor, ' masks'], rows: int, columns: int, generator: torch.Generator, smallest: int, aspect: float
+    largest: Int[Tensor, ' masks'], smallest: int, rows: int, columns: int, generator: torch.Generator
 ) -> Bool[Tensor, 'masks rows columns']:
-    """One rectangle for each mask; none where it is as large as the grid in a direction."""
-    area, ratio, top, left = torch.rand(4, len(largest), generator=generator)
+    """One rectangle for each mask, of an area between ``smallest`` and ``largest`` patches."""
+    area, exponent = torch.rand(2, len(largest), generator=generator)
     area = smallest + area * (largest - smallest)
-    ratio = ((2 * ratio - 1) * math.log(aspect)).exp()
-    height, width = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
-    top, left = (top * (rows - height + 1)).floor(), (left * (columns - width + 1)).floor()
-    row, column = torch.arange(rows)[:, None], torch.arange(columns)
-    top, left, height, width = (value[:, None, None] for value in (top, left, height, width))
-    inside = (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
-    return inside & (height < rows) & (width < columns)
+    ratio = _MAX_ASPECT ** (2 * exponent - 1)
+    in_row = _random_intervals((area * ratio).sqrt().round(), rows, generator)
+    in_column = _random_intervals((area / ratio).sqrt().round(), columns, generator)
+    return in_row[:, :, None] & in_column[:, None, :]
+
+
+def _random_intervals(
+    length: Float[Tensor, ' masks'], size: int, generator: torch.Generator
+) -> Bool[Tensor, 'masks {size}']:
+    """One stretch of an axis for each mask; nothing where it would be as long as the axis."""
+    start = (torch.rand(len(length), generator=generator) * (size - length + 1)).floor()
+    position = torch.arange(size)[:, None]
+    return ((position >= start) & (position < start + length) & (length < size)).T

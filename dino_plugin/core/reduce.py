@@ -1,7 +1,10 @@
 """Collectives: the only file that talks to ``torch.distributed``.
 
-Each collective is the identity without a process group, never writes to its argument and carries no gradient.
+Each collective is the identity without a process group and never writes to its argument. None carries a gradient, but
+for the one that says so.
 """
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -54,3 +57,28 @@ def gather_over_ranks(tensor: Shaped[Tensor, 'rows *shape']) -> Shaped[Tensor, '
     parts = [torch.empty_like(padded) for _ in range(num_ranks())]
     dist.all_gather(parts, padded)
     return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
+
+
+def gather_with_gradient(tensor: Float[Tensor, 'rows *shape']) -> Float[Tensor, 'all_rows *shape']:
+    """Concatenate along the first axis, in the order of ranks; the gradient flows back to the rank of each part.
+
+    The gradient of ``tensor`` is the sum over ranks of what each has found for this part of its result. So a loss of
+    the gathered rows, with gradients averaged over ranks as DDP does, trains as in one process that has all rows.
+
+    Args:
+        tensor: Of the same shape on every rank: only then is no exchange of lengths needed, which the host would have
+            to wait for.
+    """
+    return tensor if num_ranks() == 1 else _Gather.apply(tensor)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(num_ranks())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_ranks(gradient).chunk(num_ranks())[dist.get_rank()]

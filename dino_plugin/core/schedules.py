@@ -83,6 +83,36 @@ class Warmup:
         return then((progress - self.share) / (1 - self.share))
 
 
+@dataclass(frozen=True)
+class Switch:
+    """One value until a point of training, then another schedule, which sees its own progress from 0 to 1.
+
+    value(progress) = before                                    for progress < share
+                      then((progress - share) / (1 - share))    from there on
+
+    Args:
+        before: Value until then.
+        share: The point, as a share of training in [0, 1).
+        then: What follows: a schedule, or a number that stays.
+
+    Raises:
+        ValueError: If ``share`` lies outside [0, 1).
+    """
+
+    before: float
+    share: float
+    then: Schedule | float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f'Switch: share={self.share} is not in [0, 1); give the point as a share of training.')
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.share:
+            return self.before
+        return as_schedule(self.then)((progress - self.share) / (1 - self.share))
+
+
 def as_schedule(value: object) -> Schedule:
     """A number becomes a constant schedule; a schedule stays itself.
 

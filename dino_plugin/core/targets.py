@@ -87,7 +87,7 @@ class SinkhornKnopp(nn.Module):
         logits = scores.float().flatten(end_dim=-2) / temperature
         for _ in range(self.iterations):
             logits = logits - _logsumexp_over_samples(logits)
-            logits = logits - logits.logsumexp(dim=1, keepdim=True)
+            logits = logits.log_softmax(dim=1)
         return logits.exp().view(scores.shape)
 
 

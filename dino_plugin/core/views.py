@@ -34,12 +34,15 @@ class ViewBatch(NamedTuple):
         masks: True where a patch of a global view is hidden from the student.
         hidden: Positions of the hidden patches in the flattened masks. They are counted where masks are made, since
             looking for them later would make the host wait for the device.
+        anchor_views: The boxes and flips of the global views once more, without colour changes and with as many pixels
+            or more; seen by an anchor only (:class:`~dino_plugin.core.losses.gram.GramLoss`).
     """
 
     global_views: Shaped[Tensor, 'views batch _ _ _']
     local_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
     masks: Bool[Tensor, 'views batch rows columns'] | None = None
     hidden: Int[Tensor, ' hidden'] | None = None
+    anchor_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
 
     def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
         """The same views, with these patches of the global ones hidden."""

@@ -58,7 +58,7 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
         ValueError: If there are fewer than two views, or views that belong together differ in number or size.
     """
     first = samples[0] if len(samples) else None
-    if isinstance(first, (tuple, list)) and len(first) == 2 and _is_block(first[0]):
+    if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _are_blocks(first):
         return stack_blocks(samples)
     if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _is_view_list(first[0]):
         return stack_view_lists([sample[0] for sample in samples], num_global)
@@ -88,20 +88,21 @@ def masked_collate(
         samples: As for :func:`multi_crop_collate`.
         patch_size: Pixels of a patch of the backbone, rows and columns alike.
         share: Of the views that are masked, in [0, 1].
-        ratio: Range of the share of hidden patches of a masked view, in [0, 1].
+        ratio: Range of the share of hidden patches of a masked view, in [0, 1]; whole patches, rounded down.
         stratified: Ratios spread evenly over the batch (DINOv2), instead of each drawn by itself (iBOT); see
             :mod:`~dino_plugin.core.masking`.
         blocks: Hide blocks of patches, instead of single ones.
-        min_patches: Smallest area of a block, in patches.
+        min_patches: Area of the smallest blocks, in patches (4 in DINOv2; iBOT has 16 on a grid of 14 x 14).
         num_global: As for :func:`multi_crop_collate`.
 
     Raises:
         ValueError: If a number is out of its range; and as :func:`multi_crop_collate` does.
     """
-    if not 0 <= share <= 1 or not 0 <= ratio[0] <= ratio[1] <= 1 or patch_size < 1 or min_patches < 1:
+    in_range = 0 <= share <= 1 and len(ratio) == 2 and 0 <= ratio[0] <= ratio[1] <= 1
+    if not in_range or patch_size < 1 or min_patches < 1:
         raise ValueError(
-            f'masked_collate: share={share} and ratio={tuple(ratio)} lie in [0, 1], the smaller ratio first; '
-            f'patch_size={patch_size} and min_patches={min_patches} are at least 1.'
+            'masked_collate: share and both ends of ratio lie in [0, 1], the smaller end first; patch_size and '
+            f'min_patches are at least 1; got {share=}, ratio={tuple(ratio)}, {patch_size=}, {min_patches=}.'
         )
     views = multi_crop_collate(samples, num_global)
     num_views, batch, *sides = views.global_views.shape
@@ -117,6 +118,10 @@ def masked_collate(
         else random_masks(num_hidden, rows, columns, generator)
     )
     return views.with_masks(masks.unflatten(0, (num_views, batch)))
+
+
+def _are_blocks(sample: Sequence[Any]) -> bool:
+    return _is_block(sample[0]) and all(part is None or _is_block(part) for part in sample[1:])
 
 
 def _is_block(value: Any) -> bool:

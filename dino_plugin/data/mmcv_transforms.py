@@ -11,7 +11,7 @@ from mmengine import fileio
 from torch import Tensor
 
 from dino_plugin.data.decoding import UndecodableImageError, decode_image
-from dino_plugin.data.multi_crop import MultiCrop, require_rgb, resize
+from dino_plugin.data.multi_crop import Block, MultiCrop, require_rgb, resize
 
 
 class LoadImage(BaseTransform):
@@ -43,7 +43,9 @@ class LoadImage(BaseTransform):
 
 
 class MultiCropTransform(BaseTransform):
-    """``img`` -> ``global_views`` and ``local_views``, uint8 blocks; in a config its name is ``dino_plugin.MultiCrop``.
+    """``img`` -> ``global_views``, ``local_views`` and, if there is an ``anchor_size``, ``anchor_views``: uint8 blocks.
+
+    In a config its name is ``dino_plugin.MultiCrop``.
 
     The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
 
@@ -55,20 +57,19 @@ class MultiCropTransform(BaseTransform):
         self.multi_crop = MultiCrop(**multi_crop)
 
     def transform(self, results: dict) -> dict:
-        """Add the two blocks; ``local_views`` is None without local views."""
-        results['global_views'], results['local_views'] = self.multi_crop.blocks(_rgb(results))
+        """Add the blocks; ``local_views`` is None without local views."""
+        results.update(zip(('global_views', 'local_views', 'anchor_views'), self.multi_crop.blocks(_rgb(results))))
         return results
 
 
 class PackViews(BaseTransform):
-    """Keep of ``results`` only what training needs: the tuple (global views, local views or None)."""
+    """Keep of ``results`` only what training needs: (global views, local views or None), and anchor views if any."""
 
-    def transform(
-        self, results: dict
-    ) -> tuple[UInt8[Tensor, 'global_views _ _ 3'], UInt8[Tensor, 'local_views _ _ 3'] | None]:
+    def transform(self, results: dict) -> tuple[Block, Block | None] | tuple[Block, Block | None, Block]:
         """The sample that :func:`~dino_plugin.data.collate.multi_crop_collate` takes."""
         views = _required(results, 'global_views', "put dict(type='dino_plugin.MultiCrop') before it")
-        return views, results['local_views']
+        blocks = views, results['local_views']
+        return (*blocks, results['anchor_views']) if 'anchor_views' in results else blocks
 
 
 class ResizeCentreCrop(BaseTransform):

@@ -16,6 +16,8 @@ from dino_plugin.data.colour import apply_colour_change
 from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.photometric import ColourChange, Number, colour_recipe
 
+Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
+
 NUM_GLOBAL = 2
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 
@@ -53,6 +55,9 @@ class MultiCrop:
         photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of what differs from one of them; see
             :func:`~dino_plugin.data.photometric.colour_recipe`.
         flip_probability: Of mirroring a view left and right, in [0, 1].
+        anchor_size: As ``global_size``, and no smaller: the global views once more in this size, the same boxes and
+            flips without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such views.
+            The other views are the same with it and without.
 
     Raises:
         ValueError: If a size, a range, the number, a colour or the probability is not possible.
@@ -72,6 +77,7 @@ class MultiCrop:
         photometric: str | Mapping[str, Any] = 'paper',
         *,
         flip_probability: float = 0.5,
+        anchor_size: int | Sequence[int] | None = None,
     ) -> None:
         if not isinstance(num_local, int) or num_local < 0:
             raise ValueError(f'num_local is a number of views, 0 or more, got {num_local!r}')
@@ -84,20 +90,19 @@ class MultiCrop:
         self.num_local = num_local
         self.recipe = colour_recipe(photometric)
         self.flip_probability = flip_probability
+        self.anchor_size = None if anchor_size is None else _checked_size('anchor_size', anchor_size)
+        if self.anchor_size and any(side < least for side, least in zip(self.anchor_size, self.global_size)):
+            raise ValueError(f'anchor_size={anchor_size} is smaller than global_size={global_size}: make it larger')
 
-    def blocks(
-        self, image: Any
-    ) -> tuple[
-        UInt8[Tensor, 'global_views global_rows global_columns 3'],
-        UInt8[Tensor, 'local_views local_rows local_columns 3'] | None,
-    ]:
-        """The views as two uint8 blocks: the fast path, for :func:`~dino_plugin.data.collate.multi_crop_collate`.
+    def blocks(self, image: Any) -> tuple[Block, Block | None] | tuple[Block, Block | None, Block]:
+        """The views as uint8 blocks: the fast path, for :func:`~dino_plugin.data.collate.multi_crop_collate`.
 
         Args:
             image: RGB, uint8, ``rows columns 3``, of any size.
 
         Returns:
-            The global views, and the local views or None if ``num_local`` is 0.
+            The global views; the local views, or None if ``num_local`` is 0; and the anchor views, only if there is an
+            ``anchor_size``.
 
         Raises:
             TypeError: If the image is no uint8 array.
@@ -107,12 +112,15 @@ class MultiCrop:
         drawn = list(self.draw(*image.shape[:2]))
         global_block = _render(image, drawn[:NUM_GLOBAL], self.global_size)
         local_block = _render(image, drawn[NUM_GLOBAL:], self.local_size) if self.num_local else None
-        return global_block, local_block
+        if self.anchor_size is None:
+            return global_block, local_block
+        uncoloured = [view._replace(colour=ColourChange()) for view in drawn[:NUM_GLOBAL]]
+        return global_block, local_block, _render(image, uncoloured, self.anchor_size)
 
     def __call__(self, image: Any) -> list[Float[Tensor, '3 rows_of_view columns_of_view']]:
         """The views as a list of float tensors, normalised with the mean and deviation of ImageNet, global views first.
 
-        This is what Lightly's and torchvision's loops expect of a transform.
+        This is what Lightly's and torchvision's loops expect of a transform. Anchor views are left out.
 
         Args:
             image: A Pillow image of any mode, or an array as for :meth:`blocks`.
@@ -123,7 +131,7 @@ class MultiCrop:
         """
         if hasattr(image, 'convert'):
             image = np.array(image.convert('RGB'))
-        global_block, local_block = self.blocks(image)
+        global_block, local_block = self.blocks(image)[:2]
         views = list(_normalised(global_block))
         return views if local_block is None else views + list(_normalised(local_block))
 

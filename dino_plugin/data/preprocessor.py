@@ -45,8 +45,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def forward(self, data: Any, training: bool = False) -> dict:
         """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
         if isinstance(data, ViewBatch):
-            local_views = None if data.local_views is None else self._prepare(data.local_views)
-            views = data._replace(global_views=self._prepare(data.global_views), local_views=local_views)
+            blocks = {name: getattr(data, name) for name in ('global_views', 'local_views', 'anchor_views')}
+            views = data._replace(**{name: self._prepare(block) for name, block in blocks.items() if block is not None})
             return dict(views=views._replace(masks=self.cast_data(data.masks), hidden=self.cast_data(data.hidden)))
         if isinstance(data, Sequence) and len(data) == 3 and all(isinstance(entry, Tensor) for entry in data[:2]):
             return dict(images=self._prepare(data[0]), labels=self.cast_data(data[1]))

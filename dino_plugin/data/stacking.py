@@ -1,37 +1,43 @@
 """The views of several samples -> one ViewBatch, and the checks that this takes."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from dino_plugin.core.views import ViewBatch
 
+KINDS = ('global', 'local', 'anchor')
 
-def stack_blocks(samples: Sequence[tuple[Tensor, Tensor | None]]) -> ViewBatch:
-    """Stack samples ``(global block, local block or None)``, uint8 ``views rows columns 3``.
 
-    Each block is copied once, in a worker into shared memory; views and batch then change places by stride.
+def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
+    """Stack samples ``(global block, local block or None)`` or ``(global, local or None, anchor block)``.
+
+    Blocks are uint8 ``views rows columns 3``. Each is copied once, in a worker into shared memory; views and batch then
+    change places by stride.
 
     Raises:
-        ValueError: If there is no sample, there are fewer than two views, or views that belong together differ in
-            number or size.
+        ValueError: If there is no sample, there are fewer than two views, only some samples have views of a kind, or
+            views that belong together differ in number or size.
     """
     if not samples:
         raise ValueError('an empty batch: there is no sample whose views could be stacked')
-    global_blocks = [sample[0] for sample in samples]
-    local_blocks = [sample[1] for sample in samples]
-    num_without = sum(block is None for block in local_blocks)
-    if 0 < num_without < len(samples):
-        raise ValueError(f'{num_without} of {len(samples)} samples have no local views: all or none must have them')
-    has_local = num_without == 0
-    require_several_views(len(global_blocks[0]) + (len(local_blocks[0]) if has_local else 0))
-    require_one_shape(global_blocks, 'global')
-    if not has_local:
-        return ViewBatch(default_collate(global_blocks).transpose(0, 1), None)
-    require_one_shape(local_blocks, 'local')
-    return ViewBatch(default_collate(global_blocks).transpose(0, 1), default_collate(local_blocks).transpose(0, 1))
+    stacked = {f'{kind}_views': _stack_kind(blocks, kind) for kind, blocks in zip(KINDS, zip_longest(*samples))}
+    views = ViewBatch(**stacked)
+    require_several_views(len(views.global_views) + (0 if views.local_views is None else len(views.local_views)))
+    return views
+
+
+def _stack_kind(blocks: Sequence[Tensor | None], kind: str) -> UInt8[Tensor, 'views batch rows columns 3'] | None:
+    num_without = sum(block is None for block in blocks)
+    if num_without == len(blocks):
+        return None
+    if num_without:
+        raise ValueError(f'{num_without} of {len(blocks)} samples have no {kind} views: all or none must have them')
+    require_one_shape(blocks, kind)
+    return default_collate(list(blocks)).transpose(0, 1)
 
 
 def stack_view_lists(samples: list[Sequence[Tensor]], num_global: int) -> ViewBatch:
@@ -77,7 +83,7 @@ def require_global_views(num_global: int, num_views: int) -> None:
 
 
 def require_one_shape(tensors: Sequence[Tensor], kind: str) -> None:
-    """Raise a ValueError if views of one kind, ``'global'`` or ``'local'``, differ in shape."""
+    """Raise a ValueError if views of one kind, ``'global'``, ``'local'`` or ``'anchor'``, differ in shape."""
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) > 1:
         raise ValueError(

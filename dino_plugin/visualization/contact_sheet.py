@@ -22,7 +22,7 @@ WHITE = 255
 
 
 def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
-    """All views of one sample of a training dataset, ready to be shown, global views first.
+    """All views of one sample of a training dataset, ready to be shown: global, local, then anchor views.
 
     Args:
         sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped); or

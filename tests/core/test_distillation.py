@@ -1,62 +1,14 @@
 import pytest
 import torch
+from small_distillation import Backbone, make, make_head, make_views, parameters_of
 from torch import nn
 
-from dino_plugin.core.distillation import SelfDistillation
-from dino_plugin.core.heads import DINOHead
+from dino_plugin.core.distillation import SelfDistillation, Teacher
 from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Cosine
 from dino_plugin.core.targets import Centering
-from dino_plugin.core.views import Tokens, ViewBatch
-
-
-class DropPath(nn.Module):
-    """Like timm's: its rate is an attribute called drop_prob."""
-
-    def __init__(self, drop_prob):
-        super().__init__()
-        self.drop_prob = drop_prob
-
-    def forward(self, x):
-        keep = torch.rand(len(x), 1) >= self.drop_prob if self.training else torch.ones(len(x), 1)
-        return x * keep
-
-
-class Backbone(nn.Module):
-    """Mean colour -> tokens; records what it sees."""
-
-    embed_dim = 6
-
-    def __init__(self, drop=0.0):
-        super().__init__()
-        self.project = nn.Linear(3, 6)
-        self.drop_path = DropPath(drop)
-        self.dropout = nn.Dropout(drop)
-        self.seen = []
-
-    def forward(self, images, masks=None, local=False):
-        self.seen.append(tuple(images.shape))
-        pixels = images.flatten(0, 1).mean((-1, -2))
-        tokens = self.dropout(self.drop_path(self.project(pixels))).unflatten(0, images.shape[:2])
-        return Tokens(tokens, tokens[:, :, None, None])
-
-
-def make(drop=0.0, momentum=0.9, losses=None, heads=None):
-    torch.manual_seed(0)
-    heads = heads or {'cls': DINOHead(6, prototypes=8, hidden_dim=10, bottleneck_dim=4)}
-    losses = losses or {'dino': DINOLoss('cls', Centering(8))}
-    return SelfDistillation(Backbone(drop), heads, losses, momentum)
-
-
-def make_views(num_global=2, num_local=3, batch=4):
-    torch.manual_seed(1)
-    local_views = torch.randn(num_local, batch, 3, 6, 6) if num_local else None
-    return ViewBatch(torch.randn(num_global, batch, 3, 8, 8), local_views)
-
-
-def parameters_of(network):
-    return {name: value.detach().clone() for name, value in network.named_parameters()}
+from dino_plugin.core.views import ViewBatch
 
 
 def test_the_teacher_is_the_student_bit_for_bit_and_never_has_a_gradient():
@@ -108,14 +60,51 @@ def test_the_deciding_tensor_is_not_read_by_the_host(monkeypatch):
     model.update_teacher(0.0, torch.tensor(True))
 
 
-def test_the_teacher_has_no_random_depth_and_no_dropout():
-    model = make(drop=0.5).train()
-    views = make_views()
+@pytest.mark.parametrize('train_was_called', [False, True])
+def test_the_teacher_has_no_random_depth_and_no_dropout(train_was_called):
+    model, views = make(drop=0.5), make_views()
+    if train_was_called:
+        model.train()
     with torch.no_grad():
         first, second = (model.teacher.backbone(views.global_views).class_token for _ in range(2))
         student = model.student.backbone(views.global_views).class_token
     assert torch.equal(first, second)
     assert not torch.equal(student, first)
+
+
+def modes(network):
+    return {name: module.training for name, module in network.named_modules()}
+
+
+def test_only_the_batch_norms_of_a_teacher_follow_its_mode():
+    """They do from the start, and after any round trip."""
+    backbone = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Sequential(nn.SyncBatchNorm(3), nn.Dropout()))
+    teacher = Teacher(backbone, {'cls': make_head(batch_norm=True)})
+    norms = {name for name, module in teacher.named_modules() if 'BatchNorm' in type(module).__name__}
+    assert len(norms) == 4
+    for network in (teacher, teacher.train(), teacher.eval().train()):
+        assert {name for name, training in modes(network).items() if training} == norms
+    assert not any(modes(teacher.eval()).values())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_the_teacher_keeps_its_modes_when_the_model_changes_its_own():
+    model = make(heads={'cls': make_head(batch_norm=True)})
+    at_first = modes(model)
+    assert not model.teacher.training and model.student.training
+    assert not any(modes(model.eval()).values())
+    assert modes(model.train()) == at_first
+
+
+def test_the_teachers_batch_norms_have_statistics_of_their_own():
+    model = make(heads={'cls': make_head(batch_norm=True)})
+    model(make_views(), 0.0)
+    student, teacher = (network.heads['cls'].mlp[1].running_mean for network in (model.student, model.teacher))
+    assert teacher.norm() > 0
+    assert not torch.equal(student, teacher)
+    before = teacher.clone()
+    model.update_teacher(0.0)
+    assert torch.equal(before, teacher)
 
 
 def test_the_teacher_sees_global_views_only():
@@ -185,7 +174,7 @@ def test_local_views_sent_to_the_teacher_are_refused():
 
 
 def test_wrong_wiring_is_refused_by_name():
-    head = DINOHead(6, prototypes=8, hidden_dim=10, bottleneck_dim=4)
+    head = make_head()
     with pytest.raises(ValueError, match=r"heads \['patch'\], but the heads are \['cls'\]"):
         make(losses={'dino': DINOLoss('patch', Centering(8)), 'also': DINOLoss('cls', Centering(8))})
     with pytest.raises(ValueError, match=r"no loss uses the heads \['spare'\]"):

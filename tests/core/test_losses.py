@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from processes import run_in_processes
 from torch import nn
 
 from dino_plugin.core.losses.base import Loss, Step
@@ -12,8 +13,8 @@ from dino_plugin.core.targets import Centering
 from dino_plugin.core.views import Tokens, ViewBatch
 
 
-def plain_cross_view_entropy(student_scores, teacher_probabilities, temperature):
-    """The paper's equation: one loop per symbol."""
+def plain_cross_view_entropy(student_scores, teacher_probabilities, temperature, local_weight=1.0):
+    """The paper's equation: one loop per symbol; pairs with a local view weigh more or less."""
     terms = []
     for t in range(len(teacher_probabilities)):
         for s in range(len(student_scores)):
@@ -22,21 +23,23 @@ def plain_cross_view_entropy(student_scores, teacher_probabilities, temperature)
             for image in range(student_scores.shape[1]):
                 z = student_scores[s, image].double() / temperature
                 log_p = z - z.exp().sum().log()
-                terms.append(-(teacher_probabilities[t, image].double() * log_p).sum())
+                weight = 1.0 if s < len(teacher_probabilities) else local_weight
+                terms.append(-weight * (teacher_probabilities[t, image].double() * log_p).sum())
     return torch.stack(terms).mean(), len(terms) // student_scores.shape[1]
 
 
+@pytest.mark.parametrize('local_weight', [1.0, 0.5, 0.0])
 @pytest.mark.parametrize(('student_views', 'teacher_views', 'pairs'), [(10, 2, 18), (2, 2, 2), (3, 1, 2), (12, 2, 22)])
 def test_the_loss_and_its_gradient_equal_the_mean_over_all_pairs_of_different_views(
-    student_views, teacher_views, pairs
+    student_views, teacher_views, pairs, local_weight
 ):
     torch.manual_seed(0)
     scores = torch.randn(student_views, 3, 6, requires_grad=True)
     reference = scores.detach().clone().requires_grad_()
     targets = torch.randn(teacher_views, 3, 6).softmax(-1)
-    expected, counted = plain_cross_view_entropy(reference, targets, 0.1)
+    expected, counted = plain_cross_view_entropy(reference, targets, 0.1, local_weight)
     assert counted == pairs
-    loss = cross_view_entropy(scores, targets, 0.1)
+    loss = cross_view_entropy(scores, targets, 0.1, local_weight)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
     loss.backward()
     expected.backward()
@@ -51,6 +54,13 @@ def test_the_loss_does_not_depend_on_the_order_of_images_or_of_local_views():
     views = torch.tensor([0, 1, 4, 2, 3])
     torch.testing.assert_close(cross_view_entropy(scores[:, images], targets[:, images], 0.1), loss)
     torch.testing.assert_close(cross_view_entropy(scores[views], targets, 0.1), loss)
+
+
+def test_local_views_of_half_weight_take_half_of_their_pairs_from_a_mean_over_all_pairs():
+    """Of the 18 pairs of two global and eight local views, 16 are with a local view."""
+    targets = torch.randn(2, 3, 50).softmax(-1)
+    loss = cross_view_entropy(torch.zeros(10, 3, 50), targets, 0.1, local_weight=0.5)
+    assert loss.item() == pytest.approx(math.log(50) * (2 + 16 / 2) / 18, rel=1e-6)
 
 
 def test_a_student_that_knows_nothing_loses_ln_k():
@@ -95,14 +105,20 @@ def make_step(progress=0.0, dim=6, prototypes=5, num_local=2):
 
 
 @pytest.mark.parametrize('num_local', [0, 2])
-def test_the_dino_loss_feeds_the_equation_with_both_heads_and_the_scheduled_temperature(num_local):
+def test_the_dino_loss_feeds_the_equation_with_both_heads_and_the_scheduled_numbers(num_local):
     step = make_step(progress=0.5, num_local=num_local)
-    loss = DINOLoss('cls', Centering(5), student_temperature=0.2, teacher_temperature=Cosine(0.04, 0.08))
+    loss = DINOLoss(
+        'cls',
+        Centering(5),
+        student_temperature=0.2,
+        teacher_temperature=Cosine(0.04, 0.08),
+        local_weight=Cosine(1.0, 0.5),
+    )
     value = loss(step)
     class_tokens = [step.student_global.class_token] + ([step.student_local.class_token] if num_local else [])
     scores = step.student_heads['cls'](torch.cat(class_tokens))
     targets = (step.teacher_heads['cls'](step.teacher_global.class_token) / 0.06).softmax(-1)
-    torch.testing.assert_close(value, cross_view_entropy(scores, targets, 0.2))
+    torch.testing.assert_close(value, cross_view_entropy(scores, targets, 0.2, local_weight=0.75))
     value.backward()
     assert step.teacher_heads['cls'].weight.grad is None
     assert loss.target.center.norm() > 0
@@ -158,6 +174,42 @@ def test_the_koleo_loss_never_compares_views_of_one_image():
     step = make_step()
     expected = sum(koleo(view) for view in step.student_global.class_token)
     torch.testing.assert_close(KoLeoLoss()(step), expected)
+
+
+def summed_over_views(class_token, over_ranks=False):
+    """The loss as KoLeoLoss makes it of these class tokens, and its gradient."""
+    class_token = class_token.clone().requires_grad_()
+    step = make_step()._replace(student_global=Tokens(class_token, torch.zeros(2, class_token.shape[1], 1, 1, 6)))
+    loss = KoLeoLoss(over_ranks=over_ranks)(step)
+    loss.backward()
+    return loss.detach(), class_token.grad
+
+
+def test_on_a_single_rank_koleo_over_ranks_is_koleo():
+    torch.manual_seed(0)
+    class_token = torch.randn(2, 5, 6)
+    torch.testing.assert_close(
+        summed_over_views(class_token, over_ranks=True), summed_over_views(class_token), rtol=0, atol=0
+    )
+
+
+def check_koleo_over_ranks(rank, batches):
+    for images, loss, gradient in batches:
+        mine = images.chunk(2, dim=1)[rank]
+        found, found_gradient = summed_over_views(mine, over_ranks=True)
+        torch.testing.assert_close(found, loss)
+        # averaged over ranks as by DDP: each rank's own images are in one term of the average
+        torch.testing.assert_close(found_gradient / 2, gradient.chunk(2, dim=1)[rank], rtol=1e-4, atol=1e-6)
+        alone, _ = summed_over_views(mine)
+        assert not torch.allclose(alone, loss)
+
+
+def test_koleo_over_two_ranks_equals_koleo_of_the_whole_batch_in_value_and_gradient():
+    """Also with one image on each rank, which alone has no neighbour, and with equal images on both."""
+    torch.manual_seed(0)
+    few, twins = torch.randn(2, 2, 6), torch.randn(2, 1, 6).expand(2, 2, 6)
+    batches = [torch.randn(2, 8, 6), few, twins, torch.randn(2, 3, 6).repeat(1, 2, 1)]
+    run_in_processes(check_koleo_over_ranks, [(images, *summed_over_views(images)) for images in batches])
 
 
 def test_a_loss_without_a_forward_says_so():

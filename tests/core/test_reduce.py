@@ -11,10 +11,22 @@ def check_collectives(rank):
     assert torch.equal(reduce.sum_over_ranks(tensor), torch.tensor([3.0, 6.0]))
     assert torch.equal(reduce.mean_over_ranks(tensor), torch.tensor([1.5, 3.0]))
     assert torch.equal(reduce.max_over_ranks(tensor), torch.tensor([2.0, 4.0]))
+    assert torch.equal(reduce.gather_with_gradient(tensor), torch.tensor([1.0, 2.0, 2.0, 4.0]))
     rows = torch.full((rank * 2 + 1, 2), rank, dtype=torch.long)
     assert reduce.gather_over_ranks(rows).tolist() == [[0, 0]] + [[1, 1]] * 3
     assert torch.equal(tensor, original)
     assert reduce.num_ranks() == 2
+    check_gradient(rank)
+
+
+def check_gradient(rank):
+    """Rank r finds (r + 1) i for row i of the gathered rows; columns lie far apart in memory."""
+    rows = torch.randn(3, 2, requires_grad=True)
+    gathered = reduce.gather_with_gradient(rows.T)
+    assert torch.equal(gathered.chunk(2)[rank], rows.T)
+    (gathered * (rank + 1) * torch.arange(4.0)[:, None]).sum().backward()
+    expected = 3 * torch.tensor([[0.0, 1.0], [2.0, 3.0]])[rank]
+    assert torch.equal(rows.grad, expected.expand(3, 2))
 
 
 def test_collectives_combine_ranks_of_any_length_and_leave_their_argument_alone():
@@ -24,23 +36,33 @@ def test_collectives_combine_ranks_of_any_length_and_leave_their_argument_alone(
 def test_without_a_process_group_each_is_the_identity():
     tensor = torch.randn(3, 2)
     for function in (
-        reduce.sum_over_ranks, reduce.mean_over_ranks, reduce.max_over_ranks, reduce.gather_over_ranks
+        reduce.sum_over_ranks, reduce.mean_over_ranks, reduce.max_over_ranks, reduce.gather_over_ranks,
+        reduce.gather_with_gradient,
     ):  # fmt: skip
         assert function(tensor) is tensor
 
 
-def check_targets(rank, scores, sinkhorn, center):
-    mine = scores[:, :2] if rank == 0 else scores[:, 2:]  # unequal shares
-    probabilities = SinkhornKnopp(3)(mine, 0.1)
-    torch.testing.assert_close(probabilities, sinkhorn[:, :2] if rank == 0 else sinkhorn[:, 2:])
-    target = Centering(5)
-    target(scores[:, :3] if rank == 0 else scores[:, 3:], 0.1)
-    torch.testing.assert_close(target.center, center)
+SHARES = [(5, 2), (4, 0), (0, 1), (3, 3), (0, 0)]
 
 
-def test_two_ranks_make_the_same_targets_as_one():
+def check_targets(rank, scores, sinkhorn, centers):
+    for share, probabilities, center in zip(SHARES, sinkhorn, centers, strict=True):
+        mine = slice(0, share[0]) if rank == 0 else slice(share[0], sum(share))
+        torch.testing.assert_close(SinkhornKnopp(3)(scores[mine], 0.1), probabilities[mine])
+        target = Centering(5)
+        target(torch.ones(1, 5), 0.1)
+        target(scores[mine], 0.1)
+        torch.testing.assert_close(target.center, center)
+
+
+def test_two_ranks_with_any_shares_of_the_samples_make_the_same_targets_as_one():
     torch.manual_seed(0)
-    scores = torch.randn(2, 6, 5)
-    single = Centering(5)
-    single(scores, 0.1)
-    run_in_processes(check_targets, scores, SinkhornKnopp(3)(scores, 0.1), single.center)
+    scores = torch.randn(7, 5)
+    sinkhorn, centers = [], []
+    for share in SHARES:
+        target = Centering(5)
+        target(torch.ones(1, 5), 0.1)
+        target(scores[: sum(share)], 0.1)
+        sinkhorn.append(SinkhornKnopp(3)(scores[: sum(share)], 0.1))
+        centers.append(target.center)
+    run_in_processes(check_targets, scores, sinkhorn, centers)

@@ -35,6 +35,21 @@ def test_scores_that_are_not_finite_leave_the_centre_alone():
     assert torch.equal(target.center, before)
 
 
+def test_a_batch_without_samples_leaves_the_centre_alone():
+    target = Centering(4)
+    target(torch.ones(1, 2, 4), 0.1)
+    before = target.center.clone()
+    assert target(torch.ones(0, 4), 0.1).shape == (0, 4)
+    assert torch.equal(target.center, before)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_targets_of_half_precision_scores_are_float32(dtype):
+    scores = torch.randn(3, 4).to(dtype)
+    for target in (Centering(4).eval(), SinkhornKnopp()):
+        assert torch.equal(target(scores, 0.1), target(scores.float(), 0.1))
+
+
 def plain_sinkhorn(scores, temperature, iterations):
     """The paper's algorithm, one step at a time, in float64."""
     q = (scores.double() / temperature).exp().T
@@ -63,19 +78,56 @@ def test_sinkhorn_gives_each_sample_a_distribution_and_each_prototype_its_share(
     torch.testing.assert_close(probabilities.sum(0), torch.full((8,), 8.0), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize('magnitude', [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize('temperature', [0.005, 0.07, 1.0])
-def test_sinkhorn_never_overflows(magnitude, temperature):
+def test_what_is_assigned_evenly_already_stays_as_it_is():
+    """Latin squares have equal sums over samples and over prototypes."""
+    square = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.3, 0.2, 0.5]])
+    torch.testing.assert_close(SinkhornKnopp(1)(0.1 * square.log(), 0.1), square)
+
+
+@pytest.mark.parametrize('iterations', [1, 3])
+def test_before_the_last_normalisation_of_samples_each_prototype_had_the_same_share(iterations):
+    """That step scales each sample by one number: some positive numbers must give all 9 prototypes equal sums."""
+    torch.manual_seed(0)
+    probabilities = SinkhornKnopp(iterations)(torch.randn(4, 9), 0.5).double()
+    scales = torch.linalg.lstsq(probabilities.T, torch.ones(9, 1, dtype=torch.float64)).solution
+    assert (scales > 0).all()
+    torch.testing.assert_close(probabilities.T @ scales, torch.ones(9, 1, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    assert probabilities.sum(0).std() > 1e-4  # afterwards the shares differ a little
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('magnitude', [1e-3, 1.0, 1e2, 1e4])
+@pytest.mark.parametrize('temperature', [1e-3, 0.005, 0.07, 1.0])
+def test_sinkhorn_gives_distributions_at_any_temperature_and_magnitude(temperature, magnitude, dtype):
     torch.manual_seed(0)
     scores = torch.randn(16, 32) * magnitude
     scores[:, 0] = -1e4 * magnitude  # a prototype that is nobody's
-    probabilities = SinkhornKnopp(3)(scores, temperature)
+    scores[1] = scores[2]  # two samples that are the same
+    probabilities = SinkhornKnopp(3)(scores.to(dtype), temperature)
+    assert probabilities.dtype == torch.float32
     assert probabilities.isfinite().all()
     torch.testing.assert_close(probabilities.sum(1), torch.ones(16))
+    torch.testing.assert_close(probabilities[1], probabilities[2])
 
 
-def test_equal_scores_are_spread_evenly():
-    torch.testing.assert_close(SinkhornKnopp(3)(torch.zeros(4, 5), 0.05), torch.full((4, 5), 0.2))
+def test_a_sample_that_is_far_from_every_prototype_gets_a_distribution_in_the_first_round():
+    """At 1e7, neighbouring numbers of float32 lie 1 apart: ln 3 is lost in a sum."""
+    scores = torch.tensor([[0.0, 0.0, 0.0], [-1e4, -1e4, -1e4]])
+    torch.testing.assert_close(SinkhornKnopp(1)(scores, 1e-3), torch.full((2, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(('samples', 'prototypes'), [(1, 5), (5, 1), (1, 1), (0, 4)])
+def test_sinkhorn_of_one_sample_is_even_and_of_one_prototype_certain(samples, prototypes):
+    torch.manual_seed(0)
+    probabilities = SinkhornKnopp(3)(torch.randn(samples, prototypes), 0.05)
+    torch.testing.assert_close(probabilities, torch.full((samples, prototypes), 1 / prototypes))
+
+
+@pytest.mark.parametrize('score', [0.0, -3.0, 1e4])
+def test_equal_scores_are_spread_evenly(score):
+    torch.testing.assert_close(SinkhornKnopp(3)(torch.full((4, 5), score), 0.05), torch.full((4, 5), 0.2))
+    rows = torch.randn(1, 5).expand(4, 5)  # as all samples want the same, each gets an even share
+    torch.testing.assert_close(SinkhornKnopp(3)(rows, 0.05), torch.full((4, 5), 0.2))
 
 
 def test_targets_carry_no_gradient():

@@ -12,6 +12,7 @@ def cross_view_entropy(
     student_scores: Float[Tensor, 'student_views batch prototypes'],
     teacher_probabilities: Float[Tensor, 'teacher_views batch prototypes'],
     temperature: float,
+    local_weight: float = 1.0,
 ) -> Float[Tensor, '']:
     """Mean cross-entropy between every student view and every *other* teacher view.
 
@@ -27,6 +28,8 @@ def cross_view_entropy(
         student_scores: Before the softmax; global views first, in the teacher's order.
         teacher_probabilities: Sum to 1 over prototypes; carry no gradient.
         temperature: Divides the student's scores; below 1 sharpens (DINO uses 0.1).
+        local_weight: Factor of the pairs with a local view: one that the student has beyond the teacher's views. The
+            number that the sum is divided by remains that of all pairs.
 
     Returns:
         The loss in nats, computed in float32 under any autocast.
@@ -35,7 +38,7 @@ def cross_view_entropy(
         ValueError: If no pair is left, that is with one view on each side, or if the teacher has more views.
 
     References:
-        Caron et al. 2021, arXiv:2104.14294, equation 3.
+        Caron et al. 2021, arXiv:2104.14294, equation 3; the factor of local views as in DINOv3's code.
     """
     num_student, num_teacher = len(student_scores), len(teacher_probabilities)
     num_pairs = num_student * num_teacher - num_teacher
@@ -49,6 +52,7 @@ def cross_view_entropy(
         teacher_probabilities = teacher_probabilities.float()
         others = teacher_probabilities.sum(dim=0).expand(num_student, -1, -1).clone()
         others[:num_teacher] -= teacher_probabilities
+        others[num_teacher:] *= local_weight
         return -(others * log_probabilities).sum() / (num_pairs * student_scores.shape[1])
 
 
@@ -62,6 +66,8 @@ class DINOLoss(Loss):
         teacher_temperature: Divides the teacher's scores; lower than the student's, so that targets are sharper than
             predictions. A schedule warms it up.
         weight: Factor of the term.
+        local_weight: Factor of the local views within the term; a number or a schedule. DINOv3 lowers it from 1 to 0.5
+            in its late stages, in favour of the global views.
 
     Raises:
         ValueError: If the student's temperature is not positive.
@@ -74,6 +80,7 @@ class DINOLoss(Loss):
         student_temperature: float = 0.1,
         teacher_temperature: Schedule | float = 0.04,
         weight: Schedule | float = 1.0,
+        local_weight: Schedule | float = 1.0,
     ) -> None:
         super().__init__(weight, [head])
         if student_temperature <= 0:
@@ -82,6 +89,7 @@ class DINOLoss(Loss):
         self.target = target
         self.student_temperature = student_temperature
         self.teacher_temperature = as_schedule(teacher_temperature)
+        self.local_weight = as_schedule(local_weight)
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Loss in nats; moves the target's statistics."""
@@ -91,4 +99,5 @@ class DINOLoss(Loss):
         student_scores = step.student_heads[self.head](class_tokens)
         teacher_scores = step.teacher_heads[self.head](step.teacher_global.class_token)
         probabilities = self.target(teacher_scores, self.teacher_temperature(step.progress))
-        return cross_view_entropy(student_scores, probabilities, self.student_temperature)
+        local_weight = self.local_weight(step.progress)
+        return cross_view_entropy(student_scores, probabilities, self.student_temperature, local_weight)

@@ -51,7 +51,7 @@ class IBOTPatchLoss(Loss):
     shared with it (iBOT), one of its own is not (DINOv2).
 
     Args:
-        head: Name of the head.
+        head: Name of the head. With batch norm it needs at least two hidden patches on every rank.
         target: Turns the teacher's scores into distributions: ``Centering`` or ``SinkhornKnopp``; statistics are its
             own. Unlike in iBOT's code, a centre is the mean over the hidden patches, not over all.
         student_temperature: Divides the student's scores.

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.reduce import gather_with_gradient
 from dino_plugin.core.schedules import Schedule
 
 
@@ -50,13 +51,20 @@ class KoLeoLoss(Loss):
 
     Args:
         weight: Factor of the term (0.1 in DINOv2).
+        over_ranks: Look for neighbours among the images of all ranks, which must hold equally many, instead of this
+            rank's alone: for batches of few images on a rank. The loss is then that of the whole batch, on each rank;
+            so is its gradient, once it is averaged over ranks.
     """
 
     uses_teacher = False
 
-    def __init__(self, weight: Schedule | float = 0.1) -> None:
+    def __init__(self, weight: Schedule | float = 0.1, over_ranks: bool = False) -> None:
         super().__init__(weight)
+        self.over_ranks = over_ranks
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Sum over the global views, in nats."""
-        return torch.stack([koleo(tokens) for tokens in step.student_global.class_token]).sum()
+        views = step.student_global.class_token
+        if self.over_ranks:  # in float32, since gradients are summed on the way back
+            views = [gather_with_gradient(features.float()) for features in views]
+        return torch.stack([koleo(features) for features in views]).sum()

@@ -1,0 +1,150 @@
+"""Gram anchoring: the student's patches keep the similarities to each other that they had at an earlier time."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.schedules import Schedule
+from dino_plugin.core.views import ViewBatch
+
+
+def gram_difference(
+    student: Float[Tensor, 'images patches dim'], anchor: Float[Tensor, 'images patches anchor_dim']
+) -> Float[Tensor, '']:
+    """Mean squared difference between two networks' cosines of all pairs of patches of an image.
+
+    S_i = student_i / |student_i|,   A_i = anchor_i / |anchor_i|
+    L = 1/n^2 sum_{i, j} (S_i . S_j - A_i . A_j)^2        for an image of n patches; then the mean over images
+
+    Only angles between patches count: the features may turn as a whole, and the two networks may have different widths.
+    Negative cosines stay as they are, and a patch paired with itself counts too, as 0.
+
+    Args:
+        student: Patch tokens.
+        anchor: Of the same patches, in the same order; carry no gradient.
+
+    Returns:
+        The loss, in [0, 4], computed in float32 under any autocast.
+
+    References:
+        Siméoni et al. 2025, arXiv:2508.10104, section on Gram anchoring. The paper writes the squared Frobenius norm;
+        the mean over its entries, as in the authors' code, does not grow with the number of patches.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        student, anchor = normalize(student.float(), dim=-1), normalize(anchor.float(), dim=-1)
+        return (student @ student.mT - anchor @ anchor.mT).square().mean()
+
+
+def to_grid(
+    patches: Float[Tensor, 'views batch _ _ dim'], rows: int, columns: int
+) -> Float[Tensor, 'views batch {rows} {columns} dim']:
+    """Patch tokens brought to another grid over the same image: bicubic, without antialiasing, in float32.
+
+    At half the resolution and along each axis, a cell is 19/16 of the mean of the two cells that it covers, less 3/16
+    of the mean of the two beside them.
+    """
+    if patches.shape[2:4] == (rows, columns):
+        return patches
+    maps = patches.float().flatten(0, 1).movedim(-1, 1)
+    resized = interpolate(maps, size=(rows, columns), mode='bicubic', align_corners=False)
+    return resized.movedim(1, -1).unflatten(0, patches.shape[:2])
+
+
+class GramLoss(Loss):
+    """Gram difference between the student and its anchor, on the patches of the global views.
+
+    The anchor is a frozen copy of the teacher's backbone, first as training finds it, then as it is at each point of
+    ``refresh``. It sees the anchor views where the batch has some: the global views without colour changes and with
+    more pixels, whose patches are brought down to the student's grid (bicubic, not antialiased). Else it sees the
+    global views. It is part of the state, so a resumed run goes on with it; in a run that starts from weights without
+    an anchor, the term is 0 for one step and the anchor is made of the teacher after it. Where the weight is 0, the
+    anchor does not run.
+
+    Args:
+        weight: Factor of the term; a number or a schedule (2.0 in DINOv3, late in training).
+        refresh: Points of progress, ascending in (0, 1], at which the anchor becomes a copy of the teacher: after the
+            first step that begins there or later.
+        per_image: Compare the patches of an image with each other; otherwise those of all images of this process, view
+            by view, which takes memory with the square of the batch.
+
+    Raises:
+        ValueError: If the points are not ascending or outside (0, 1]; from ``forward``, without an anchor, or with
+            anchor views that are not as many as the global views or smaller.
+
+    References:
+        Siméoni et al. 2025, arXiv:2508.10104, section on Gram anchoring.
+    """
+
+    uses_teacher = False
+
+    def __init__(self, weight: Schedule | float = 2.0, refresh: Sequence[float] = (), per_image: bool = True) -> None:
+        super().__init__(weight)
+        self.refresh = tuple(refresh)
+        if any(not 0 < point <= 1 for point in self.refresh) or list(self.refresh) != sorted(set(self.refresh)):
+            raise ValueError(
+                f'GramLoss: refresh={self.refresh} must be points of progress in (0, 1], the earliest first, each '
+                'once; give step / number of steps. The anchor starts as a copy of the teacher anyway.'
+            )
+        self.per_image = per_image
+        self.anchor: nn.Module | None = None
+        self.register_buffer('refreshes', torch.tensor(-1))  # points that are done; -1: not even the first copy
+        self._known_refreshes: int | None = None
+
+    def forward(self, step: Step) -> Float[Tensor, '']:
+        """The unweighted term; 0 where the weight is."""
+        if self.anchor is None:
+            raise ValueError('GramLoss: there is no anchor yet; call follow_teacher(teacher, progress) first.')
+        student = step.student_global.patches
+        if self.weight(step.progress) == 0 or self._num_refreshes() < 0:
+            return student[:0].float().sum()  # belongs to the graph, so that no process waits for a gradient
+        anchor = self._anchor_patches(step.views, student.shape[2:4])
+        if self.per_image:
+            return gram_difference(student.flatten(2, 3).flatten(0, 1), anchor.flatten(2, 3).flatten(0, 1))
+        return gram_difference(student.flatten(1, 3), anchor.flatten(1, 3))
+
+    def follow_teacher(self, teacher: nn.Module, progress: float) -> None:
+        """Copy the teacher's backbone at first, and when a point of ``refresh`` is reached."""
+        if self.anchor is None:
+            self.anchor = copy.deepcopy(teacher.backbone).requires_grad_(False).eval()
+        num_due = sum(point <= progress for point in self.refresh)
+        if num_due > self._num_refreshes():
+            self.anchor.load_state_dict(teacher.backbone.state_dict())
+            self.refreshes.fill_(num_due)
+            self._known_refreshes = num_due
+
+    def train(self, mode: bool = True) -> 'GramLoss':
+        """The anchor stays in evaluation mode, batch norms too: what it says of an image must not change."""
+        super().train(mode)
+        if self.anchor is not None:
+            self.anchor.eval()
+        return self
+
+    def _num_refreshes(self) -> int:
+        # Reading the buffer makes the host wait for the device, so it is done once for each set of loaded weights.
+        if self._known_refreshes is None:
+            self._known_refreshes = int(self.refreshes)
+        return self._known_refreshes
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *arguments) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        if not any(key.startswith(f'{prefix}anchor.') for key in state_dict):
+            self.refreshes.fill_(-1)  # the teacher is another one now, and the anchor that of before
+        self._known_refreshes = None
+
+    @torch.no_grad()
+    def _anchor_patches(
+        self, views: ViewBatch, grid: Sequence[int]
+    ) -> Float[Tensor, 'views batch {grid[0]} {grid[1]} dim']:
+        images = views.global_views if views.anchor_views is None else views.anchor_views
+        given, least = tuple(images.shape), tuple(views.global_views.shape)
+        if given[:2] != least[:2] or given[-2] < least[-2] or given[-1] < least[-1]:
+            raise ValueError(
+                f'GramLoss: anchor views of shape {given} for global views of {least}; there must be as many, of as '
+                'many images, and none smaller: set anchor_size in dino_plugin.MultiCrop.'
+            )
+        return to_grid(self.anchor(images).patches, *grid)
