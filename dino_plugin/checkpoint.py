@@ -1,6 +1,7 @@
 """What backbone a checkpoint file holds: its tensors under timm's names, and the network they belong to.
 
-Reading a file is in `safe_loading`, loading into a network in `strict_loading`; both are to be had from here.
+Reading a file is in `safe_loading`, loading into a network in `strict_loading`, a whole teacher with its heads in
+`teacher`; all are to be had from here.
 """
 
 import json
@@ -14,6 +15,7 @@ from dino_plugin.weights.key_values import to_timm
 from dino_plugin.weights.published_models import published_description
 from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading, weights_file
 from dino_plugin.weights.strict_loading import LoadReport, load_backbone
+from dino_plugin.weights.teacher import load_teacher
 
 __all__ = [
     'LoadReport',
@@ -21,6 +23,7 @@ __all__ = [
     'backbone_state',
     'load_backbone',
     'load_checkpoint',
+    'load_teacher',
     'use_safe_loading',
 ]
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
 from dino_plugin.data.decoding import UndecodableImageError
+from dino_plugin.data.multi_pipeline_dataset import MultiPipelineDataset
 
 
 class SeededDataset(Dataset):
@@ -29,10 +30,13 @@ class SeededDataset(Dataset):
     an epoch sees exactly what the unbroken run would have seen. In the main process (``num_workers=0``) the generators
     are put back afterwards, so that data and model draw independently. A plain integer key seeds nothing.
 
-    A file that cannot be decoded is replaced by another sample, drawn by a generator that depends on the key only.
-    It is logged once with its path, and counted in memory that workers and main process share. More than
-    ``max(1, max_undecodable * len(dataset))`` such files end the run: one is always tolerated, however small the
-    dataset, unless ``max_undecodable=0``, which tolerates none. Counts are per rank.
+    A file that cannot be decoded is replaced by another sample, drawn by a generator that depends on the key only, and
+    of the same pipeline where there are several. It is logged once with its path, and counted in memory that workers
+    and main process share. More than ``max(1, max_undecodable * num_images)`` such files end the run: one is always
+    tolerated, however small the dataset, unless ``max_undecodable=0``, which tolerates none. Counts are per rank.
+
+    ``num_images`` is the number of different images: the length, divided by the number of pipelines of a
+    :class:`~dino_plugin.data.multi_pipeline_dataset.MultiPipelineDataset`.
 
     Args:
         dataset: A config for mmengine's ``DATASETS`` (a dotted path such as ``lightly.data.LightlyDataset`` will do),
@@ -62,7 +66,9 @@ class SeededDataset(Dataset):
         self.full_init()
         if len(dataset) == 0:
             raise ValueError('the dataset is empty: SeededDataset needs at least one sample')
-        self._undecodable = torch.zeros(len(dataset), dtype=torch.bool).share_memory_()
+        num_pipelines = len(dataset.pipelines) if isinstance(dataset, MultiPipelineDataset) else 1
+        self.num_images = len(dataset) // num_pipelines
+        self._undecodable = torch.zeros(self.num_images, dtype=torch.bool).share_memory_()
 
     def full_init(self) -> None:
         """Load the annotations of an mmengine dataset; others have nothing to load."""
@@ -97,9 +103,9 @@ class SeededDataset(Dataset):
             except Exception as error:
                 if not _is_undecodable(error):
                     raise
-                self._count(index, error)
+                self._count(index % self.num_images, error)
             replacements = replacements or random.Random(f'{index} {seed}')
-            index = replacements.randrange(len(self.dataset))
+            index += replacements.randrange(self.num_images) - index % self.num_images
         raise RuntimeError(self._report(f'{self._MAX_DRAWS} samples drawn one after the other could not be decoded'))
 
     def _count(self, index: int, error: Exception) -> None:
@@ -109,11 +115,11 @@ class SeededDataset(Dataset):
         path = self.path_of(index)
         what = str(error) if path in str(error) else f'{path}: {error}'
         print_log(f'cannot decode {what}; another sample takes its place', logger='current', level=logging.WARNING)
-        allowed = max(1, int(self.max_undecodable * len(self))) if self.max_undecodable > 0 else 0
+        allowed = max(1, int(self.max_undecodable * self.num_images)) if self.max_undecodable > 0 else 0
         if self.num_undecodable > allowed:
             raise RuntimeError(
                 self._report(
-                    f'{self.num_undecodable} of {len(self)} files cannot be decoded, more than '
+                    f'{self.num_undecodable} of {self.num_images} files cannot be decoded, more than '
                     f'max_undecodable={self.max_undecodable} allows ({allowed})'
                 )
             ) from error

@@ -4,9 +4,11 @@ from jaxtyping import Float
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from dino_plugin.checkpoint import load_teacher
 from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.views import Tokens, ViewBatch
 from dino_plugin.engine.build import build
+from dino_plugin.engine.guide import build_guide, build_heads
 from dino_plugin.registry import MODELS, TASK_UTILS
 
 
@@ -16,12 +18,25 @@ class SelfDistillationModel(BaseModel):
     Training refuses to start without :class:`~dino_plugin.engine.hooks.ema_teacher.EMATeacherHook`, which tells the
     model its progress and moves the teacher.
 
+    A later stage of a training, at a higher resolution or with another loss, starts student and teacher from the
+    teacher of the stage before: ``checkpoint``. Anchors of losses begin as copies of that teacher; statistics of
+    targets (``Centering``) begin anew. mmengine's ``load_from`` takes over student, teacher and statistics as they
+    were; both it and ``resume`` are refused where student or teacher would keep random weights.
+
+    With a ``guide`` the student learns from another network, which must be there whenever the model is built: it is not
+    saved in the checkpoints of this training.
+
     Args:
         backbone: Config of a backbone, such as ``dict(type='dino_plugin.TimmBackbone', model_name=...)``.
         heads: Configs by name; ``in_dim`` (``input_dim`` of Lightly's heads) is filled in.
         losses: Configs by name; a loss refers to a head by its name, and ``prototypes`` of its target are filled in.
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
+        checkpoint: Of a training of this package, with these heads: student and teacher start as its teacher.
+        guide: ``dict(checkpoint=..., heads=..., backbone=...)``, see :func:`~dino_plugin.engine.guide.build_guide`.
         data_preprocessor: Config, as in mmengine.
+
+    Raises:
+        ValueError: If the backbone has weights of its own beside ``checkpoint``, or a file does not fit.
     """
 
     def __init__(
@@ -30,19 +45,28 @@ class SelfDistillationModel(BaseModel):
         heads: dict[str, dict],
         losses: dict[str, dict],
         momentum: dict | float,
+        checkpoint: str | None = None,
+        guide: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
+        if checkpoint and (backbone.get('checkpoint') or backbone.get('pretrained')):
+            raise ValueError(
+                f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
+                'checkpoint and pretrained from `backbone`, or, to start with new heads, keep them alone.'
+            )
         student = build(MODELS, backbone)
-        built_heads = {
-            name: build(MODELS, head, in_dim=student.embed_dim, input_dim=student.embed_dim)
-            for name, head in heads.items()
-        }
+        built_heads = build_heads(heads, student)
+        if checkpoint:
+            load_teacher(student, built_heads, checkpoint)
         known = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
         built_losses = {name: build(MODELS, loss, **known.get(loss.get('head'), {})) for name, loss in losses.items()}
         momentum = build(TASK_UTILS, momentum) if isinstance(momentum, dict) else momentum
-        self.distillation = SelfDistillation(student, built_heads, built_losses, momentum)
+        built_guide = build_guide(built_heads, **guide) if guide else None
+        self.distillation = SelfDistillation(student, built_heads, built_losses, momentum, built_guide)
         self.progress: float | None = None
+        self.register_state_dict_post_hook(_without_guide)
+        self.register_load_state_dict_pre_hook(_refuse_other_networks)
 
     def init_weights(self) -> None:
         """Nothing: weights are made, or loaded, when the parts are built, and the teacher copies them there.
@@ -65,3 +89,25 @@ class SelfDistillationModel(BaseModel):
             )
         losses = self.distillation(views, self.progress)
         return {f'loss_{name}': loss for name, loss in losses.items()}
+
+
+_GUIDE, _NETWORKS = 'distillation.guide.', ('distillation.student.', 'distillation.teacher.')
+
+
+def _without_guide(model: SelfDistillationModel, state: dict[str, Tensor], prefix: str, _) -> None:
+    for key in [key for key in state if key.startswith(prefix + _GUIDE)]:
+        del state[key]
+
+
+def _refuse_other_networks(model: SelfDistillationModel, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """mmengine would load what fits, log the rest, and train it from random weights."""
+    own = {f'{prefix}{key}': value for key, value in model.state_dict().items() if key.startswith(_NETWORKS)}
+    wrong = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if wrong:
+        raise ValueError(
+            f'Of the {len(own)} tensors of student and teacher {len(wrong)} are not in the checkpoint, or have another '
+            f'shape there: {", ".join(wrong[:3])}… load_from and --resume need the same networks. To start from an '
+            'earlier stage use model=dict(checkpoint=...), from a backbone model=dict(backbone=dict(checkpoint=...)).'
+        )
+    if model.distillation.guide is not None:  # a strict load looks for it
+        state.update(model.distillation.guide.state_dict(prefix=prefix + _GUIDE))

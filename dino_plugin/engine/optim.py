@@ -1,4 +1,4 @@
-"""The optimiser's side: precision, clipping, skipped steps, schedules."""
+"""The optimiser's side: precision, clipping, freezing, skipped steps, schedules."""
 
 from contextlib import contextmanager
 
@@ -15,14 +15,18 @@ CLIP_MODES = ('parameter', 'module', 'global')
 
 
 class SelfDistillationOptimWrapper(OptimWrapper):
-    """Precision, clipping, last-layer freeze and the guard against non-finite gradients.
+    """Precision, clipping, freezing and the guard against non-finite gradients.
 
     mmengine has no hook between the backward pass and the optimiser's step, so all that happens there lives here.
     With a fused optimiser (``AdamW(fused=True)``) and without a gradient scaler a skipped step is decided on the
     device, and the host never waits.
 
     After each call of ``step``, :attr:`stepped` says whether the parameters moved; between two steps (gradient
-    accumulation) it is False.
+    accumulation), and if everything is frozen, it is False.
+
+    With ``freeze_backbone`` the heads learn first, on features that stay as they are. Released backbones come without
+    the heads that they were trained with, and what new heads ask of them at first would spoil them. Parameters do not
+    move at all; statistics of batch norms do.
 
     Args:
         optimizer: The optimiser.
@@ -32,6 +36,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             head), or 'global'.
         max_norm: Gradients above this norm are scaled down to it; None leaves them.
         freeze_last_layer: Share of training, from the start, in which the prototypes do not move.
+        freeze_backbone: Likewise, in which the backbone does not move.
 
     Raises:
         ValueError: For an unknown precision or mode, a norm that is not positive, or a share outside [0, 1].
@@ -45,6 +50,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         clip_mode: str = 'parameter',
         max_norm: float | None = 3.0,
         freeze_last_layer: float = 0.0,
+        freeze_backbone: float = 0.0,
     ) -> None:
         super().__init__(optimizer, accumulative_counts)
         if precision not in PRECISIONS:
@@ -53,18 +59,20 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             raise ValueError(f'clip_mode={clip_mode!r} is unknown; use one of {list(CLIP_MODES)}.')
         if max_norm is not None and max_norm <= 0:
             raise ValueError(f'max_norm={max_norm} must be positive; None switches clipping off.')
-        if not 0 <= freeze_last_layer <= 1:
-            raise ValueError(f'freeze_last_layer={freeze_last_layer} is a share of training, in [0, 1].')
+        for name, share in dict(freeze_last_layer=freeze_last_layer, freeze_backbone=freeze_backbone).items():
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name}={share} is a share of training, in [0, 1].')
         untagged = [group for group in optimizer.param_groups if 'module' not in group]
-        if untagged and (clip_mode == 'module' or freeze_last_layer):
+        if untagged and (clip_mode == 'module' or freeze_last_layer or freeze_backbone):
             raise ValueError(
-                'clip_mode="module" and freeze_last_layer need to know the modules; add '
+                'clip_mode="module", freeze_last_layer and freeze_backbone need to know the modules; add '
                 'constructor="dino_plugin.ParameterGroups" to optim_wrapper.'
             )
         self.dtype = PRECISIONS[precision]
         self.clip_mode = clip_mode
         self.max_norm = max_norm
         self.freeze_last_layer = freeze_last_layer
+        self.freeze_backbone = freeze_backbone
         self.device_type = optimizer.param_groups[0]['params'][0].device.type
         self.scaler = torch.amp.GradScaler(self.device_type) if precision == 'fp16' else None
         self.stepped: Tensor | bool = False
@@ -86,10 +94,12 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs) -> None:
         """Freeze, unscale, check, clip, and move the parameters if every gradient is finite."""
-        self._freeze_last_layers()
+        self._freeze()
+        grads = self._gradients()
+        if not grads:
+            return
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        grads = self._gradients()
         norms = torch.stack(torch._foreach_norm([grad for grad, _ in grads]))
         self.grad_norm = norms.norm()
         self.stepped = norms.isfinite().all()
@@ -124,12 +134,16 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         """Share of training before the batch whose gradients are being applied."""
         return (self._inner_count - 1) / self._max_counts
 
-    def _freeze_last_layers(self) -> None:
-        if self.freeze_last_layer and self.progress < self.freeze_last_layer:
-            for group in self.optimizer.param_groups:
-                if group['last_layer']:
-                    for parameter in group['params']:
-                        parameter.grad = None  # a zero would still decay the weights
+    def _freeze(self) -> None:
+        """Drop the gradients of what does not move yet: a zero would still decay the weights."""
+        for group in self.optimizer.param_groups:
+            share = max(
+                self.freeze_last_layer if group.get('last_layer') else 0.0,
+                self.freeze_backbone if group.get('module') == 'backbone' else 0.0,
+            )
+            if share and self.progress < share:
+                for parameter in group['params']:
+                    parameter.grad = None
 
     def _gradients(self) -> list[tuple[Tensor, str]]:
         return [

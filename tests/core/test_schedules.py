@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup, as_schedule
+from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup, as_schedule
 
 
 def test_cosine_equals_the_closed_form_and_meets_its_ends():
@@ -55,3 +55,12 @@ def test_numbers_are_constant_schedules_and_nonsense_is_refused():
     assert as_schedule(Cosine(0, 1)) == Cosine(0, 1)
     with pytest.raises(TypeError, match='number or a function of progress'):
         as_schedule('fast')
+
+
+def test_a_switch_keeps_its_value_until_the_point_and_then_follows_the_other_from_its_start():
+    switch = Switch(before=0.25, share=0.8, then=Linear(1.0, 3.0))
+    assert [switch(0.0), switch(0.799)] == [0.25, 0.25]
+    assert [switch(0.8), switch(0.9), switch(1.0)] == pytest.approx([1.0, 2.0, 3.0])
+    assert Switch(before=0.0, share=0.0, then=2.0)(0.0) == 2.0
+    with pytest.raises(ValueError, match=r'share=1\.0'):
+        Switch(before=0.0, share=1.0, then=2.0)

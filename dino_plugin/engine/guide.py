@@ -1,0 +1,43 @@
+"""A guide: a network that was trained before, with its heads, and now says what a student has to learn."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from dino_plugin.checkpoint import load_teacher
+from dino_plugin.core.distillation import Teacher
+from dino_plugin.engine.build import build
+from dino_plugin.registry import MODELS
+
+
+def build_heads(heads: Mapping[str, dict], backbone: nn.Module) -> dict[str, nn.Module]:
+    """Heads by name, as wide at their entrance as the backbone at its exit."""
+    width = backbone.embed_dim
+    return {name: build(MODELS, head, in_dim=width, input_dim=width) for name, head in heads.items()}
+
+
+def build_guide(
+    student_heads: Mapping[str, nn.Module], checkpoint: str, heads: Mapping[str, dict], backbone: dict | None = None
+) -> Teacher:
+    """The teacher of a training checkpoint, frozen, to guide a student.
+
+    Args:
+        student_heads: By name; those that the guide has too must have the same prototypes.
+        checkpoint: Of a training of this package, with the heads.
+        heads: Configs of the guide's heads by name, as it was trained with.
+        backbone: Config of its backbone; by default a `TimmBackbone` that takes its name from the checkpoint.
+
+    Raises:
+        ValueError: If the checkpoint does not hold all of it, or student and guide differ in their prototypes.
+    """
+    network = build(MODELS, backbone or dict(type='dino_plugin.TimmBackbone'), checkpoint=checkpoint)
+    built = build_heads(heads, network)
+    for name in set(built) & set(student_heads):
+        own, theirs = (getattr(head, 'prototypes', None) for head in (student_heads[name], built[name]))
+        if own != theirs:
+            raise ValueError(
+                f'The head {name!r} has {own} prototypes in the student and {theirs} in the guide; they are compared '
+                f'one by one, so write prototypes={theirs} in heads.{name}.'
+            )
+    load_teacher(network, built, checkpoint)
+    return Teacher(network, built)
