@@ -1,6 +1,7 @@
 """Dicts -> objects, with the numbers that one part can tell another."""
 
 import inspect
+from importlib.util import find_spec
 
 from mmengine.registry import Registry
 
@@ -15,6 +16,7 @@ def build(registry: Registry, config: dict, **known):
 
     Raises:
         TypeError: If ``config`` is no dict with a ``type``.
+        ImportError: If the ``type`` is a dotted name in a package that is not installed, such as Lightly.
     """
     if not isinstance(config, dict) or 'type' not in config:
         raise TypeError(f"Expected a dict with a 'type', such as dict(type='dino_plugin.DINOHead'), not {config!r}.")
@@ -23,7 +25,15 @@ def build(registry: Registry, config: dict, **known):
         for key, value in config.items()
     }
     cls = registry.get(config['type']) if isinstance(config['type'], str) else config['type']
-    if cls is not None:
+    if cls is None:
+        _require_package(config['type'])
+    else:
         accepted = inspect.signature(cls).parameters
         nested = {key: value for key, value in known.items() if key in accepted} | nested
     return registry.build(nested)
+
+
+def _require_package(name: str) -> None:
+    package, *inside = name.split('.')
+    if inside and find_spec(package) is None:
+        raise ImportError(f'{name} needs the package {package!r}, which is not installed: pip install {package}')

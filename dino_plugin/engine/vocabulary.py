@@ -9,16 +9,19 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.config_files import register_config_package
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses.dino import DINOLoss
+from dino_plugin.core.losses.gram import GramLoss
 from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
-from dino_plugin.core.schedules import Constant, Cosine, Linear, Warmup
+from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.checked_segmentation import CheckedSegmentation
 from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
 from dino_plugin.data.davis_dataset import DAVISDataset
 from dino_plugin.data.image_dataset import ImageDataset
 from dino_plugin.data.lightly_adapters import LightlyDataset
+from dino_plugin.data.mixed_sampler import MixedBatchSampler
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
+from dino_plugin.data.multi_pipeline_dataset import MultiPipelineDataset
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.sampler import ResumableSampler
 from dino_plugin.data.seeded_dataset import SeededDataset
@@ -31,7 +34,8 @@ from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.hooks.knn import KNNHook
 from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
 from dino_plugin.engine.hooks.throughput import ThroughputHook
-from dino_plugin.engine.loops import ResumableEpochLoop
+from dino_plugin.engine.lightly_losses import LightlyPairLoss, LightlySwAVLoss
+from dino_plugin.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from dino_plugin.engine.model import SelfDistillationModel
 from dino_plugin.engine.optim import ProgressScheduler, SelfDistillationOptimWrapper
 from dino_plugin.engine.parameter_groups import ParameterGroups
@@ -41,15 +45,18 @@ from dino_plugin.evaluation.propagation import LabelPropagator
 VOCABULARY = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
-        BatchNormMaps, DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss,
+        BatchNormMaps, DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss,
+        LightlyPairLoss, LightlySwAVLoss,
     ],
-    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Centering, SinkhornKnopp, LabelPropagator],
-    registry.DATASETS: [ImageDataset, SeededDataset, LightlyDataset, DAVISDataset, CheckedSegmentation],
-    registry.DATA_SAMPLERS: [ResumableSampler],
+    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator],
+    registry.DATASETS: [
+        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, CheckedSegmentation,
+    ],
+    registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook],
-    registry.LOOPS: [ResumableEpochLoop, BankTestLoop, ClipTestLoop],
+    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop],
     registry.METRICS: [KNNMetric, DAVISMetric],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
