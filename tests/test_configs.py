@@ -2,13 +2,15 @@
 
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from dino_plugin.config_files import config_path, config_root, find_config
@@ -16,7 +18,8 @@ from dino_plugin.config_files import config_path, config_root, find_config
 ROOT = config_root()
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 # How each folder is tested: the first three here, the others by their own files.
-TRAINING = [name for name in CONFIGS if name.startswith(('dino/', 'quickstart/'))]
+METHODS = ('dino', 'ibot', 'dinov2', 'dinov3', 'baselines')
+TRAINING = [name for name in CONFIGS if name.split('/')[0] in (*METHODS, 'quickstart')]
 KNN = [name for name in CONFIGS if name.startswith('knn/')]
 VIDEO = [name for name in CONFIGS if name.startswith('video/')]
 ELSEWHERE = {'segmentation': 'test_segmentation.py', 'detection': 'test_detection.py'}
@@ -33,34 +36,65 @@ def load(name: str) -> Config:
 
 def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
     """The same recipe with a network, views and a batch that a CPU steps in a moment."""
-    backbone = cfg.model.backbone
-    if backbone.model_name.startswith('vit'):
-        backbone.update(
-            model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2
-        )
-    else:
-        backbone.model_name = 'resnet10t'
-    cfg.model.heads.cls.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    shrink_network(cfg.model, work_dir)
     cfg.optim_wrapper.precision = 'fp32'
-    cfg.train_dataloader.update(batch_size=12 // steps, num_workers=0, persistent_workers=False, pin_memory=False)
-    dataset = cfg.train_dataloader.dataset.dataset
+    loader = cfg.train_dataloader
+    loader.update(batch_size=12 // steps, num_workers=0, persistent_workers=False, pin_memory=False)
+    if 'batch_size' in loader.sampler:
+        loader.sampler.batch_size = loader.batch_size
+    if 'patch_size' in loader.collate_fn:
+        loader.collate_fn.update(patch_size=8, min_patches=2)
+    dataset = loader.dataset.dataset
     if dataset.type == 'dino_plugin.LightlyDataset':
         dataset.input_dir = str(images)
         dataset.transform.update(global_crop_size=32, local_crop_size=16)
     else:
-        dataset.data_root = str(images)
-        multi_crop = next(step for step in dataset.pipeline if step.type == 'dino_plugin.MultiCrop')
-        multi_crop.update(global_size=32, local_size=16)
+        dataset.get('dataset', dataset).data_root = str(images)
+        for number, pipeline in enumerate(dataset.get('pipelines', [dataset.get('pipeline')])):
+            multi_crop = next(step for step in pipeline if step.type == 'dino_plugin.MultiCrop')
+            multi_crop.update(global_size=32 + 8 * number, local_size=16)
+            if multi_crop.get('anchor_size'):
+                multi_crop.anchor_size = 2 * multi_crop.global_size
     for hook in cfg.custom_hooks:
         for loader in (hook[key] for key in ('bank', 'queries') if key in hook):
             loader.num_workers = 0
             # one image in fifty, of every class
             loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(0, 1000, 50)))
             next(step for step in loader.dataset.pipeline if 'resize' in step).update(resize=36, crop=32)
-    cfg.train_cfg.max_epochs = 1
+    cfg.train_cfg.update({'max_iters' if 'max_iters' in cfg.train_cfg else 'max_epochs': steps})
+    if 'max_epochs' in cfg.train_cfg:
+        cfg.train_cfg.max_epochs = 1
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'{work_dir.parent.name}_{work_dir.name}'
     return cfg
+
+
+def shrink_network(model: ConfigDict, work_dir: Path) -> None:
+    """Two narrow blocks of the same kind (positions, registers, SwiGLU, LayerScale), and narrow heads."""
+    backbone = model.backbone
+    backbone.pretrained = False
+    if backbone.model_name.startswith('vit'):
+        width = 48 if 'giant' in backbone.model_name else 32
+        backbone.update(img_size=32, patch_size=8, embed_dim=width, depth=2, num_heads=2, compile_blocks=False)
+        if '_r_' in backbone.model_name:
+            backbone.model_name = 'vit_tiny_patch16_224'
+    else:
+        backbone.model_name = 'resnet10t'
+    for head in model.heads.values():
+        if head.type == 'dino_plugin.DINOHead':
+            head.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    model.pop('checkpoint', None)  # of the stage before
+    if 'guide' in model:
+        model.guide.heads = model.heads
+        model.guide.checkpoint = save_guide({key: value for key, value in model.items() if key != 'guide'}, work_dir)
+
+
+def save_guide(config: dict, work_dir: Path) -> str:
+    """A training checkpoint of the same network, before its first step."""
+    model = MODELS.build(config)
+    meta = dict(backbone=model.distillation.teacher.backbone.description)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), work_dir / 'guide.pth')
+    return str(work_dir / 'guide.pth')
 
 
 class TeacherWatch(Hook):
@@ -117,7 +151,7 @@ def test_the_command_in_the_header_names_its_own_config(name):
 
 @pytest.mark.parametrize('name', TRAINING)
 def test_a_config_trains(name, twelve_images, tmp_path):
-    if 'lightly' in name:
+    if 'lightly' in name or name.startswith('baselines/'):
         pytest.importorskip('lightly', reason='the config uses Lightly, which is not installed')
     watch = TeacherWatch()
     runner = Runner.from_cfg(shrink(load(name), twelve_images, tmp_path))
@@ -125,11 +159,11 @@ def test_a_config_trains(name, twelve_images, tmp_path):
     runner.train()
     assert len(watch.losses) == 3
     assert all(torch.tensor(list(losses.values())).isfinite().all() for losses in watch.losses)
-    assert all('loss_dino' in losses for losses in watch.losses)
     assert watch.moved[-1] > 1e-6, 'the student did not move'
     assert max(watch.error_of_teacher) < 1e-7, 'the teacher did not move by 1 - momentum of the gap'
     gap = zip(runner.model.distillation.teacher.parameters(), runner.model.distillation.student.parameters())
-    assert any(not torch.equal(teacher, student) for teacher, student in gap)
+    lags = runner.model.distillation.momentum(0.0) > 0  # without momentum the teacher is the student
+    assert any(not torch.equal(teacher, student) for teacher, student in gap) == lags
 
 
 def test_every_config_is_run_by_some_test():
@@ -215,6 +249,96 @@ def test_the_vanilla_recipe_is_dinos():
     crop = cfg.train_dataloader.dataset.dataset.pipeline[1]
     assert (crop.global_size, crop.global_scale) == (224, (0.4, 1.0))
     assert (crop.local_size, crop.local_scale, crop.num_local) == (96, (0.05, 0.4), 8)
+
+
+def settings(name: str) -> int:
+    """Lines of a config that set something, as opposed to saying it."""
+    return sum(bool(line.strip()) and not line.startswith(('#', '_base_')) for line in config_path(name).open())
+
+
+def test_the_four_methods_are_a_few_lines_apart():
+    chain = ('dino', 'ibot', 'dinov2', 'dinov3')
+    for before, after in pairwise(chain):
+        name = f'{after}/{after}_vit-small-p16_1xb64-coslr-100e_custom.py'
+        assert (
+            f"_base_ = '../{before}/{before}_vit-small-p16_1xb64-coslr-100e_custom.py'" in config_path(name).read_text()
+        )
+        assert settings(name) <= 16
+
+
+def losses_and_heads(name: str) -> dict[str, tuple]:
+    return {
+        loss: (config.type.removeprefix('dino_plugin.'), config.get('head'), config.get('target', {}).get('type'))
+        for loss, config in load(name).model.losses.items()
+    }
+
+
+def test_a_method_is_the_losses_heads_and_targets_that_it_names():
+    centred, balanced = 'dino_plugin.Centering', 'dino_plugin.SinkhornKnopp'
+    ibot = {'dino': ('DINOLoss', 'cls', centred), 'ibot': ('IBOTPatchLoss', 'cls', centred)}
+    koleo = {'koleo': ('KoLeoLoss', None, None)}
+    two_heads = {'dino': ('DINOLoss', 'cls', balanced), 'ibot': ('IBOTPatchLoss', 'patch', balanced), **koleo}
+    gram = {'gram': ('GramLoss', None, None)}
+    assert losses_and_heads('ibot/ibot_vit-small-p16_16xb64-coslr-800e_in1k.py') == ibot
+    assert losses_and_heads('dinov2/dinov2_vit-large-p16_32xb64-short-125k_in1k.py') == ibot | koleo
+    assert losses_and_heads('dinov2/dinov2_vit-large-p14_96xb32-long-625k_in22k.py') == two_heads
+    assert losses_and_heads('dinov3/dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder.py') == two_heads
+    assert losses_and_heads('dinov3/dinov3_vit-7b-p16_256xb16-gram-200k_folder.py') == two_heads | gram
+
+
+@pytest.mark.parametrize(
+    ('name', 'warm_up'),
+    [
+        ('ibot/ibot_vit-small-p16_16xb64-coslr-800e_in1k.py', 30 / 800),
+        ('dinov2/dinov2_vit-large-p16_32xb64-short-125k_in1k.py', 30 / 100),
+        ('dinov2/dinov2_vit-giant-p14_256xb12-long-625k_in22k.py', 30 / 500),
+        ('dinov3/dinov3_vit-large-p16_32xb64-short-125k_in1k.py', 30 / 100),
+        ('dinov3/dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder.py', 100 / 1000),
+    ],
+)
+def test_teacher_temperatures_warm_up_as_published(name, warm_up):
+    losses = load(name).model.losses
+    for loss in (losses.dino, losses.ibot):
+        assert loss.teacher_temperature == dict(type='dino_plugin.Warmup', start=0.04, share=warm_up, then=0.07)
+        assert loss.student_temperature == 0.1
+
+
+def peak_learning_rate(cfg: Config, batch: int) -> float:
+    share = batch / cfg.auto_scale_lr.base_batch_size
+    return cfg.optim_wrapper.optimizer.lr * (share**0.5 if cfg.auto_scale_lr.get('rule') == 'sqrt' else share)
+
+
+@pytest.mark.parametrize(
+    ('name', 'batch', 'iterations', 'rate', 'last_rate', 'decays', 'momenta', 'layer_decay', 'max_norm'),
+    [
+        ('dinov2_vit-large-p16_32xb64-short-125k_in1k', 2048, 125_000, 4e-3, 1e-6, (0.04, 0.4), (0.992, 1), 0.9, 3),
+        ('dinov2_vit-giant-p14_256xb12-long-625k_in22k', 3072, 625_000, 2e-4, 1e-6, (0.04, 0.2), (0.994, 1), 1.0, 3),
+        ('dinov3_vit-large-p16_32xb64-short-125k_in1k', 2048, 125_000, 4e-3, 1e-6, (0.04, 0.4), (0.992, 1), 0.9, 3),
+        ('dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder', 4096, 1_000_000, 2e-4, 4e-4, (0.04,), 0.994, 0.98, 30),
+        ('dinov3_vit-7b-p16_256xb16-gram-200k_folder', 4096, 200_000, 1.2e-4, 2.4e-4, (0.04,), 0.999, 0.98, 30),
+    ],
+)
+def test_a_later_recipe_has_the_published_optimisation(
+    name, batch, iterations, rate, last_rate, decays, momenta, layer_decay, max_norm
+):
+    cfg = load(f'{name.split("_")[0]}/{name}.py')
+    assert int(re.search(r'_(\d+)xb', name)[1]) * cfg.train_dataloader.batch_size == batch
+    assert cfg.train_cfg.max_iters == iterations
+    assert peak_learning_rate(cfg, 1024) == rate
+    schedule = cfg.param_scheduler[0].get('schedule')
+    end = schedule if isinstance(schedule, float) else getattr(schedule.then, 'end', schedule.then)
+    assert peak_learning_rate(cfg, batch) * end == pytest.approx(last_rate, rel=1e-2)
+    wrapper = cfg.optim_wrapper
+    assert decays[0] == wrapper.optimizer.weight_decay
+    assert decays[1:] == tuple(
+        pytest.approx(decays[0] * scheduler.schedule.end)
+        for scheduler in cfg.param_scheduler
+        if scheduler.param_name == 'weight_decay'
+    )
+    momentum = cfg.model.momentum
+    assert momenta == (momentum if isinstance(momentum, float) else (momentum.start, momentum.end))
+    assert wrapper.paramwise_cfg == dict(layer_decay=layer_decay, custom_keys=dict(patch_embed=dict(lr_mult=0.2)))
+    assert (wrapper.clip_mode, wrapper.max_norm) == ('module', max_norm)
 
 
 PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature
@@ -328,13 +452,15 @@ def test_the_model_index_lists_every_recipe_and_claims_no_weights():
             assert Path(model['Config']).stem == model['Name']
             listed.append(model['Config'].removeprefix('configs/'))
     assert len(listed) == len(set(listed))
-    assert {name for name in TRAINING if name.startswith('dino/')} <= set(listed) <= set(CONFIGS)
+    assert {name for name in TRAINING if name.split('/')[0] in METHODS} <= set(listed) <= set(CONFIGS)
 
 
-def test_metafile_numbers_are_the_configs():
-    metafile = yaml.safe_load((ROOT / 'dino/metafile.yml').read_text())
+@pytest.mark.parametrize('method', METHODS)
+def test_metafile_numbers_are_the_configs(method):
+    metafile = yaml.safe_load((ROOT / method / 'metafile.yml').read_text())
     for model in metafile['Models']:
         cfg = load(model['Config'].removeprefix('configs/'))
         gpus = int(re.search(r'_(\d+)xb', model['Name'])[1])
-        assert model['Metadata']['Epochs'] == cfg.train_cfg.max_epochs
+        length = {'Epochs': 'max_epochs', 'Iterations': 'max_iters'}
+        assert [model['Metadata'].get(key) for key in length] == [cfg.train_cfg.get(key) for key in length.values()]
         assert model['Metadata']['Batch Size'] == gpus * cfg.train_dataloader.batch_size

@@ -1,0 +1,25 @@
+# DINOv2's long recipe with a ViT-L/14: patches get a head of their own, targets are balanced by Sinkhorn-Knopp.
+_base_ = './dinov2_vit-large-p16.py'
+
+balanced = dict(_delete_=True, type='dino_plugin.SinkhornKnopp', iterations=3)
+temperature = dict(share=30 / 500)
+
+model = dict(
+    backbone=dict(patch_size=14),
+    heads=dict(
+        cls=dict(prototypes=131072, bottleneck_dim=384),
+        patch=dict(
+            type='dino_plugin.DINOHead',
+            prototypes=131072,
+            hidden_dim=2048,
+            bottleneck_dim=256,
+            norm_last_layer=False,
+            batch_norm=False,
+        ),
+    ),
+    losses=dict(
+        dino=dict(target=balanced, teacher_temperature=temperature),
+        ibot=dict(head='patch', target=balanced, teacher_temperature=temperature),
+    ),
+    momentum=dict(start=0.994),
+)

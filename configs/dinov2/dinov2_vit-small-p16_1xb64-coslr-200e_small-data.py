@@ -1,0 +1,16 @@
+# Little data with DINOv2's losses: as iBOT's config, with a head of its own for the patches.
+#
+# Command:  copy configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py and set num_images and data_root in it,
+#           copy configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py and
+#           configs/dinov2/dinov2_vit-small-p16_1xb64-coslr-200e_small-data.py, name the copies in their _base_, then:
+#           python tools/train.py path/to/your_copy.py
+# Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
+# Expected: no figure for this network; what a small one learnt with these losses is in docs/small_data.md.
+_base_ = '../ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py'
+
+model = dict(
+    backbone=dict(init_values=1e-5),  # LayerScale
+    heads=dict(patch={{_base_.model.heads.cls}}),
+    losses=dict(ibot=dict(head='patch'), koleo=dict(type='dino_plugin.KoLeoLoss', weight=0.1)),
+)
+train_dataloader = dict(collate_fn=dict(stratified=True, min_patches=4))

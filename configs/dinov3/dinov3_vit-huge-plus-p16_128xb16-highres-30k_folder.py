@@ -1,0 +1,20 @@
+# ViT-H+/16 by DINOv3's third stage, higher resolutions.
+#
+# Command:  on each of 16 machines: NNODES=16 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
+#               configs/dinov3/dinov3_vit-huge-plus-p16_128xb16-highres-30k_folder.py 8 \
+#               --cfg-options model.checkpoint=work_dirs/PREVIOUS/iter_N.pth
+# Hardware: 128 GPUs of 80 GB. Not run by us.
+# Expected: no figure.
+#
+# The authors distil this size from ViT-7B/16; this is the recipe of the 7B network with heads of ordinary size.
+_base_ = './dinov3_vit-7b-p16_256xb8-highres-30k_folder.py'
+
+model = dict(
+    checkpoint='work_dirs/dinov3_vit-huge-plus-p16_128xb32-gram-200k_folder/iter_200000.pth',
+    backbone=dict(model_name='vit_huge_plus_patch16_dinov3', subset_drop_path=0.4),
+    heads=dict(
+        cls=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
+        patch=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
+    ),
+)
+train_dataloader = dict(batch_size=16, sampler=dict(batch_size=16))

@@ -1,0 +1,21 @@
+# Your own folder of images with DINOv3's losses: any depth, no labels, one GPU. What differs from DINOv2's config.
+#
+# Command:  python tools/train.py configs/dinov3/dinov3_vit-small-p16_1xb64-coslr-100e_custom.py \
+#               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
+# Hardware: one GPU of 24 GB; the time follows the number of images. Not run by us.
+# Expected: depends on the images: watch the k-NN accuracy if some have labels, and the collapse monitor's line.
+#
+# All three stages in one run: from 80 % of training on, patches keep the geometry of an earlier teacher.
+_base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
+
+model = dict(
+    backbone=dict(model_name='vit_small_patch16_dinov3', init_values=1e-5, rope_rescale_coords=2.0),
+    heads=dict(cls=dict(weight_norm=False), patch=dict(weight_norm=False)),
+    losses=dict(
+        gram=dict(
+            type='dino_plugin.GramLoss',
+            weight=dict(type='dino_plugin.Switch', before=0.0, share=0.8, then=2.0),
+            refresh=(0.8, 0.85, 0.9),
+        )
+    ),
+)

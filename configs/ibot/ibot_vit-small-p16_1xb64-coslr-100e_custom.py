@@ -1,0 +1,25 @@
+# Your own folder of images with iBOT: any depth, no labels, one GPU. What differs from DINO's config stands here.
+#
+# Command:  python tools/train.py configs/ibot/ibot_vit-small-p16_1xb64-coslr-100e_custom.py \
+#               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
+# Hardware: one GPU of 24 GB; the time follows the number of images. Not run by us.
+# Expected: depends on the images: watch the k-NN accuracy if some have labels, and the collapse monitor's line.
+#
+# Fewer than some 200,000 images? Start from ibot_vit-small-p16_1xb64-coslr-200e_small-data.py instead.
+_base_ = '../dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
+
+model = dict(
+    backbone=dict(mask_token=True),
+    heads=dict(cls=dict(prototypes=8192, norm_last_layer=False)),
+    losses=dict(
+        ibot=dict(
+            type='dino_plugin.IBOTPatchLoss',
+            head='cls',  # the same name: one head for class token and patches
+            teacher_temperature=0.04,
+            target=dict(type='dino_plugin.Centering', momentum=0.9),
+        )
+    ),
+)
+train_dataloader = dict(
+    collate_fn=dict(type='dino_plugin.masked_collate', patch_size=16, stratified=False, min_patches=16)
+)

@@ -1,0 +1,24 @@
+# Little data with iBOT: the values of DINO's small-data config, and a patch loss of a quarter of the weight.
+#
+# Command:  copy configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py and set num_images and data_root in it,
+#           copy configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py and name that copy in its _base_, then:
+#           python tools/train.py path/to/your_copy.py
+# Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
+# Expected: no figure for this network; what a small one learnt with these losses is in docs/small_data.md.
+_base_ = '../dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
+
+model = dict(
+    backbone=dict(mask_token=True),
+    losses=dict(
+        ibot=dict(
+            type='dino_plugin.IBOTPatchLoss',
+            head='cls',
+            weight=0.25,
+            teacher_temperature={{_base_.model.losses.dino.teacher_temperature}},
+            target={{_base_.model.losses.dino.target}},
+        )
+    ),
+)
+train_dataloader = dict(
+    collate_fn=dict(type='dino_plugin.masked_collate', patch_size=16, stratified=False, min_patches=16)
+)
