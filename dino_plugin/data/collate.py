@@ -41,7 +41,7 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
 
     Two kinds of samples are understood:
 
-    - ``(global block, local block or None)``, uint8 ``views rows columns 3``, of
+    - ``(global block, local block or None)``, and an anchor block if there is one, uint8 ``views rows columns 3``, of
       :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``.
     - ``(list of views, label, filename)`` or ``(list of views, label)``, float ``channels rows columns``, of Lightly's
       and torchvision's datasets.

@@ -103,6 +103,8 @@ def views_to_lightly(
 ) -> LightlyBatch:
     """Our normalised batch -> a Lightly batch ``(views, labels, filenames)``, without copying.
 
+    Masks and anchor views, which Lightly's batches have no place for, are left out.
+
     Args:
         views: Float views as :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` leaves them.
         labels: Zeros if None.
