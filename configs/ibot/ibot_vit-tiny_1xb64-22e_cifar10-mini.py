@@ -12,7 +12,7 @@ model = dict(
         ibot=dict(
             type='dino_plugin.IBOTPatchLoss',
             head='cls',
-            weight=0.25,  # at 1.0 the patches learn each view's colours, and k-NN falls: docs/small_data.md
+            weight=0.25,  # at 1.0 k-NN falls: docs/small_data.md
             student_temperature=0.1,
             teacher_temperature=0.025,
             target=dict(type='dino_plugin.SinkhornKnopp', iterations=3),
