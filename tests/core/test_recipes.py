@@ -180,7 +180,8 @@ def check_two_ranks(rank, expected):
         for name, loss in losses.items():
             torch.testing.assert_close(mean_over_ranks(found[name].detach()), loss)
         for name, gradient in gradients.items():
-            torch.testing.assert_close(trained_part(model)[name], gradient, rtol=1e-4, atol=1e-6)
+            largest = gradient.abs().max().item()  # entries of very different size share their rounding errors
+            torch.testing.assert_close(trained_part(model)[name], gradient, rtol=1e-4, atol=1e-6 * max(1, largest))
         for name, value in state.items():
             torch.testing.assert_close(state_of_losses(model)[name], value)
 

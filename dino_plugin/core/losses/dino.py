@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.losses.soft_targets import soft_cross_entropy
 from dino_plugin.core.schedules import Schedule, as_schedule
 
 
@@ -21,8 +22,8 @@ def cross_view_entropy(
     View i of the student and view i of the teacher are the same crop, so pairs s == t are left out; the remaining
     pairs and the batch are averaged with equal weight. Two global and eight local views make 18 pairs.
 
-    Since the targets are linear in H, the views that one student view is compared with are summed first: one product
-    over the prototypes for each student view instead of one for each pair.
+    Since H is linear in the targets, a student view is compared once with the mean of all teacher views that are not
+    itself, instead of once with each.
 
     Args:
         student_scores: Before the softmax; global views first, in the teacher's order.
@@ -47,13 +48,19 @@ def cross_view_entropy(
             f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
             "views of an image; give the student at least two views, the first of them the teacher's."
         )
-    with torch.autocast(student_scores.device.type, enabled=False):
-        log_probabilities = (student_scores.float() / temperature).log_softmax(dim=-1)
-        teacher_probabilities = teacher_probabilities.float()
-        others = teacher_probabilities.sum(dim=0).expand(num_student, -1, -1).clone()
-        others[:num_teacher] -= teacher_probabilities
-        others[num_teacher:] *= local_weight
-        return -(others * log_probabilities).sum() / (num_pairs * student_scores.shape[1])
+    batch = student_scores.shape[1]
+    targets = teacher_probabilities.float()
+    every = targets.sum(dim=0)
+    entropies = []
+    for view, scores in enumerate(student_scores):
+        local = view >= num_teacher
+        num_others = num_teacher if local else num_teacher - 1
+        if num_others == 0:  # the only global view is compared with no other
+            continue
+        mean_of_others = (every if local else every - targets[view]) / num_others
+        weights = every.new_full((batch,), num_others * (local_weight if local else 1.0))
+        entropies.append(soft_cross_entropy(scores, mean_of_others, weights, temperature))
+    return torch.stack(entropies).sum() / (num_pairs * batch)
 
 
 class DINOLoss(Loss):

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.losses.soft_targets import soft_cross_entropy
 from dino_plugin.core.schedules import Schedule, as_schedule
 
 
@@ -37,11 +38,9 @@ def masked_patch_entropy(
         Zhou et al. 2022, arXiv:2111.07832, equation 2; the mean over hidden patches, and images that count as zero,
         as in the authors' code.
     """
-    with torch.autocast(student_scores.device.type, enabled=False):
-        log_probabilities = (student_scores.float() / temperature).log_softmax(dim=-1)
-        entropies = -(teacher_probabilities.float() * log_probabilities).sum(dim=-1)
-        num_hidden = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(entropies))
-        return (entropies / num_hidden[image]).sum() / num_images
+    num_hidden = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(image).float())
+    weights = 1 / (num_images * num_hidden[image])
+    return soft_cross_entropy(student_scores, teacher_probabilities, weights, temperature)
 
 
 class IBOTPatchLoss(Loss):
