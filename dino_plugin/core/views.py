@@ -15,7 +15,7 @@ prototypes  outputs of a head, the "classes" of self-distillation
 Views come before the batch, the batch before the rest; patches keep their grid.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -36,6 +36,9 @@ class ViewBatch(NamedTuple):
             looking for them later would make the host wait for the device.
         anchor_views: The boxes and flips of the global views once more, without colour changes and with as many pixels
             or more; seen by an anchor only (:class:`~dino_plugin.core.losses.gram.GramLoss`).
+        pending: What the preprocessor has yet to do for the views, None after it
+            (:class:`~dino_plugin.data.pending.Pending`). Views that are not even cut out of their images have no
+            pixels: their rows and columns are 0.
     """
 
     global_views: Shaped[Tensor, 'views batch _ _ _']
@@ -43,6 +46,7 @@ class ViewBatch(NamedTuple):
     masks: Bool[Tensor, 'views batch rows columns'] | None = None
     hidden: Int[Tensor, ' hidden'] | None = None
     anchor_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
+    pending: tuple | None = None
 
     def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
         """The same views, with these patches of the global ones hidden."""
@@ -57,3 +61,21 @@ class Tokens(NamedTuple):
 
     class_token: Float[Tensor, '*leading dim']
     patches: Float[Tensor, '*leading rows columns dim']
+
+
+class ClassTokenOnly(Tokens):
+    """Tokens of a backbone that was told that no loss reads the patches: ``ClassTokenOnly(class_token, None)``."""
+
+    __slots__ = ()
+
+    @property
+    def patches(self) -> NoReturn:
+        """Not there.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            'These tokens have no patches, since no loss says that it reads them. A loss that does names them in '
+            "reads_patches, for example reads_patches = ('student_global', 'teacher_global')."
+        )

@@ -22,6 +22,7 @@ from dino_plugin.data.lightly_adapters import (
     views_to_lightly,
 )
 from dino_plugin.data.lightly_collate import DINOCollateFunction
+from dino_plugin.data.pending import PendingSample, stack_pending
 from dino_plugin.data.stacking import stack_blocks, stack_view_lists
 
 __all__ = [
@@ -42,7 +43,8 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
     Two kinds of samples are understood:
 
     - ``(global block, local block or None)``, and an anchor block if there is one, uint8 ``views rows columns 3``, of
-      :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``.
+      :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``; or what they give for views that are finished
+      on the device.
     - ``(list of views, label, filename)`` or ``(list of views, label)``, float ``channels rows columns``, of Lightly's
       and torchvision's datasets.
 
@@ -51,13 +53,16 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
         num_global: How many views of a list are global ones, counted from the first. Blocks say it themselves.
 
     Returns:
-        The views as they came: uint8 with channels last, or float with channels first.
+        The views as they came: uint8 with channels last, or float with channels first. What is left to the device is
+        ``pending``.
 
     Raises:
         TypeError: If the samples are of another form.
         ValueError: If there are fewer than two views, or views that belong together differ in number or size.
     """
     first = samples[0] if len(samples) else None
+    if isinstance(first, PendingSample):
+        return stack_pending(samples)
     if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _are_blocks(first):
         return stack_blocks(samples)
     if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _is_view_list(first[0]):
@@ -82,7 +87,8 @@ def masked_collate(
     """:func:`multi_crop_collate`, with patches of the global views hidden from the student.
 
     The masks are a function of the samples alone (their generator is seeded by a checksum of the first view), so a
-    resumed run hides the same patches, whichever worker makes them and wherever the samples come from.
+    resumed run hides the same patches, whichever worker makes them and wherever the samples come from. Another
+    ``split`` of the work between worker and device gives other samples, and so other masks.
 
     Args:
         samples: As for :func:`multi_crop_collate`.
@@ -105,11 +111,9 @@ def masked_collate(
             f'min_patches are at least 1; got {share=}, ratio={tuple(ratio)}, {patch_size=}, {min_patches=}.'
         )
     views = multi_crop_collate(samples, num_global)
-    num_views, batch, *sides = views.global_views.shape
-    rows, columns = (
-        -(-side // patch_size) for side in (sides[1:] if views.global_views.is_floating_point() else sides[:2])
-    )
-    generator = torch.Generator().manual_seed(zlib.crc32(views.global_views[0, 0].contiguous().numpy()))
+    num_views, batch = views.global_views.shape[:2]
+    rows, columns = (-(-side // patch_size) for side in _global_size(views))
+    generator = torch.Generator().manual_seed(_checksum(views))
     draw_ratios = stratified_ratios if stratified else independent_ratios
     num_hidden = (draw_ratios(num_views * batch, share, *ratio, generator) * rows * columns).long()
     masks = (
@@ -118,6 +122,23 @@ def masked_collate(
         else random_masks(num_hidden, rows, columns, generator)
     )
     return views.with_masks(masks.unflatten(0, (num_views, batch)))
+
+
+def _global_size(views: ViewBatch) -> tuple[int, int]:
+    """Rows and columns of the global views, also of those that are not cut yet."""
+    if views.pending is not None and views.pending.images is not None:
+        return views.pending.images.sizes[0]
+    sides = tuple(views.global_views.shape[2:])
+    return sides[1:] if views.global_views.is_floating_point() else sides[:2]
+
+
+def _checksum(views: ViewBatch) -> int:
+    """A number that depends on what the first image shows and on what was drawn for it."""
+    if views.pending is None or views.pending.images is None:
+        return zlib.crc32(views.global_views[0, 0].contiguous().numpy())
+    pixels, stacks, _, boxes, _ = views.pending.images
+    first = pixels[: stacks[0].rows * stacks[0].columns * 3]
+    return zlib.crc32(boxes.contiguous().numpy(), zlib.crc32(first.numpy()))
 
 
 def _are_blocks(sample: Sequence[Any]) -> bool:

@@ -13,6 +13,7 @@ from dino_plugin.data.photometric import ColourChange, Number
 LUMA = (0.299, 0.587, 0.114)
 # Pillow truncates after brightness, contrast and saturation; what rounds to nearest must be half a level darker.
 TRUNCATION = 0.5
+HUE_STEPS = 256  # of the colour circle
 
 
 class Affine(NamedTuple):
@@ -46,10 +47,6 @@ class Affine(NamedTuple):
 
 
 IDENTITY = Affine()
-# The three parts of an affine as matrices on (red, green, blue, 1).
-_SCALE = np.eye(3, 4)
-_LUMA = np.tile((*LUMA, 0.0), (3, 1))
-_OFFSET = np.tile((0.0, 0.0, 0.0, 1.0), (3, 1))
 
 
 def apply_colour_change(image: UInt8[np.ndarray, 'rows columns 3'], change: ColourChange) -> None:
@@ -88,21 +85,28 @@ def apply_colour_change(image: UInt8[np.ndarray, 'rows columns 3'], change: Colo
 def _apply_affine(image: UInt8[np.ndarray, 'rows columns 3'], affine: Affine) -> None:
     if affine == IDENTITY:
         return
-    matrix = affine.scale * _SCALE + affine.luma * _LUMA + affine.offset * _OFFSET
-    cv2.transform(image, matrix, dst=image)
+    scale, luma, offset = affine
+    red, green, blue = (luma * weight for weight in LUMA)
+    rows = [scale + red, green, blue, offset], [red, scale + green, blue, offset], [red, green, scale + blue, offset]
+    cv2.transform(image, np.array(rows), dst=image)
 
 
 def shift_hue(image: UInt8[np.ndarray, 'rows columns 3'], shift: Number) -> None:
-    """Turn the colour circle by a share of it, in place; one turn is 256 steps, and a step is the resolution."""
-    steps = int(shift * 255)  # towards zero, as torchvision
+    """Turn the colour circle by a share of it, in place, in whole steps; see :func:`hue_steps`."""
+    steps = hue_steps(shift)
     if steps == 0:
         return
     cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL, dst=image)
     # Whole rows at once, nothing added to saturation and value: four times faster than a strided channel.
     pattern = np.zeros((image.shape[1], 3), np.uint8)
-    pattern[:, 0] = steps % 256
+    pattern[:, 0] = steps % HUE_STEPS
     np.add(image, pattern, out=image)
     cv2.cvtColor(image, cv2.COLOR_HSV2RGB_FULL, dst=image)
+
+
+def hue_steps(shift: Number) -> int:
+    """A share of the colour circle in steps, ``HUE_STEPS`` to a turn; towards zero, as torchvision."""
+    return int(shift * (HUE_STEPS - 1))
 
 
 def blur(image: UInt8[np.ndarray, 'rows columns 3'], sigma: Number) -> None:
@@ -112,9 +116,24 @@ def blur(image: UInt8[np.ndarray, 'rows columns 3'], sigma: Number) -> None:
         image: Contiguous and writable.
         sigma: Standard deviation in pixels, the ``radius`` of Pillow's ``GaussianBlur``.
     """
-    kernel = _blur_kernel(round(sigma, 2))  # rounded so that few kernels serve all draws
+    kernel = blur_kernel(sigma)
     if kernel.size > 1:
         cv2.sepFilter2D(image, -1, kernel, kernel, dst=image, borderType=cv2.BORDER_REPLICATE)
+
+
+def blur_kernel(sigma: Number) -> Float[np.ndarray, ' taps']:
+    """The weights of :func:`blur` in one direction: symmetric, an odd number of them, at most :func:`blur_taps`."""
+    return _blur_kernel(round(sigma, 2))  # rounded so that few kernels serve all draws
+
+
+def blur_taps(sigma: Number) -> int:
+    """How many pixels in a row a blur of this ``sigma``, or of a smaller one, weighs at most."""
+    return 6 * (_box_radius(round(sigma, 2)) + 1) + 1
+
+
+def _box_radius(sigma: Number) -> int:
+    """Of the whole pixels in Pillow's box: the largest whose box is no wider than the variance asks for."""
+    return math.floor((math.sqrt(4 * sigma**2 + 1) - 1) / 2)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -125,7 +144,7 @@ def _blur_kernel(sigma: Number) -> Float[np.ndarray, ' taps']:
     brightness. Below sigma = 0.06 all weight falls on the centre: such a blur does nothing and is left out.
     """
     variance = sigma**2 / 3
-    radius = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
+    radius = _box_radius(sigma)
     edge = (2 * radius + 1) * (radius * (radius + 1) - 3 * variance) / (6 * (variance - (radius + 1) ** 2))
     box = np.array([edge, *[1.0] * (2 * radius + 1), edge]) / (2 * radius + 1 + 2 * edge)
     weights = np.rint(256 * np.convolve(np.convolve(box, box), box))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dino_plugin.data.decoding import UndecodableImageError, decode_image
 from dino_plugin.data.multi_crop import Block, MultiCrop, require_rgb, resize
+from dino_plugin.data.pending import PendingSample
 
 
 class LoadImage(BaseTransform):
@@ -45,7 +46,8 @@ class LoadImage(BaseTransform):
 class MultiCropTransform(BaseTransform):
     """``img`` -> ``global_views``, ``local_views`` and, if there is an ``anchor_size``, ``anchor_views``: uint8 blocks.
 
-    In a config its name is ``dino_plugin.MultiCrop``.
+    In a config its name is ``dino_plugin.MultiCrop``. With another ``split`` than ``'worker'`` it gives
+    ``pending_views`` instead, which ``dino_plugin.ViewPreprocessor`` finishes.
 
     The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
 
@@ -58,15 +60,24 @@ class MultiCropTransform(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the blocks; ``local_views`` is None without local views."""
-        results.update(zip(('global_views', 'local_views', 'anchor_views'), self.multi_crop.blocks(_rgb(results))))
+        sample = self.multi_crop.sample(_rgb(results))
+        if isinstance(sample, PendingSample):
+            results['pending_views'] = sample
+        else:
+            results.update(zip(('global_views', 'local_views', 'anchor_views'), sample))
         return results
 
 
 class PackViews(BaseTransform):
-    """Keep of ``results`` only what training needs: (global views, local views or None), and anchor views if any."""
+    """Keep of ``results`` only what training needs: (global views, local views or None), and anchor views if any.
 
-    def transform(self, results: dict) -> tuple[Block, Block | None] | tuple[Block, Block | None, Block]:
+    Views that are finished on the device are a :class:`~dino_plugin.data.pending.PendingSample`.
+    """
+
+    def transform(self, results: dict) -> tuple[Block | None, ...] | PendingSample:
         """The sample that :func:`~dino_plugin.data.collate.multi_crop_collate` takes."""
+        if 'pending_views' in results:
+            return results['pending_views']
         views = _required(results, 'global_views', "put dict(type='dino_plugin.MultiCrop') before it")
         blocks = views, results['local_views']
         return (*blocks, results['anchor_views']) if 'anchor_views' in results else blocks

@@ -1,6 +1,5 @@
 """One image -> two global views and several local views: where they are cut, and what happens to them."""
 
-import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,23 +11,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dino_plugin.data.colour import apply_colour_change
+from dino_plugin.data.boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
+from dino_plugin.data.colour import apply_colour_change, blur_taps
 from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from dino_plugin.data.photometric import ColourChange, Number, colour_recipe
+from dino_plugin.data.pending import PendingSample, box_row, colour_row
+from dino_plugin.data.photometric import ColourChange, colour_recipe
+from dino_plugin.data.split import chosen_split
 
 Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
 
-NUM_GLOBAL = 2
-ASPECT_RATIOS = (3 / 4, 4 / 3)
-
-
-class Box(NamedTuple):
-    """A rectangle of an image, in pixels."""
-
-    top: int
-    left: int
-    rows: int
-    columns: int
+_bicubic_into = torch.ops.aten._upsample_bicubic2d_aa.out  # what `interpolate` calls, into memory of ours
 
 
 class ViewParameters(NamedTuple):
@@ -58,9 +50,13 @@ class MultiCrop:
         anchor_size: As ``global_size``, and no smaller: the global views once more in this size, the same boxes and
             flips without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such views.
             The other views are the same with it and without.
+        split: What is done here, in the worker of the data loader: ``'worker'`` all of it, ``'device'`` boxes and flips
+            but no colours, ``'decode'`` nothing; :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` does the rest
+            where the model is. ``'auto'`` chooses by GPU and CPU cores, see :mod:`~dino_plugin.data.split`. Parameters
+            are drawn here in any case, the same ones, and the views agree within a grey level (mean absolute error).
 
     Raises:
-        ValueError: If a size, a range, the number, a colour or the probability is not possible.
+        ValueError: If a size, a range, the number, a colour, the probability or the split is not possible.
         TypeError: If one of them is of another type.
 
     References:
@@ -78,24 +74,49 @@ class MultiCrop:
         *,
         flip_probability: float = 0.5,
         anchor_size: int | Sequence[int] | None = None,
+        split: str = 'worker',
     ) -> None:
         if not isinstance(num_local, int) or num_local < 0:
             raise ValueError(f'num_local is a number of views, 0 or more, got {num_local!r}')
         if not 0 <= flip_probability <= 1:
             raise ValueError(f'flip_probability is in [0, 1], got {flip_probability}')
-        self.global_size = _checked_size('global_size', global_size)
-        self.global_scale = _checked_scale('global_scale', global_scale)
-        self.local_size = _checked_size('local_size', local_size)
-        self.local_scale = _checked_scale('local_scale', local_scale)
+        self.global_size = checked_size('global_size', global_size)
+        self.global_scale = checked_scale('global_scale', global_scale)
+        self.local_size = checked_size('local_size', local_size)
+        self.local_scale = checked_scale('local_scale', local_scale)
         self.num_local = num_local
         self.recipe = colour_recipe(photometric)
         self.flip_probability = flip_probability
-        self.anchor_size = None if anchor_size is None else _checked_size('anchor_size', anchor_size)
+        self.anchor_size = None if anchor_size is None else checked_size('anchor_size', anchor_size)
         if self.anchor_size and any(side < least for side, least in zip(self.anchor_size, self.global_size)):
             raise ValueError(f'anchor_size={anchor_size} is smaller than global_size={global_size}: make it larger')
+        self.split = chosen_split(split)
+        self._taps = max(blur_taps(view.blur_sigma[1]) if view.blur_probability else 1 for view in self.recipe)
+
+    def sample(self, image: Any) -> tuple[Block | None, ...] | PendingSample:
+        """What :func:`~dino_plugin.data.collate.multi_crop_collate` takes: :meth:`blocks`, or what becomes of them.
+
+        Args:
+            image: As for :meth:`blocks`. With ``split='decode'`` the sample holds it, not a copy.
+
+        Raises:
+            TypeError: As for :meth:`blocks`.
+            ValueError: As for :meth:`blocks`.
+        """
+        if self.split == 'worker':
+            return self.blocks(image)
+        require_rgb(image)
+        drawn = list(self.draw(*image.shape[:2]))
+        return PendingSample(
+            blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
+            image=image if self.split == 'decode' else None,
+            boxes=torch.tensor([box_row(view.box, view.flip) for view in drawn], dtype=torch.float32),
+            colours=torch.tensor([colour_row(view.colour, self._taps) for view in drawn], dtype=torch.float32),
+            sizes=(self.global_size, self.local_size if self.num_local else None, self.anchor_size),
+        )
 
     def blocks(self, image: Any) -> tuple[Block, Block | None] | tuple[Block, Block | None, Block]:
-        """The views as uint8 blocks: the fast path, for :func:`~dino_plugin.data.collate.multi_crop_collate`.
+        """The finished views as uint8 blocks, whatever the split.
 
         Args:
             image: RGB, uint8, ``rows columns 3``, of any size.
@@ -109,12 +130,14 @@ class MultiCrop:
             ValueError: If it has not three channels, or no pixels.
         """
         require_rgb(image)
-        drawn = list(self.draw(*image.shape[:2]))
-        global_block = _render(image, drawn[:NUM_GLOBAL], self.global_size)
-        local_block = _render(image, drawn[NUM_GLOBAL:], self.local_size) if self.num_local else None
+        return self._render_all(image, list(self.draw(*image.shape[:2])))
+
+    def _render_all(self, image: Any, views: Sequence[ViewParameters]) -> tuple[Block | None, ...]:
+        global_block = _render(image, views[:NUM_GLOBAL], self.global_size)
+        local_block = _render(image, views[NUM_GLOBAL:], self.local_size) if self.num_local else None
         if self.anchor_size is None:
             return global_block, local_block
-        uncoloured = [view._replace(colour=ColourChange()) for view in drawn[:NUM_GLOBAL]]
+        uncoloured = [_uncoloured(view) for view in views[:NUM_GLOBAL]]
         return global_block, local_block, _render(image, uncoloured, self.anchor_size)
 
     def __call__(self, image: Any) -> list[Float[Tensor, '3 rows_of_view columns_of_view']]:
@@ -127,8 +150,14 @@ class MultiCrop:
 
         Raises:
             TypeError: If the image is neither.
-            ValueError: As for :meth:`blocks`.
+            ValueError: As for :meth:`blocks`; and if the split is not ``'worker'``, since nothing follows that could
+                finish the views.
         """
+        if self.split != 'worker':
+            raise ValueError(
+                f'as a callable MultiCrop makes finished views, got split={self.split!r}: leave split out, or use '
+                "dict(type='dino_plugin.MultiCrop') in a pipeline, which ends with ViewPreprocessor"
+            )
         if hasattr(image, 'convert'):
             image = np.array(image.convert('RGB'))
         global_block, local_block = self.blocks(image)[:2]
@@ -144,62 +173,52 @@ class MultiCrop:
             yield ViewParameters(box, random.random() < self.flip_probability, photometric.draw())
 
 
-def draw_box(rows: int, columns: int, scale: tuple[Number, Number]) -> Box:
-    """A random box inside an image: area uniform in ``scale``, aspect ratio log-uniform in [3/4, 4/3].
-
-    A box that does not fit is drawn again; after ten of them it is the largest central box with an allowed ratio.
-
-    Args:
-        rows: Of the image.
-        columns: Of the image.
-        scale: Range of the share of the image area.
-    """
-    least, most = (math.log(ratio) for ratio in ASPECT_RATIOS)
-    for _ in range(10):
-        area = rows * columns * random.uniform(*scale)
-        ratio = math.exp(random.uniform(least, most))
-        box_rows, box_columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 0 < box_rows <= rows and 0 < box_columns <= columns:
-            top = int(random.random() * (rows - box_rows + 1))
-            left = int(random.random() * (columns - box_columns + 1))
-            return Box(top, left, box_rows, box_columns)
-    box_rows = min(rows, max(1, round(columns / ASPECT_RATIOS[0])))
-    box_columns = min(columns, max(1, round(rows * ASPECT_RATIOS[1])))
-    return Box((rows - box_rows) // 2, (columns - box_columns) // 2, box_rows, box_columns)
-
-
 def resize(
     image: UInt8[np.ndarray, 'rows_before columns_before 3'], rows: int, columns: int
 ) -> UInt8[np.ndarray, '{rows} {columns} 3']:
-    """Bicubic and antialiased, as Pillow does it, within 0.1 grey levels (mean absolute error); a new array.
+    """Bicubic and antialiased, as Pillow does it, within 0.3 grey levels (mean absolute error); a new array."""
+    resized = torch.empty((rows, columns, 3), dtype=torch.uint8)
+    _resize_into(image.copy(), resized)
+    return resized.numpy()
+
+
+def _resize_into(
+    image: UInt8[np.ndarray, 'rows_before columns_before 3'], target: UInt8[Tensor, 'rows columns 3']
+) -> None:
+    """:func:`resize` of a contiguous image.
 
     PyTorch does it, since OpenCV's bicubic does not weigh all pixels of a reduction. On a processor without the vector
     instructions that PyTorch needs (``ATEN_CPU_CAPABILITY=default``), it would be eleven times slower: there OpenCV
     averages areas, which is softer.
     """
+    rows, columns, _ = target.shape
     if torch.backends.cpu.get_cpu_capability() == 'DEFAULT':
         smaller = rows <= image.shape[0] and columns <= image.shape[1]
-        return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+        method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        cv2.resize(image, (columns, rows), dst=target.numpy(), interpolation=method)
+        return
     # PyTorch keeps `rows columns channels` in memory only for a whole array whose axis of one image has a true stride:
     # torch's [None] gives it one, numpy's does not. Anything else it lays out anew, at a third of the time to resize.
-    channels_last = torch.from_numpy(image.copy())[None].permute(0, 3, 1, 2)
-    resized = interpolate(channels_last, size=(rows, columns), mode='bicubic', antialias=True)
-    return resized.permute(0, 2, 3, 1)[0].numpy()
+    source, result = (pixels[None].permute(0, 3, 1, 2) for pixels in (torch.from_numpy(image), target))
+    if rows < image.shape[0]:
+        # PyTorch would begin with the columns, its slower direction: fewer rows are left for that when they come last.
+        source = interpolate(source, (rows, image.shape[1]), mode='bicubic', antialias=True)
+    _bicubic_into(source, (rows, columns), align_corners=False, out=result)
 
 
 def _render(
     image: UInt8[np.ndarray, 'rows columns 3'], views: Sequence[ViewParameters], size: tuple[int, int]
 ) -> UInt8[Tensor, 'views view_rows view_columns 3']:
     block = torch.empty((len(views), *size, 3), dtype=torch.uint8)
-    for (box, flip, colour), target in zip(views, block.numpy()):
+    for (box, flip, colour), target in zip(views, block):
         part = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
-        resized = resize(part, *size)
-        if flip:
-            cv2.flip(resized, 1, dst=target)
-        else:
-            np.copyto(target, resized)
-        apply_colour_change(target, colour)
+        _resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
+        apply_colour_change(target.numpy(), colour)
     return block
+
+
+def _uncoloured(view: ViewParameters) -> ViewParameters:
+    return view._replace(colour=ColourChange())
 
 
 def _normalised(block: UInt8[Tensor, 'views rows columns 3']) -> Float[Tensor, 'views 3 rows columns']:
@@ -227,20 +246,3 @@ def require_rgb(image: Any) -> None:
         raise TypeError(f'expected levels of uint8 in [0, 255], got {image.dtype}: scale to that range and convert')
     if image.size == 0:
         raise ValueError(f'expected an image with pixels, got an array of shape {image.shape}')
-
-
-def _checked_size(name: str, size: Any) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else size
-    if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(side, int) for side in pair):
-        raise TypeError(f'{name} is a whole number of pixels or (rows, columns), got {size!r}')
-    if min(pair) < 1:
-        raise ValueError(f'{name} is at least one pixel, got {size!r}')
-    return pair[0], pair[1]
-
-
-def _checked_scale(name: str, scale: Any) -> tuple[Number, Number]:
-    if not isinstance(scale, Sequence) or len(scale) != 2 or not all(isinstance(share, Number) for share in scale):
-        raise TypeError(f'{name} is a range (least, most) of shares of the image area, got {scale!r}')
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(f'{name} is a range (least, most) of shares in (0, 1], least first, got {scale!r}')
-    return scale[0], scale[1]

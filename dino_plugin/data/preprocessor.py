@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.device_views import finish_views
 from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 
@@ -16,7 +17,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
     """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
 
     - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which Lightly's and torchvision's transforms have
-      normalised already, only move, and so do masks.
+      normalised already, only move, and so do masks. Of ``pending`` views the rest is done here, on the device
+      (``split`` of :class:`~dino_plugin.data.multi_crop.MultiCrop`).
     - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
       -> ``dict(images=..., labels=...)``.
 
@@ -45,11 +47,16 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def forward(self, data: Any, training: bool = False) -> dict:
         """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
         if isinstance(data, ViewBatch):
+            data = self.cast_data(data)
+            if data.pending is not None:
+                levels = finish_views(data)
+                blocks = {name: self._normalise(view.movedim(2, -1)) for name, view in levels.items()}
+                return dict(views=data._replace(**blocks, pending=None))
             blocks = {name: getattr(data, name) for name in ('global_views', 'local_views', 'anchor_views')}
-            views = data._replace(**{name: self._prepare(block) for name, block in blocks.items() if block is not None})
-            return dict(views=views._replace(masks=self.cast_data(data.masks), hidden=self.cast_data(data.hidden)))
+            blocks = {name: self._prepare(block) for name, block in blocks.items() if block is not None}
+            return dict(views=data._replace(**blocks))
         if isinstance(data, Sequence) and len(data) == 3 and all(isinstance(entry, Tensor) for entry in data[:2]):
-            return dict(images=self._prepare(data[0]), labels=self.cast_data(data[1]))
+            return dict(images=self._prepare(self.cast_data(data[0])), labels=self.cast_data(data[1]))
         raise TypeError(
             f'expected a ViewBatch, or (images, labels, paths) for evaluation, got {_describe(data)}. Set in the '
             "dataloader collate_fn=dict(type='dino_plugin.multi_crop_collate') for training or "
@@ -58,16 +65,16 @@ class ViewPreprocessor(BaseDataPreprocessor):
 
     def _prepare(self, pixels: Shaped[Tensor, '*leading _ _ _']) -> Float[Tensor, '*leading channels rows columns']:
         if pixels.is_floating_point():
-            return self.cast_data(pixels)
+            return pixels
         if pixels.dtype != torch.uint8 or pixels.shape[-1] != len(self.mean):
             raise TypeError(
                 f'expected uint8 pixels with {len(self.mean)} channels last, or normalised float views with channels '
                 f'first, got {pixels.dtype} of shape {tuple(pixels.shape)}'
             )
-        return self._normalise(self.cast_data(pixels))
+        return self._normalise(pixels)
 
     def _normalise(
-        self, pixels: UInt8[Tensor, '*leading rows columns channels']
+        self, pixels: Shaped[Tensor, '*leading rows columns channels']
     ) -> Float[Tensor, '*leading channels rows columns']:
         # Channels stay last in memory, as they came: nothing is transposed, and convolutions are faster for it.
         views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from dino_plugin.data.device_views import finish_views
 from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.pending import PendingSample, stack_pending
 from dino_plugin.data.seeded_dataset import SeededDataset
 
 GAP = 4
@@ -25,12 +27,16 @@ def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
     """All views of one sample of a training dataset, ready to be shown: global, local, then anchor views.
 
     Args:
-        sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped); or
-            (views, ...) with a list of normalised float tensors ``3 rows columns``, as Lightly's datasets give them.
+        sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped), or what it
+            makes of views for the device, which are then finished here; or (views, ...) with a list of normalised float
+            tensors ``3 rows columns``, as Lightly's datasets give them.
 
     Raises:
         TypeError: If it is neither.
     """
+    if isinstance(sample, PendingSample):
+        blocks = finish_views(stack_pending([sample])).values()
+        return [view.permute(1, 2, 0).to(torch.uint8).numpy() for block in blocks for view in block[:, 0]]
     if isinstance(sample, Sequence) and sample and isinstance(sample[0], Sequence):
         return [_shown(view) for view in sample[0]]
     if isinstance(sample, Sequence) and sample and all(block is None or _is_block(block) for block in sample):

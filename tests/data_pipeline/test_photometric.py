@@ -1,44 +1,15 @@
 import math
 import random
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import torchvision.transforms.functional as torchvision
-from PIL import Image, ImageFilter, ImageOps
+from pillow_colours import IMAGES, SMALL_IMAGES, pillow_colours
 
 from dino_plugin.data.colour import apply_colour_change, blur, shift_hue
 from dino_plugin.data.photometric import PRESETS, ColourChange, Photometric, colour_recipe
-
-DATA = Path(__file__).parents[1] / 'data'
-FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/00000.jpg'))
-PHOTOS = sorted((DATA / 'cifar10_mini/test').glob('*/*.jpg'))[::125]
-IMAGES = [np.array(Image.open(path).convert('RGB').resize((160, 160), Image.BICUBIC)) for path in FRAMES + PHOTOS]
-SMALL_IMAGES = [np.array(Image.open(path).convert('RGB')) for path in PHOTOS]
-
-ADJUST = {
-    'brightness': torchvision.adjust_brightness,
-    'contrast': torchvision.adjust_contrast,
-    'saturation': torchvision.adjust_saturation,
-    'hue': torchvision.adjust_hue,
-}
-
-
-def reference(image, change):
-    """The same parameters by Pillow and torchvision, one operation after the other."""
-    image = Image.fromarray(image)
-    for name, value in change.jitter:
-        image = ADJUST[name](image, value)
-    if change.greyscale:
-        image = torchvision.rgb_to_grayscale(image, num_output_channels=3)
-    if change.blur_sigma:
-        image = image.filter(ImageFilter.GaussianBlur(change.blur_sigma))
-    if change.solarize_threshold is not None:
-        image = ImageOps.solarize(image, change.solarize_threshold)
-    return np.asarray(image)
 
 
 def changed(image, change):
@@ -49,7 +20,7 @@ def changed(image, change):
 
 def error(image, change):
     """Mean absolute difference in grey levels."""
-    return np.abs(changed(image, change).astype(float) - reference(image, change)).mean()
+    return np.abs(changed(image, change).astype(float) - pillow_colours(image, change)).mean()
 
 
 def within(count, draws, probability):

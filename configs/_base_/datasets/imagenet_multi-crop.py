@@ -1,4 +1,6 @@
 # ImageNet-1k without labels, as DINO sees it: 2 views of 224 px and 8 of 96 px of each image.
+# split='auto' leaves colours, and where CPU cores are few also cutting and resizing, to a GPU; the choice is logged.
+# To choose: --cfg-options train_dataloader.dataset.dataset.pipeline.1.split=worker (or device, or decode)
 # Layout: data/imagenet/train/<any folders>/<images>; no label is read.
 train_dataloader = dict(
     batch_size=128,  # images on each GPU; every image is ten views
@@ -24,6 +26,7 @@ train_dataloader = dict(
                     local_scale=(0.05, 0.4),
                     num_local=8,
                     photometric='paper',
+                    split='auto',
                 ),
                 dict(type='dino_plugin.PackViews'),
             ],

@@ -17,6 +17,7 @@ train_dataloader = dict(
                     local_scale=(0.05, 0.32),
                     num_local=8,
                     photometric='paper',
+                    split='auto',
                     flip_probability=0.0,
                 ),
                 dict(type='dino_plugin.PackViews'),
