@@ -18,7 +18,7 @@ def imports_of(path):
 
 @pytest.mark.parametrize('path', sorted((PACKAGE / 'core').rglob('*.py')), ids=lambda path: path.stem)
 def test_core_imports_torch_jaxtyping_and_itself(path):
-    standard = {'collections', 'copy', 'dataclasses', 'math', 'typing'}
+    standard = {'collections', 'copy', 'dataclasses', 'inspect', 'math', 'typing'}
     for name in imports_of(path):
         assert name.split('.')[0] in standard | {'torch', 'jaxtyping'} or name.startswith('dino_plugin.core'), name
 

@@ -1,10 +1,12 @@
-"""Which network: its name and arguments from a file, timm's model from those, and the pixels of its tokens."""
+"""Which network: its name and arguments from a file, timm's model from those, and what its tokens are."""
 
 import timm
 from timm.layers import to_2tuple
 from torch import nn
 
 from dino_plugin.checkpoint import backbone_description
+
+UNUSED = (nn.Identity, type(None))
 
 
 def described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
@@ -48,3 +50,11 @@ def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
     embed = model.patch_embed
     # Behind a convolutional stem, timm's patch_size counts cells of the stem's output.
     return to_2tuple(embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else embed.patch_size)
+
+
+def averages_patches(model: nn.Module) -> bool:
+    """Whether a transformer's vector for the image is the mean of its patches instead of a class token.
+
+    timm then normalises after the mean instead of before.
+    """
+    return model.num_prefix_tokens == 0 or not isinstance(getattr(model, 'fc_norm', None), UNUSED)

@@ -2,22 +2,22 @@
 
 import copy
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float
 from timm.models import group_parameters
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
-from dino_plugin.backbones.creation import create, described, pixels_of_a_token
+from dino_plugin.backbones.attention_choice import AttentionChoice
+from dino_plugin.backbones.creation import UNUSED, averages_patches, create, described, pixels_of_a_token
+from dino_plugin.backbones.inputs import check_channels, check_masks, grid_of, padded, with_leading_of
+from dino_plugin.backbones.pre_norm_blocks import can_pack, embedded, is_known, through_blocks
+from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
 from dino_plugin.checkpoint import backbone_state, load_backbone, load_checkpoint
-from dino_plugin.core.views import Tokens
-
-# timm normalises after pooling instead of before where a network was made to average its patches
-UNUSED = (nn.Identity, type(None))
+from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
 
 
 class TimmBackbone(nn.Module):
@@ -47,7 +47,10 @@ class TimmBackbone(nn.Module):
             zero, and takes a patch's place before its position is added.
         local_norm: Normalise class token and registers of local views by a layer of their own (DINOv3's largest
             network), which starts as a copy of the last normalisation and is not exported.
-        compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use.
+        compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use, in
+            this mode if it is a string: 'max-autotune-no-cudagraphs'…
+        pack_views: Send global and local views through the blocks at once: half as many operations, the same result.
+            Networks that cannot, and those with ``subset_drop_path`` or ``compile_blocks``, take them one by one.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
@@ -67,7 +70,8 @@ class TimmBackbone(nn.Module):
         subset_drop_path: float = 0.0,
         mask_token: bool = False,
         local_norm: bool = False,
-        compile_blocks: bool = False,
+        compile_blocks: bool | str = False,
+        pack_views: bool = True,
         **timm_arguments,
     ) -> None:
         super().__init__()
@@ -92,13 +96,19 @@ class TimmBackbone(nn.Module):
             self.model.set_grad_checkpointing(True)
         if compile_blocks:
             for block in getattr(self.model, 'blocks', [self.model]):
-                block.compile()
+                block.compile(mode=None if compile_blocks is True else compile_blocks)
+        remember_positions(self.model)
+        self._attention = AttentionChoice(self.model)
+        self._compile_mode = compile_blocks
+        self._knows_blocks = is_known(self.model) and not averages_patches(self.model)
+        self._packs = pack_views and self._knows_blocks and can_pack(self.model) and not compile_blocks
 
     def forward(
         self,
         images: Float[Tensor, '*leading channels rows columns'],
         masks: Bool[Tensor, '*leading patch_rows patch_columns'] | None = None,
         local: bool = False,
+        patches: bool = True,
     ) -> Tokens:
         """Tokens of images with any leading axes.
 
@@ -107,28 +117,35 @@ class TimmBackbone(nn.Module):
             masks: Where True, the network does not see the patch. Behind a convolutional stem, which looks over the
                 edges of a patch, its neighbours still do.
             local: Whether these are local views, which ``local_norm`` treats apart.
+            patches: Whether they are wanted. If not, timm's plain transformers compute the last block for the class
+                token alone.
 
         Raises:
             ValueError: If the images have another number of channels than the network, or there are masks and no mask
                 token, or masks of another grid or number of images.
         """
-        if masks is not None:
-            self._check_masks(masks, images)
-        leading = images.shape[:-3]
-        images = images.reshape(-1, *images.shape[-3:])
-        if images.shape[1] != self.in_channels:
-            raise ValueError(
-                f'TimmBackbone: images of {images.shape[1]} channels for a network of {self.in_channels}; '
-                f'build it with in_chans={images.shape[1]}.'
-            )
-        with ExitStack() as changes:
-            if masks is not None:
-                changes.enter_context(hidden_patches(self.model.patch_embed, self.mask_token, masks))
-            if local and self.local_norm is not None:
-                num_prefix = self.model.num_prefix_tokens
-                changes.enter_context(prefix_normalised_by(self.local_norm, self.model.norm, num_prefix))
-            features = self._features(images)
-        return Tokens(*(tokens.unflatten(0, leading) if leading else tokens[0] for tokens in features))
+        if not patches and self._knows_blocks:
+            return self._through_blocks([(images, masks, local)], [False])[0]
+        prepared = self._prepared(images, masks)
+        with self._hidden(masks), self._untied(local):
+            features = self._features(prepared)
+        return Tokens(*(with_leading_of(images, tokens) for tokens in features))
+
+    def forward_together(
+        self, views: ViewBatch, global_patches: bool = True, local_patches: bool = True
+    ) -> tuple[Tokens, Tokens]:
+        """What ``forward`` gives for the global views, masked where there are masks, and for the local views.
+
+        Args:
+            views: With local views.
+            global_patches: Whether the patches of the global views are wanted.
+            local_patches: Those of the local views.
+        """
+        sizes = [(views.global_views, views.masks, False), (views.local_views, None, True)]
+        wanted = [global_patches, local_patches]
+        if self._packs:
+            return self._through_blocks(sizes, wanted)
+        return tuple(self(*view, patches) for view, patches in zip(sizes, wanted))
 
     def intermediates(
         self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int]
@@ -146,14 +163,14 @@ class TimmBackbone(nn.Module):
             maps = self.model.forward_intermediates(images, indices=list(layers), intermediates_only=True)
             return [Tokens(features.mean((2, 3)), features.permute(0, 2, 3, 1)) for features in maps]
         found = self.model.forward_intermediates(
-            self._padded(images),
+            self._prepared(images),
             indices=list(layers),
             norm=True,
             return_prefix_tokens=True,
             output_fmt='NLC',
             intermediates_only=True,
         )
-        grid = self._grid(images)
+        grid = grid_of(images, self.patch_size)
         if self.model.num_prefix_tokens == 0:
             return [Tokens(patches.mean(1), patches.unflatten(1, grid)) for patches in found]
         return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
@@ -180,35 +197,54 @@ class TimmBackbone(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
 
-    def _check_masks(self, masks: Tensor, images: Tensor) -> None:
-        if self.mask_token is None:
-            raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
-        patches = (*images.shape[:-3], *self._grid(images))
-        if masks.shape != patches:
-            raise ValueError(
-                f'TimmBackbone: masks of {tuple(masks.shape)} for images of {patches} patches; they need one mask for '
-                f'each image, and patch_size={self.patch_size} in collate_fn.'
-            )
+    def _prepared(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
+        if masks is not None:
+            if self.mask_token is None:
+                raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
+            check_masks(masks, images, self.patch_size)
+        check_channels(images, self.in_channels)
+        images = images.reshape(-1, *images.shape[-3:])
+        self._attention.choose_for(images)
+        return images if self.patch_size is None else padded(images, self.patch_size)
 
-    def _padded(self, images: Float[Tensor, 'batch channels rows columns']) -> Tensor:
-        height, width = self.patch_size
-        return pad(images, (0, -images.shape[3] % width, 0, -images.shape[2] % height))
+    def _hidden(self, masks: Tensor | None) -> AbstractContextManager:
+        return nullcontext() if masks is None else hidden_patches(self.model.patch_embed, self.mask_token, masks)
 
-    def _grid(self, images: Float[Tensor, '*leading channels rows columns']) -> tuple[int, int]:
-        height, width = self.patch_size
-        return -(-images.shape[-2] // height), -(-images.shape[-1] // width)
+    def _untied(self, local: bool) -> AbstractContextManager:
+        if not local or self.local_norm is None:
+            return nullcontext()
+        return prefix_normalised_by(self.local_norm, self.model.norm, self.model.num_prefix_tokens)
 
     def _features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
         if self.patch_size is None:
             return self._map_features(images)
-        tokens = self.model.forward_features(self._padded(images))
+        tokens = self.model.forward_features(images)
         patches = tokens[:, self.model.num_prefix_tokens :]
-        pools = self.model.num_prefix_tokens == 0 or not isinstance(getattr(self.model, 'fc_norm', None), UNUSED)
-        class_token = self.model.forward_head(tokens, pre_logits=True) if pools else tokens[:, 0]
-        return Tokens(class_token, patches.unflatten(1, self._grid(images)))
+        class_token = self.model.forward_head(tokens, pre_logits=True) if averages_patches(self.model) else tokens[:, 0]
+        return Tokens(class_token, patches.unflatten(1, grid_of(images, self.patch_size)))
+
+    def _through_blocks(self, views: Sequence[tuple], patches: Sequence[bool]) -> tuple[Tokens, ...]:
+        """Of views of several sizes, each with masks, and whether they are local."""
+        entering = [self._embedded(images, masks) for images, masks, _ in views]
+        leaving = through_blocks(self.model, entering, patches, self._compile_mode)
+        return tuple(self._finished(*view, tokens, wanted) for view, tokens, wanted in zip(views, leaving, patches))
+
+    def _embedded(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        prepared = self._prepared(images, masks)
+        with self._hidden(masks):
+            return embedded(self.model, prepared)
+
+    def _finished(self, images: Tensor, masks: Tensor | None, local: bool, tokens: Tensor, patches: bool) -> Tokens:
+        with self._untied(local):
+            tokens = self.model.norm(tokens)
+        class_token = with_leading_of(images, tokens[:, 0])
+        if not patches:
+            return ClassTokenOnly(class_token, None)
+        patch_tokens = tokens[:, self.model.num_prefix_tokens :].unflatten(1, grid_of(images, self.patch_size))
+        return Tokens(class_token, with_leading_of(images, patch_tokens))
 
     def _map_features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
         features = self.model.forward_features(images)
         pooled = self.model.forward_head(features, pre_logits=True)
-        rows_first = features if getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC' else features.permute(0, 2, 3, 1)
-        return Tokens(pooled, rows_first)
+        rows_first = getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC'
+        return Tokens(pooled, features if rows_first else features.permute(0, 2, 3, 1))

@@ -1,6 +1,7 @@
 """``SelfDistillation``: a student, a teacher that follows it, named heads, named losses."""
 
 import copy
+import inspect
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
 from dino_plugin.core.schedules import Schedule, as_schedule
-from dino_plugin.core.views import ViewBatch
+from dino_plugin.core.views import Tokens, ViewBatch
 
 
 class Network(nn.Module):
@@ -19,6 +20,26 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
+        self._can_omit_patches = 'patches' in inspect.signature(backbone.forward).parameters
+
+    def forward(
+        self, views: ViewBatch, global_patches: bool = True, local_patches: bool = True
+    ) -> tuple[Tokens, Tokens | None]:
+        """The backbone's tokens of the global views, and of the local ones where there are some.
+
+        Args:
+            views: Patches of the global ones are hidden where there are masks.
+            global_patches: Whether anybody reads the patches of the global views.
+            local_patches: Those of the local views.
+        """
+        backbone = self.backbone
+        if views.local_views is not None and hasattr(backbone, 'forward_together'):
+            return backbone.forward_together(views, global_patches, local_patches)
+        omit = {'patches': False} if self._can_omit_patches else {}
+        global_tokens = backbone(views.global_views, masks=views.masks, **({} if global_patches else omit))
+        if views.local_views is None:
+            return global_tokens, None
+        return global_tokens, backbone(views.local_views, local=True, **({} if local_patches else omit))
 
 
 class Teacher(Network):
@@ -53,7 +74,10 @@ class SelfDistillation(nn.Module):
     never moves; the teacher still averages the student and is the network to keep.
 
     Args:
-        backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` says that these are local views.
+        backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` says that these are local views. It
+            may do two things more, to save work. If it has an argument ``patches``, this is False where no loss reads
+            the patches, which it may leave out then (:class:`~dino_plugin.core.views.ClassTokenOnly`). If it has a
+            method ``forward_together(views, global_patches, local_patches)``, that takes views of both sizes at once.
         heads: By name; losses refer to these names.
         losses: By name; the names appear in the log.
         momentum: Share of the teacher that is kept at each step; a number or a schedule.
@@ -100,12 +124,16 @@ class SelfDistillation(nn.Module):
         """
         _check_views(views)
         guide = self.guide or self.teacher
-        with torch.no_grad():
-            teacher_global = guide.backbone(views.global_views) if self.uses_teacher else None
+        read = {name for loss in self.losses.values() for name in loss.reads_patches}
+        teacher_global = None
+        if self.uses_teacher:
+            with torch.no_grad():
+                teacher_global, _ = guide(ViewBatch(views.global_views), global_patches='teacher_global' in read)
+        student_global, student_local = self.student(views, 'student_global' in read, 'student_local' in read)
         step = Step(
             views=views,
-            student_global=self.student.backbone(views.global_views, masks=views.masks),
-            student_local=None if views.local_views is None else self.student.backbone(views.local_views, local=True),
+            student_global=student_global,
+            student_local=student_local,
             teacher_global=teacher_global,
             student_heads=self.student.heads,
             teacher_heads=guide.heads,

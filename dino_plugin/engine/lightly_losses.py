@@ -62,6 +62,8 @@ class LightlyPairLoss(Loss):
         arXiv:2011.10566. Barlow Twins: Zbontar et al. 2021, arXiv:2103.03230.
     """
 
+    reads_patches = ()
+
     def __init__(
         self,
         criterion: object,
@@ -128,6 +130,7 @@ class LightlySwAVLoss(Loss):
     """
 
     uses_teacher = False
+    reads_patches = ()
 
     def __init__(self, criterion: object, projector: str, prototypes: str, weight: Schedule | float = 1.0) -> None:
         super().__init__(weight, [projector, prototypes])

@@ -98,6 +98,15 @@ def test_the_compile_switch_reaches_each_block(kind, compiled):
     assert sum(module._compiled_call_impl is not None for module in backbone.modules()) == compiled
 
 
+@pytest.mark.parametrize(('given', 'mode'), [(True, None), ('reduce-overhead', 'reduce-overhead')])
+def test_a_string_is_the_mode_of_compilation(given, mode, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, 'compile', lambda function, mode=None: modes.append(mode) or function)
+    backbone = make('plain', compile_blocks=given)
+    backbone(torch.randn(2, 3, 32, 32), patches=False)
+    assert modes == [mode] * 3, 'two blocks, and the last one for the class token'
+
+
 def test_timm_arguments_arrive():
     rates = {m.drop_prob for m in make('plain', drop_path_rate=0.1).modules() if hasattr(m, 'drop_prob')}
     assert max(rates) == pytest.approx(0.1)

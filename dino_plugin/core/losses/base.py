@@ -13,6 +13,8 @@ from dino_plugin.core.views import Tokens, ViewBatch
 class Step(NamedTuple):
     """One forward pass of student and teacher, as the losses see it.
 
+    Tokens whose patches no loss reads may have none (:class:`~dino_plugin.core.views.ClassTokenOnly`).
+
     Args:
         views: What went in, normalised.
         student_global: The student's tokens of the global views, masked where the views have masks.
@@ -36,7 +38,9 @@ class Step(NamedTuple):
 class Loss(nn.Module):
     """A term of the objective: ``forward(step) -> scalar``, weighted by a schedule.
 
-    ``uses_teacher`` says whether the term looks at the teacher; if none does, the teacher is not run.
+    ``uses_teacher`` says whether the term looks at the teacher; if none does, the teacher is not run. ``reads_patches``
+    names the tokens of the step whose patches it reads, not only their class tokens: all of them, unless it says less.
+    What no term reads is not computed.
 
     Args:
         weight: Factor of the term; a number or a schedule of progress.
@@ -45,6 +49,7 @@ class Loss(nn.Module):
     """
 
     uses_teacher = True
+    reads_patches: tuple[str, ...] = ('student_global', 'student_local', 'teacher_global')
 
     def __init__(self, weight: Schedule | float = 1.0, heads: Sequence[str] = ()) -> None:
         super().__init__()

@@ -80,6 +80,8 @@ class DINOLoss(Loss):
         ValueError: If the student's temperature is not positive.
     """
 
+    reads_patches = ()
+
     def __init__(
         self,
         head: str,

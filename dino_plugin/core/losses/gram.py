@@ -81,6 +81,7 @@ class GramLoss(Loss):
     """
 
     uses_teacher = False
+    reads_patches = ('student_global',)
 
     def __init__(self, weight: Schedule | float = 2.0, refresh: Sequence[float] = (), per_image: bool = True) -> None:
         super().__init__(weight)

@@ -64,6 +64,8 @@ class IBOTPatchLoss(Loss):
             patches are asked for and the batch has no masks, or student and teacher have different patch grids.
     """
 
+    reads_patches = ('student_global', 'teacher_global')
+
     def __init__(
         self,
         head: str,

@@ -57,6 +57,7 @@ class KoLeoLoss(Loss):
     """
 
     uses_teacher = False
+    reads_patches = ()
 
     def __init__(self, weight: Schedule | float = 0.1, over_ranks: bool = False) -> None:
         super().__init__(weight)

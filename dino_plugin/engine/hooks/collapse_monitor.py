@@ -53,9 +53,9 @@ class CollapseMonitorHook(Hook):
         for name, target in self._targets.items():
             self._handles.append(target.register_forward_hook(self._listener(runner, name, lambda output: output)))
         runs_teacher = distillation.uses_teacher and distillation.guide is None
-        backbone = (distillation.teacher if runs_teacher else distillation.student).backbone
+        network = distillation.teacher if runs_teacher else distillation.student
         self._handles.append(
-            backbone.register_forward_hook(self._listener(runner, '', lambda tokens: tokens.class_token))
+            network.register_forward_hook(self._listener(runner, '', lambda tokens: tokens[0].class_token))
         )
 
     def after_train(self, runner) -> None:
@@ -92,7 +92,7 @@ class CollapseMonitorHook(Hook):
     def _listener(self, runner, name: str, pick):
         def listen(module, inputs, output) -> None:
             if self._is_due(runner):
-                self._seen.setdefault(name, pick(output).detach())  # a student's local views come second
+                self._seen.setdefault(name, pick(output).detach())
 
         return listen
 
