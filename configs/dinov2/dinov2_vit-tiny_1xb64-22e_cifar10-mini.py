@@ -1,7 +1,7 @@
 # DINOv2's losses on the quickstart's 5,000 images of 32 px, on a CPU: a head of its own for the patches.
 #
 # Command:  python tools/train.py configs/dinov2/dinov2_vit-tiny_1xb64-22e_cifar10-mini.py (from the top of a checkout)
-# Hardware: 2 CPU cores; 27 minutes on one thread of a 2.5 GHz Xeon without bf16 arithmetic, with much other work beside.
+# Hardware: 2 CPU cores; 27 minutes on one thread of a 2.5 GHz Xeon without bf16 arithmetic, much other work beside.
 # Expected: k-NN top-1 (k 20) of the class token 44.6 %, joined with the mean patch 47.2 %; DINO: 46.5 and 49.9 %.
 #           Measured by us, seed 0; what it gains in dense measures, it gains early (docs/small_data.md).
 _base_ = '../ibot/ibot_vit-tiny_1xb64-22e_cifar10-mini.py'

@@ -4,8 +4,8 @@
 # Hardware: 2 CPU cores; about 17 minutes on one thread of a 2.5 GHz Xeon without bf16 arithmetic.
 # Expected: not run to the end by us.
 #
-# The network is the quickstart's, since timm's with rotary positions have no convolutional stem, which counts most on so
-# few images (docs/small_data.md). From 80 % of training on, patches keep the geometry of an earlier teacher.
+# The network is the quickstart's: timm's with rotary positions have no convolutional stem, which counts most on so few
+# images (docs/small_data.md). From 80 % of training on, patches keep the geometry of an earlier teacher.
 _base_ = '../dinov2/dinov2_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 model = dict(
