@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
+from dino_plugin.evaluation.nearest import nearest
 
 NUM_RANKS = 5
 
@@ -18,14 +18,15 @@ def knn_predict(
     query_features: Float[Tensor, 'queries dim'],
     ks: Sequence[int] = (10, 20, 100, 200),
     temperature: float = 0.07,
-    query_chunk: int = 1024,
-    bank_chunk: int = 32768,
+    query_chunk: int = 512,
+    bank_chunk: int = 131072,
 ) -> dict[int, Int[Tensor, 'queries ranks']]:
     """Ranks the classes of each query by the votes of its k nearest bank samples.
 
     votes[q, c] = sum over the k nearest n with label c of exp(cosine(q, n) / temperature)
 
-    Exact, whatever the chunks; classes with equal votes come in the order of their labels.
+    Exact, whatever the chunks; classes with equal votes come in the order of their labels. Which of several equally
+    similar samples is the k-th is not defined.
 
     Args:
         bank_features: Labelled samples; normalised here, in float32.
@@ -46,16 +47,13 @@ def knn_predict(
     References:
         Wu et al. 2018, arXiv:1805.01978, section 3.4; Caron et al. 2021, arXiv:2104.14294, appendix F.
     """
-    _check(bank_features, bank_labels, query_features, ks, temperature)
+    _check(bank_labels, ks, temperature)
     num_classes = int(bank_labels.max()) + 1
-    bank = normalize(bank_features.float(), dim=1)
+    bank, queries = _unit(bank_features, 'bank'), _unit(query_features, 'queries')
     ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
-    for queries in query_features.split(query_chunk):
-        queries = normalize(queries.float(), dim=1)
-        similarities, labels = _nearest(bank, bank_labels, queries, max(ks), bank_chunk)
-        for k, votes in _votes(similarities, labels, ks, num_classes, temperature):
-            found, classes = votes.sort(dim=1, descending=True, stable=True)
-            ranked[k].append(classes.masked_fill(found == 0, -1)[:, :NUM_RANKS])
+    for similarities, numbers in nearest(bank, queries, max(ks), query_chunk, bank_chunk):
+        for k, votes in _votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
+            ranked[k].append(_ranked(votes))
     return {k: torch.cat(parts) for k, parts in ranked.items()}
 
 
@@ -92,36 +90,22 @@ def knn_accuracy(
     return {name: 100 * count / total for name, count in zip(hits, right, strict=True)}
 
 
-def _check(bank: Tensor, labels: Tensor, queries: Tensor, ks: Sequence[int], temperature: float) -> None:
-    if not ks or min(ks) < 1 or max(ks) > len(bank):
-        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(bank)} samples: each must be between 1 and that.')
+def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
+    if not ks or min(ks) < 1 or max(ks) > len(labels):
+        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(labels)} samples: each must be between 1 and that.')
     if temperature <= 0:
         raise ValueError(f'temperature must be above 0, got {temperature}.')
     if int(labels.min()) < 0:
         raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
-    for name, features in (('bank', bank), ('queries', queries)):
-        if not features.isfinite().all():
-            raise ValueError(f'Features of the {name} hold NaN or infinity: did training diverge?')
 
 
-def _nearest(
-    bank: Float[Tensor, 'bank dim'],
-    labels: Int[Tensor, ' bank'],
-    queries: Float[Tensor, 'queries dim'],
-    k: int,
-    bank_chunk: int,
-) -> tuple[Float[Tensor, 'queries k'], Int[Tensor, 'queries k']]:
-    """Similarities and labels of the k nearest, nearest first."""
-    best = queries.new_empty(len(queries), 0)
-    best_labels = labels.new_empty(len(queries), 0)
-    with torch.autocast(queries.device.type, enabled=False):
-        for part, part_labels in zip(bank.split(bank_chunk), labels.split(bank_chunk)):
-            found, indices = (queries @ part.T).topk(min(k, len(part)), dim=1)
-            candidates = torch.cat([best, found], dim=1)
-            candidate_labels = torch.cat([best_labels, part_labels[indices]], dim=1)
-            best, order = candidates.topk(min(k, candidates.shape[1]), dim=1)
-            best_labels = candidate_labels.gather(1, order)
-    return best, best_labels
+def _unit(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 'samples dim']:
+    """Normalised, in float32."""
+    features = features.detach().float()
+    lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    if not lengths.isfinite().all():  # far fewer numbers than the features, and as telling
+        raise ValueError(f'Features of the {name} hold NaN or infinity, or nearly so: did training diverge?')
+    return features / lengths.clamp(min=1e-12)
 
 
 def _votes(
@@ -139,3 +123,14 @@ def _votes(
         votes.scatter_add_(1, labels[:, done:k], weights[:, done:k])
         done = k
         yield k, votes
+
+
+def _ranked(votes: Float[Tensor, 'queries classes']) -> Int[Tensor, 'queries ranks']:
+    """Classes with the most votes, most first and of equal ones the smallest label first; -1 for none.
+
+    As integers, votes in front of labels: the bits of floats that are not negative have the order of the floats.
+    """
+    labels = torch.arange(votes.shape[1], device=votes.device)
+    keys = (votes.view(torch.int32).long() << 32) - labels
+    best = keys.topk(min(NUM_RANKS, len(labels)), dim=1).values
+    return torch.where(best > 0, -best & 0xFFFFFFFF, -1)

@@ -1,14 +1,18 @@
 """Labels of a video's first frame, carried through it by similar patches."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dino_plugin.evaluation.rounded import PREFILTERS, RoundedQueries, RoundedSamples, products, resolve
+
 TILE = 16  # patches: rows and columns of the target that are compared at once
+NUM_PLACES = 24  # that are candidates besides the k best, where similarities are rounded
 
 
 def propagate_labels(
@@ -19,6 +23,7 @@ def propagate_labels(
     circular: bool = False,
     top_k: int = 5,
     temperature: float = 0.1,
+    rounded: RoundedSamples | None = None,
 ) -> Float[Tensor, 'rows columns objects']:
     """Labels of a frame: for each patch the weighted mean over the most similar patches of the context.
 
@@ -38,85 +43,129 @@ def propagate_labels(
         circular: It is a disk, distance <= radius, instead of a square.
         top_k: Patches that give their label.
         temperature: Divides the cosine.
+        rounded: The context again, to find candidates by, which are then compared in float32. The same result sooner,
+            where the device multiplies small numbers faster.
 
     References:
         Jabri et al. 2020, arXiv:2006.14613; Caron et al. 2021, arXiv:2104.14294, section 4.2.2, the settings of whose
         published code are the defaults.
     """
     target, context, labels = target.float(), context.float(), labels.float()
-    result = torch.empty(*target.shape[:2], labels.shape[-1], device=target.device)
-    tiles = [(top, left) for top in range(0, target.shape[0], TILE) for left in range(0, target.shape[1], TILE)]
-    ties = []
-    for corner in tiles:
-        window = _compare(target, context, corner, radius, circular)
-        result[window.tile], tied = _mean_of_nearest(window, labels, top_k, temperature)
-        ties.append(tied)
-    for corner, tied in zip(tiles, torch.stack(ties).tolist()):  # rare, but a still video has nothing else
-        if tied:
-            window = _compare(target, context, corner, radius, circular)
-            result[window.tile] = _mean_with_ties(window, labels, top_k, temperature)
-    return result
+    queries, shares = target.flatten(0, 1), labels.flatten(0, 2)
+    small = rounded.queries(queries) if rounded else None
+    result = queries.new_empty(len(queries), labels.shape[-1])
+    areas, unclear = _areas(*target.shape[:2], radius, circular, target.device), []
+    for area in areas:
+        mine = queries[area.own]
+        if rounded is None:
+            similarities, patches, certain = _nearest(mine, context, area, top_k + 1)
+        else:
+            my_small = RoundedQueries(*(part[area.own] for part in small))
+            similarities, patches, certain = _nearest_by_rounding(mine, my_small, context, rounded, area, top_k + 1)
+        weights = (similarities[:, :top_k] / temperature).softmax(dim=1)
+        result[area.own] = torch.einsum('qk,qko->qo', weights, shares[patches[:, :top_k]])
+        next_best = similarities[:, top_k:]  # none in a tiny grid
+        tied = (similarities[:, top_k - 1 : top_k] == next_best) & ~next_best.isneginf()
+        unclear.append(tied.any(dim=1) | ~certain)
+    some = torch.stack([these.any() for these in unclear]).tolist()
+    for area in [area.only(these) for area, these, any_is in zip(areas, unclear, some) if any_is]:
+        # Rare, but a still video has nothing else.
+        means = _mean_with_ties(queries[area.own], area.of(context), area.of(labels), area, top_k, temperature)
+        result[area.own] = means
+    return result.view(labels.shape[1:])
 
 
-class _Window(NamedTuple):
-    """One tile of the target, compared with all places that one of its patches or more may look at."""
+class _Area(NamedTuple):
+    """One tile of the target, and all places that one of its patches or more may look at."""
 
-    tile: tuple[slice, slice]
-    similarities: Float[Tensor, 'queries frames places']
+    own: Int[Tensor, ' queries']  # numbers of the patches, row by row
+    near: tuple[slice, slice]
+    places: Int[Tensor, ' places']
     far: Bool[Tensor, 'queries places']
-    places: Int[Tensor, ' places']  # numbers of the patches, row by row
+    num_patches: int  # of a whole frame
+
+    def of(self, frames: Shaped[Tensor, 'frames rows columns dim']) -> Shaped[Tensor, 'nearby dim']:
+        """What is at these places, of all frames one after the other."""
+        return frames[:, self.near[0], self.near[1]].flatten(0, 2)
+
+    def only(self, chosen: Bool[Tensor, ' queries']) -> '_Area':
+        """The same for some of the patches."""
+        return self._replace(own=self.own[chosen], far=self.far[chosen])
 
 
-def _compare(
-    target: Float[Tensor, 'rows columns dim'],
-    context: Float[Tensor, 'frames rows columns dim'],
-    corner: tuple[int, int],
-    radius: int,
-    circular: bool,
-) -> _Window:
-    tile = tuple(slice(start, start + TILE) for start in corner)
-    near = tuple(slice(max(0, start - radius), start + TILE + radius) for start in corner)
-    queries, sources = target[tile], context[:, near[0], near[1]]
-    numbers = torch.arange(target.shape[0] * target.shape[1], device=target.device).view(target.shape[:2])
-    own, other = numbers[tile].flatten()[:, None], numbers[near].flatten()
-    columns = target.shape[1]
-    down, across = own // columns - other // columns, own % columns - other % columns
-    far = (down**2 + across**2 > radius**2) if circular else (down.abs() > radius) | (across.abs() > radius)
-    similarities = queries.flatten(0, 1) @ sources.flatten(0, 2).T
-    return _Window(tile, similarities.unflatten(1, (len(context), len(other))), far, other)
+def _areas(rows: int, columns: int, radius: int, circular: bool, device: torch.device) -> list[_Area]:
+    numbers = torch.arange(rows * columns, device=device).view(rows, columns)
+    row, column = torch.arange(rows, device=device), torch.arange(columns, device=device)
+    areas = []
+    for top, left in itertools.product(range(0, rows, TILE), range(0, columns, TILE)):
+        own = slice(top, top + TILE), slice(left, left + TILE)
+        near = tuple(slice(max(0, start - radius), start + TILE + radius) for start in (top, left))
+        down = (row[own[0]][:, None] - row[near[0]]).abs()[:, None, :, None]
+        across = (column[own[1]][:, None] - column[near[1]]).abs()[:, None]
+        far = (down**2 + across**2 > radius**2) if circular else (down > radius) | (across > radius)
+        far = far.flatten(2).flatten(0, 1)
+        areas.append(_Area(numbers[own].flatten(), near, numbers[near].flatten(), far, numbers.numel()))
+    return areas
 
 
-def _mean_of_nearest(
-    window: _Window, labels: Float[Tensor, 'frames rows columns objects'], top_k: int, temperature: float
-) -> tuple[Float[Tensor, 'tile_rows tile_columns objects'], Bool[Tensor, '']]:
-    """Labels by exactly `top_k` patches, and whether one more is as similar as the last of them somewhere.
+def _candidates(
+    queries: Shaped[Tensor, 'queries dim'], sources: Shaped[Tensor, 'nearby dim'], area: _Area, number: int
+) -> tuple[Float[Tensor, 'queries frames best'], Int[Tensor, 'queries frames best']]:
+    """Products of the patches of all frames at the best places, and the numbers of these patches.
 
-    The k + 1 most similar patches stand at no more than k + 1 places: those where the best of all frames is best.
+    The `number` most similar patches are at no more than `number` places: those where the best of all frames is best.
     """
-    frames, places = window.similarities.shape[1:]
-    best_of_frames = window.similarities.amax(dim=1).masked_fill_(window.far, -torch.inf)
-    best, chosen = best_of_frames.topk(min(top_k + 1, places), dim=1)
-    candidates = window.similarities.gather(2, chosen[:, None].expand(-1, frames, -1))
-    candidates = candidates.masked_fill_(best.isneginf()[:, None], -torch.inf).flatten(1)
-    values, order = candidates.topk(min(top_k + 1, candidates.shape[1]), dim=1)
-    place = window.places[chosen.gather(1, order % best.shape[1])]
-    patches = order // best.shape[1] * labels[0, ..., 0].numel() + place
-    weights = (values[:, :top_k] / temperature).softmax(dim=1)
-    means = torch.einsum('qk,qko->qo', weights, labels.flatten(0, 2)[patches[:, :top_k]])
-    next_best = values[:, top_k:]  # none in a tiny grid
-    tied = ((values[:, top_k - 1 : top_k] == next_best) & ~next_best.isneginf()).any()
-    return means.view(labels[0][window.tile].shape), tied
+    similarities = products(queries, sources).unflatten(1, (-1, len(area.places)))
+    lowest = torch.iinfo(similarities.dtype).min if similarities.dtype == torch.int32 else -torch.inf
+    best, chosen = similarities.amax(dim=1).masked_fill_(area.far, lowest).topk(min(number, len(area.places)), dim=1)
+    chosen, too_far = chosen[:, None], (best == lowest)[:, None]
+    found = similarities.gather(2, chosen.expand(-1, similarities.shape[1], -1)).float()
+    first_patches = area.num_patches * torch.arange(similarities.shape[1], device=queries.device)
+    return found.masked_fill_(too_far, -torch.inf), first_patches[:, None] + area.places[chosen]
+
+
+def _nearest(
+    queries: Float[Tensor, 'queries dim'], context: Float[Tensor, 'frames rows columns dim'], area: _Area, number: int
+) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found'], Bool[Tensor, ' queries']]:
+    """The most similar patches, best first: similarities, numbers, and for which queries they are surely these."""
+    similarities, patches = _candidates(queries, area.of(context), area, number)
+    similarities, order = similarities.flatten(1).topk(min(number, similarities[0].numel()), dim=1)
+    return similarities, patches.flatten(1).gather(1, order), torch.ones_like(area.own, dtype=torch.bool)
+
+
+def _nearest_by_rounding(
+    queries: Float[Tensor, 'queries dim'],
+    small: RoundedQueries,
+    context: Float[Tensor, 'frames rows columns dim'],
+    rounded: RoundedSamples,
+    area: _Area,
+    number: int,
+) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found'], Bool[Tensor, ' queries']]:
+    """The same, found by rounded features."""
+    found, patches = _candidates(small.values, area.of(rounded.values[: len(context)]), area, NUM_PLACES + number)
+    about = found * small.scale[:, None, None] + small.shift[:, None, None]
+    exact, least = resolve(
+        queries, context.flatten(0, 2), patches.flatten(1), about.flatten(1), number - 1, small.error
+    )
+    similarities, order = exact.topk(min(number, exact.shape[1]), dim=1)
+    all_are_candidates = found.shape[2] == len(area.places) or found[:, 0, -1].isneginf()
+    certain = (about[:, :, -1].amax(dim=1) < least) | all_are_candidates
+    return similarities, patches.flatten(1).gather(1, order), certain
 
 
 def _mean_with_ties(
-    window: _Window, labels: Float[Tensor, 'frames rows columns objects'], top_k: int, temperature: float
-) -> Float[Tensor, 'tile_rows tile_columns objects']:
+    queries: Float[Tensor, 'queries dim'],
+    sources: Float[Tensor, 'nearby dim'],
+    labels: Float[Tensor, 'nearby objects'],
+    area: _Area,
+    top_k: int,
+    temperature: float,
+) -> Float[Tensor, 'queries objects']:
     """Labels by all patches that are at least as similar as the k-th."""
-    similarities = window.similarities.masked_fill(window.far[:, None], -torch.inf).flatten(1)
+    similarities = products(queries, sources).unflatten(1, (-1, len(area.places)))
+    similarities = similarities.masked_fill(area.far[:, None], -torch.inf).flatten(1)
     least = similarities.topk(top_k, dim=1).values[:, -1:]
-    weights = (similarities.masked_fill(similarities < least, -torch.inf) / temperature).softmax(dim=1)
-    nearby = labels.flatten(1, 2)[:, window.places].flatten(0, 1)
-    return (weights @ nearby).view(labels[0][window.tile].shape)
+    return (similarities.masked_fill(similarities < least, -torch.inf) / temperature).softmax(dim=1) @ labels
 
 
 class LabelPropagator:
@@ -131,6 +180,8 @@ class LabelPropagator:
         neighbourhood: 'square' (DINO) or 'circle' (DINOv3).
         top_k: Likewise.
         temperature: Likewise; DINO 0.1, DINOv3 0.2.
+        prefilter: 'int8' or 'bfloat16': find the most similar patches by rounded features first, see `RoundedSamples`.
+            The result is the same, sooner where the device multiplies small numbers faster.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -143,15 +194,18 @@ class LabelPropagator:
         neighbourhood: str = 'square',
         top_k: int = 5,
         temperature: float = 0.1,
+        prefilter: str | None = None,
     ) -> None:
         if neighbourhood not in ('square', 'circle'):
             raise ValueError(f"LabelPropagator: neighbourhood must be 'square' or 'circle', got {neighbourhood!r}.")
         for name, value, least in (('num_context', num_context, 0), ('radius', radius, 0), ('top_k', top_k, 1)):
             if value < least:
                 raise ValueError(f'LabelPropagator: {name} must be at least {least}, got {value}.')
+        if prefilter not in (None, *PREFILTERS):
+            raise ValueError(f"LabelPropagator: prefilter must be 'int8', 'bfloat16' or None, got {prefilter!r}.")
         if temperature <= 0:
             raise ValueError(f'LabelPropagator: temperature must be positive, got {temperature}.')
-        self.num_context = num_context
+        self.num_context, self.prefilter = num_context, prefilter
         self.settings = dict(
             radius=radius, circular=neighbourhood == 'circle', top_k=top_k, temperature=float(temperature)
         )
@@ -165,15 +219,22 @@ class LabelPropagator:
             features: Of all frames from the first on; they need not be normalised.
             labels: Of the first frame, as in `propagate_labels`; taken to the features' device.
         """
+        rounded = None
         for number, patches in enumerate(features):
             patches = normalize(patches.float(), dim=-1)
             if number == 0:
                 known = patches.new_empty(1 + self.num_context, *patches.shape)
                 known_labels = patches.new_empty(1 + self.num_context, *labels.shape)
             else:
-                count = min(number, len(known))
-                labels = propagate_labels(patches, known[:count], known_labels[:count], **self.settings)
+                context = slice(min(number, len(known)))
+                labels = propagate_labels(
+                    patches, known[context], known_labels[context], **self.settings, rounded=rounded
+                )
                 yield labels
             if number == 0 or self.num_context:  # the first frame stays, later ones replace the oldest
                 place = 1 + (number - 1) % self.num_context if number else 0
                 known[place], known_labels[place] = patches, labels
+                if rounded is not None and rounded.fits(patches):
+                    rounded.write(place, patches[None])
+                elif self.prefilter:
+                    rounded = RoundedSamples(known[: number + 1], self.prefilter, places=len(known))

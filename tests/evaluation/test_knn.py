@@ -6,8 +6,9 @@ import pytest
 import torch
 from processes import run_in_processes
 
-from dino_plugin.evaluation.knn import _nearest, _votes, knn_accuracy, knn_predict
+from dino_plugin.evaluation.knn import _ranked, _votes, knn_accuracy, knn_predict
 from dino_plugin.evaluation.metrics import KNNMetric
+from dino_plugin.evaluation.nearest import nearest
 
 
 def random_problem(bank=400, queries=60, classes=7, dim=6, seed=0):
@@ -40,8 +41,8 @@ def test_votes_and_ranks_equal_the_equation_written_as_loops(temperature):
     ks = (1, 10, 20, 100)
     ranked = knn_predict(bank, labels, queries, ks, temperature)
     unit = torch.nn.functional.normalize
-    similarities, neighbours = _nearest(unit(bank, dim=1), labels, unit(queries, dim=1), 100, 64)
-    for k, votes in _votes(similarities, neighbours, ks, 7, temperature):
+    ((similarities, neighbours),) = nearest(unit(bank, dim=1), unit(queries, dim=1), 100, 10, 64)
+    for k, votes in _votes(similarities, labels[neighbours], ks, 7, temperature):
         for index, query in enumerate(queries):
             expected = loop_votes(bank, labels, query, k, temperature)
             order = sorted(expected, key=lambda c: -expected[c])
@@ -76,6 +77,29 @@ def test_chunk_sizes_do_not_matter(chunks):
     whole = knn_predict(bank, labels, queries, (5, 20))
     parts = knn_predict(bank, labels, queries, (5, 20), query_chunk=chunks[0], bank_chunk=chunks[1])
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_a_bank_that_holds_every_sample_several_times_votes_as_often():
+    bank, labels, queries, _ = random_problem()
+    expected = knn_predict(bank, labels, queries, (10, 20))
+    order = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
+    found = knn_predict(bank.repeat(3, 1)[order], labels.repeat(3)[order], queries, (30, 60), bank_chunk=777)
+    for k in (10, 20):
+        assert torch.equal(found[3 * k], expected[k])
+
+
+def test_a_bank_of_one_class_and_all_its_samples_as_neighbours():
+    bank, labels, queries, _ = random_problem(classes=1)
+    found = knn_predict(bank, labels, queries, (1, 399, 400))
+    assert all(torch.equal(classes, torch.zeros(60, 1, dtype=torch.long)) for classes in found.values())
+
+
+@pytest.mark.parametrize('classes', [3, 5, 6, 1000])
+def test_classes_with_equal_votes_come_in_the_order_of_their_labels(classes):
+    votes = torch.randint(4, (50, classes), generator=torch.Generator().manual_seed(0)) / 3
+    votes[0], votes[1], votes[2, 1:] = 0, 1e-42, 0
+    expected, order = votes.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(_ranked(votes), order.masked_fill(expected == 0, -1)[:, :5])
 
 
 def test_permuting_the_bank_changes_nothing():
@@ -143,6 +167,8 @@ def test_mistakes_are_refused_with_the_numbers():
         knn_predict(bank, torch.full_like(labels, -1), queries, (1,))
     with pytest.raises(ValueError, match='queries hold NaN'):
         knn_predict(bank, labels, queries * math.nan, (1,))
+    with pytest.raises(ValueError, match='bank hold NaN'):
+        knn_predict(torch.cat([bank[1:], torch.full((1, 6), math.inf)]), labels, queries, (1,))
     with pytest.raises(ValueError, match='no queries'):
         knn_accuracy(bank, labels, queries[:0], query_labels[:0], (1,))
 
