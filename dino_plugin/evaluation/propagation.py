@@ -43,8 +43,8 @@ def propagate_labels(
         circular: It is a disk, distance <= radius, instead of a square.
         top_k: Patches that give their label.
         temperature: Divides the cosine.
-        rounded: The context again, to find candidates by, which are then compared in float32. The same result sooner,
-            where the device multiplies small numbers faster.
+        rounded: The context again, to find candidates by, which are then compared in float32. The same result, but for
+            what float32 rounds, and sooner where the device multiplies small numbers faster.
 
     References:
         Jabri et al. 2020, arXiv:2006.14613; Caron et al. 2021, arXiv:2104.14294, section 4.2.2, the settings of whose
@@ -181,7 +181,7 @@ class LabelPropagator:
         top_k: Likewise.
         temperature: Likewise; DINO 0.1, DINOv3 0.2.
         prefilter: 'int8' or 'bfloat16': find the most similar patches by rounded features first, see `RoundedSamples`.
-            The result is the same, sooner where the device multiplies small numbers faster.
+            The same result, but for what float32 rounds, and sooner where the device multiplies small numbers faster.
 
     Raises:
         ValueError: If an argument is out of range.

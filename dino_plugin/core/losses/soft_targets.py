@@ -23,11 +23,10 @@ class _SoftCrossEntropy(torch.autograd.Function):
         temperature: float,
     ) -> Float[Tensor, '']:
         log_probabilities = (scores.float() / temperature).log_softmax(dim=-1)
-        weighted = targets * weights[:, None]
-        loss = 0.0 - torch.dot(weighted.flatten(), log_probabilities.flatten())  # 0 without samples, not -0
+        loss = (-weights * torch.linalg.vecdot(targets, log_probabilities)).sum()
         if ctx.needs_input_grad[0]:
-            difference = log_probabilities.exp_().mul_(weighted.sum(dim=1, keepdim=True)).sub_(weighted)
-            ctx.save_for_backward(difference.div_(temperature).to(scores.dtype))
+            difference = log_probabilities.exp_().mul_(targets.sum(dim=1, keepdim=True)).sub_(targets)
+            ctx.save_for_backward(difference.mul_((weights / temperature)[:, None]).to(scores.dtype))
         return loss
 
     @staticmethod

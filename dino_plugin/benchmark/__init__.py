@@ -1,0 +1,1 @@
+"""Speed, measured: candidates in turn in one process, checked to compute the same; behind ``tools/benchmark.py``."""

@@ -1,0 +1,29 @@
+"""Which images the benchmarks of the data read."""
+
+import argparse
+import random
+from pathlib import Path
+
+from dino_plugin.config_files import CHECKOUT
+from dino_plugin.data.image_dataset import find_images
+
+BUNDLED = CHECKOUT / 'tests/data/davis/JPEGImages/480p'
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """The folder of images."""
+    parser.add_argument('--images', help='a folder; every image below it (default: the DAVIS frames of a checkout)')
+
+
+def image_paths(options: argparse.Namespace) -> list[str]:
+    """All images of the folder, in an order that is random and always the same.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    folder = Path(options.images) if options.images else BUNDLED
+    paths = find_images(str(folder))[0] if folder.is_dir() else []
+    if not paths:
+        raise SystemExit(f'No images below {folder}: give a folder that holds some as --images.')
+    random.Random(0).shuffle(paths)
+    return paths

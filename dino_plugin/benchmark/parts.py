@@ -1,0 +1,182 @@
+"""Parts of a step by themselves: the teacher's move, the optimiser, the loss, clipping."""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dino_plugin.benchmark.devices import add_device_argument
+from dino_plugin.benchmark.harness import Candidate
+from dino_plugin.benchmark.networks import WIDTHS, OurStep, add_network_arguments
+from dino_plugin.benchmark.reference import Reference
+from dino_plugin.benchmark.report import Report
+from dino_plugin.core.losses.dino import cross_view_entropy
+from dino_plugin.core.targets import Centering
+from dino_plugin.engine.optim import SelfDistillationOptimWrapper
+
+MAX_NORM = 3.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The network whose parameters they work on."""
+    add_device_argument(parser)
+    parser.add_argument('--model', choices=list(WIDTHS), default='small', help='(default: small)')
+    add_network_arguments(parser, batch=8)
+
+
+def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:
+    """One part after the other."""
+    shared = dict(device=options.device, clock='cpu' if options.device == 'cpu' else 'wall', unit='step')
+    _time_ema(options, report, shared)
+    _time_optimizer(options, report, shared)
+    _time_clip(options, report, reference, shared)
+    _time_loss(options, report, reference, shared)
+
+
+def _time_ema(options: argparse.Namespace, report: Report, shared: dict) -> None:
+    distillation = OurStep(options, options.model, 'fp32', options.device).model.distillation
+    student, teacher = list(distillation.student.parameters()), list(distillation.teacher.parameters())
+    momentum = distillation.momentum(0.5)
+
+    @torch.no_grad()
+    def loop(_: int) -> None:
+        for mine, theirs in zip(teacher, student):
+            mine.mul_(momentum).add_((1 - momentum) * theirs)
+
+    with torch.no_grad():
+        torch._foreach_add_(student, 0.01)
+    start = [parameter.clone() for parameter in teacher]
+    loop(0)
+    expected = [parameter.clone() for parameter in teacher]
+    torch._foreach_copy_([parameter.data for parameter in teacher], start)
+    distillation.update_teacher(0.5)
+    gap = _largest_gap(teacher, expected)
+    report.check('ema', gap < 1e-6, f'teachers {gap:.1e} apart')
+    ours = Candidate('ema', lambda _: distillation.update_teacher(0.5), 'ours: update_teacher')
+    plain = Candidate('loop_ema', loop, 'parameter by parameter, as in facebookresearch/dino')
+    report.compare("The teacher's move", [plain, ours], baseline='loop_ema', **shared)
+
+
+def _time_optimizer(options: argparse.Namespace, report: Report, shared: dict) -> None:
+    """AdamW as PyTorch takes it by default, which facebookresearch/dino does, and as our configs ask for it."""
+    ours = OurStep(options, options.model, 'fp32', options.device).optim_wrapper.optimizer
+    parameters = [parameter for group in ours.param_groups for parameter in group['params']]
+    copies = [nn.Parameter(parameter.detach().clone()) for parameter in parameters]
+    groups, taken = [], iter(copies)
+    for group in ours.param_groups:
+        mine = [next(taken) for _ in group['params']]
+        groups.append(dict(params=mine, lr=group['lr'], weight_decay=group['weight_decay']))
+    plain = torch.optim.AdamW(groups)
+    for parameter, copy in zip(parameters, copies):
+        parameter.grad = torch.randn_like(parameter)
+        copy.grad = parameter.grad.clone()
+    for _ in range(3):
+        plain.step()
+        ours.step()
+    gap = _largest_gap(parameters, copies)
+    report.check('optimizer', gap < 1e-6, f'weights {gap:.1e} apart after three steps')
+    candidates = [
+        Candidate('default_optimizer', lambda _: plain.step(), 'torch.optim.AdamW(groups)'),
+        Candidate('optimizer', lambda _: ours.step(), 'ours: AdamW(groups, fused=True)'),
+    ]
+    report.compare('The optimiser', candidates, baseline='default_optimizer', **shared)
+
+
+class _Standstill(torch.optim.Optimizer):
+    """Moves nothing, so that only what the wrapper does around a step is measured."""
+
+    def step(self, closure: Callable | None = None) -> None:
+        """Nothing."""
+
+
+def _time_clip(options: argparse.Namespace, report: Report, reference: Reference | None, shared: dict) -> None:
+    student = OurStep(options, options.model, 'fp32', options.device).model.distillation.student
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    saved = [torch.randn_like(parameter) for parameter in parameters]
+    wrapper = SelfDistillationOptimWrapper(_Standstill(parameters, {}), precision='fp32', max_norm=MAX_NORM)
+
+    def refill() -> None:
+        for parameter, gradient in zip(parameters, saved):
+            parameter.grad = gradient.clone()
+
+    def gradients_after(clip: Callable[[], object]) -> list[Tensor]:
+        refill()
+        clip()
+        return [parameter.grad for parameter in parameters]
+
+    found = gradients_after(wrapper.step)
+    plain = [gradient * min(1.0, MAX_NORM / float(gradient.norm() + 1e-6)) for gradient in saved]
+    candidates = [
+        Candidate('clip', lambda _: wrapper.step(), 'ours: with the check for finite gradients', prepare=refill)
+    ]
+    gap = _largest_gap(found, plain)
+    report.check('clip', gap < 1e-5, f'gradients {gap:.1e} from the plain formula')
+    if reference:
+        clip = reference.module('utils').clip_gradients
+        gap = _largest_gap(found, gradients_after(lambda: clip(student, MAX_NORM)))
+        report.check('clip', gap < 1e-5, f'and {gap:.1e} from the reference')
+        theirs = Candidate('reference_clip', lambda _: clip(student, MAX_NORM), 'clip_gradients', prepare=refill)
+        candidates.insert(0, theirs)
+    report.compare('Clipping, parameter by parameter', candidates, baseline='reference_clip', **shared)
+
+
+def _time_loss(options: argparse.Namespace, report: Report, reference: Reference | None, shared: dict) -> None:
+    """Forward and backward from the scores on, as cosines that a head might give; and the centre's move."""
+    size = options.batch, options.prototypes
+    student = (0.2 * torch.randn(2 + options.num_local, *size, device=options.device)).requires_grad_()
+    teacher = 0.2 * torch.randn(2, *size, device=options.device)
+    target = Centering(options.prototypes).to(options.device)
+
+    def ours() -> Tensor:
+        loss = cross_view_entropy(student, target(teacher, 0.04), 0.1)
+        loss.backward()
+        return loss.detach()
+
+    def forget() -> None:
+        student.grad = None
+
+    found, gradient = ours(), student.grad
+    forget()
+    plain = _plain_loss(student, teacher)
+    plain.backward()
+    _check_loss(report, 'the plain formula', found, gradient, plain, student.grad)
+    candidates = [Candidate('loss', lambda _: ours(), 'ours: cross_view_entropy, Centering', prepare=forget)]
+    if reference:
+        criterion = reference.module('main_dino').DINOLoss(options.prototypes, len(student), 0.04, 0.04, 0, 2)
+        criterion = criterion.to(options.device)
+
+        def theirs() -> Tensor:
+            with reference.running_on(options.device):
+                loss = criterion(student.flatten(0, 1), teacher.flatten(0, 1), 1)
+            loss.backward()
+            return loss.detach()
+
+        forget()
+        _check_loss(report, 'the reference', found, gradient, theirs(), student.grad)
+        gap = float((criterion.center.flatten() - teacher.mean(dim=(0, 1)) * 0.1).abs().max())
+        report.check('loss', gap < 1e-6, f'centres {gap:.1e} apart')
+        candidates.insert(0, Candidate('reference_loss', lambda _: theirs(), 'DINOLoss', prepare=forget))
+    report.compare('The loss, forward and backward', candidates, baseline='reference_loss', **shared)
+
+
+def _plain_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """One pair of different views after the other; the centre is zero."""
+    terms = [
+        -((teacher[t] / 0.04).softmax(dim=-1) * (student[s] / 0.1).log_softmax(dim=-1)).sum(dim=-1).mean()
+        for t in range(len(teacher))
+        for s in range(len(student))
+        if s != t
+    ]
+    return torch.stack(terms).mean()
+
+
+def _check_loss(report: Report, what: str, found: Tensor, gradient: Tensor, expected: Tensor, other: Tensor) -> None:
+    gap = float(((found - expected).abs() / expected.abs()).detach())
+    gradient_gap = float((gradient - other).norm() / other.norm())
+    report.check('loss', gap < 1e-5 and gradient_gap < 1e-4, f'{gap:.1e} and gradient {gradient_gap:.1e} from {what}')
+
+
+def _largest_gap(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    with torch.no_grad():
+        return max(float((a - b).abs().max()) for a, b in zip(ours, theirs))
