@@ -116,7 +116,8 @@ def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows column
     if number < 1:
         raise ValueError(f'a contact sheet needs at least one image, got number={number}')
     dataset = dataset if isinstance(dataset, SeededDataset) else SeededDataset(dataset)
-    indices = [place * len(dataset) // number for place in range(min(number, len(dataset)))]
+    number = min(number, len(dataset))
+    indices = [place * len(dataset) // number for place in range(number)]
     rows = [views_of_sample(dataset[index, index]) for index in indices]
     return contact_sheet(rows, [f'{index}  {Path(dataset.path_of(index)).name}' for index in indices])
 

@@ -129,3 +129,20 @@ def test_a_sheet_of_a_dataset_is_spread_over_it_and_the_same_each_time(repositor
     assert np.array_equal(sheet[top : top + 96, GAP : GAP + 96], expected)
     with pytest.raises(ValueError, match='number=0'):
         views_sheet(dataset, 0)
+
+
+def test_a_small_dataset_is_shown_whole_and_each_image_once():
+    class ThreeImages:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return (torch.from_numpy(picture(96, 96, index)[None]), None)
+
+        def path_of(self, index):
+            return f'{index}.png'
+
+    sheet = views_sheet(ThreeImages(), 8)
+    shown = [cut(sheet, row * (LABEL_HEIGHT + 96 + GAP) + LABEL_HEIGHT, GAP, picture(96, 96)) for row in range(3)]
+    assert sheet.shape[0] == 3 * (LABEL_HEIGHT + 96 + GAP)
+    assert all(np.array_equal(view, picture(96, 96, index)) for index, view in enumerate(shown))
