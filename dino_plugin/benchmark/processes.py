@@ -32,7 +32,7 @@ def time_in_processes(options: argparse.Namespace, processes: int) -> tuple[list
         result = Path(folder) / 'result.pt'
         arguments = processes, port, options, result
         multiprocessing.start_processes(_run_rank, arguments, nprocs=processes, start_method='spawn')
-        timings, same = torch.load(result)
+        timings, same = torch.load(result, weights_only=True)
     return [Timing(*timing) for timing in timings], same
 
 
