@@ -20,8 +20,6 @@ from dino_plugin.data.split import chosen_split
 
 Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
 
-_bicubic_into = torch.ops.aten._upsample_bicubic2d_aa.out  # what `interpolate` calls, into memory of ours
-
 
 class ViewParameters(NamedTuple):
     """All that was drawn for one view."""
@@ -199,21 +197,20 @@ def _resize_into(
         return
     # PyTorch keeps `rows columns channels` in memory only for a whole array whose axis of one image has a true stride:
     # torch's [None] gives it one, numpy's does not. Anything else it lays out anew, at a third of the time to resize.
-    source, result = (pixels[None].permute(0, 3, 1, 2) for pixels in (torch.from_numpy(image), target))
-    if rows < image.shape[0]:
-        # PyTorch would begin with the columns, its slower direction: fewer rows are left for that when they come last.
-        source = interpolate(source, (rows, image.shape[1]), mode='bicubic', antialias=True)
-    _bicubic_into(source, (rows, columns), align_corners=False, out=result)
+    source = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+    target[None].permute(0, 3, 1, 2).copy_(interpolate(source, (rows, columns), mode='bicubic', antialias=True))
 
 
 def _render(
     image: UInt8[np.ndarray, 'rows columns 3'], views: Sequence[ViewParameters], size: tuple[int, int]
 ) -> UInt8[Tensor, 'views view_rows view_columns 3']:
     block = torch.empty((len(views), *size, 3), dtype=torch.uint8)
-    for (box, flip, colour), target in zip(views, block):
+    # In two passes, so that first the image and then the block stays in the processor's cache.
+    for (box, flip, _), target in zip(views, block):
         part = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
         _resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
-        apply_colour_change(target.numpy(), colour)
+    for (_, _, colour), pixels in zip(views, block.numpy()):
+        apply_colour_change(pixels, colour)
     return block
 
 
