@@ -23,7 +23,7 @@ def cross_view_entropy(
     pairs and the batch are averaged with equal weight. Two global and eight local views make 18 pairs.
 
     Since H is linear in the targets, a student view is compared once with the mean of all teacher views that are not
-    itself, instead of once with each.
+    itself, instead of once with each; all local views share one mean.
 
     Args:
         student_scores: Before the softmax; global views first, in the teacher's order.
@@ -48,19 +48,18 @@ def cross_view_entropy(
             f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
             "views of an image; give the student at least two views, the first of them the teacher's."
         )
-    batch = student_scores.shape[1]
-    targets = teacher_probabilities.float()
-    every = targets.sum(dim=0)
-    entropies = []
-    for view, scores in enumerate(student_scores):
-        local = view >= num_teacher
-        num_others = num_teacher if local else num_teacher - 1
-        if num_others == 0:  # the only global view is compared with no other
-            continue
-        mean_of_others = (every if local else every - targets[view]) / num_others
-        weights = every.new_full((batch,), num_others * (local_weight if local else 1.0))
-        entropies.append(soft_cross_entropy(scores, mean_of_others, weights, temperature))
-    return torch.stack(entropies).sum() / (num_pairs * batch)
+    teachers = teacher_probabilities.float()
+    every = teachers.sum(dim=0, keepdim=True)
+    mean_of_others = (every - teachers) / max(num_teacher - 1, 1)
+    weights = teachers.new_full(student_scores.shape[:2], num_teacher * local_weight)
+    weights[:num_teacher] = num_teacher - 1  # 0 for an only teacher view, which the student's is not compared with
+    return soft_cross_entropy(
+        student_scores,
+        torch.cat([mean_of_others, every / num_teacher]),
+        weights / (num_pairs * weights.shape[1]),
+        temperature,
+        target_of=[min(view, num_teacher) for view in range(num_student)],
+    )
 
 
 class DINOLoss(Loss):
