@@ -43,7 +43,7 @@ model = dict(
     momentum=dict(type='dino_plugin.Cosine', start=0.99, end=1.0),
 )
 
-multi_crop = dict(type='dino_plugin.MultiCrop', global_size=224, global_scale=(0.08, 1.0), num_local=0)
+multi_crop = dict(type='dino_plugin.MultiCrop', global_size=224, global_scale=(0.08, 1.0), num_local=0, split='auto')
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(pipeline=[dict(type='dino_plugin.LoadImage'), multi_crop, dict(type='dino_plugin.PackViews')])

@@ -36,6 +36,7 @@ multi_crop = dict(
     local_size=96,
     local_scale=(0.05, 0.14),
     num_local=6,
+    split='auto',
 )
 train_dataloader = dict(
     dataset=dict(

@@ -31,6 +31,7 @@ train_dataloader = dict(
                     local_scale=(0.05, 0.14),
                     num_local=8,
                     photometric='paper',
+                    split='auto',
                 ),
                 dict(type='dino_plugin.PackViews'),
             ]

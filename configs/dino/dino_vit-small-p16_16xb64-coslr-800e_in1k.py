@@ -28,6 +28,7 @@ train_dataloader = dict(
                     local_scale=(0.05, 0.25),  # (*)
                     num_local=10,  # (*)
                     photometric='paper',
+                    split='auto',
                 ),
                 dict(type='dino_plugin.PackViews'),
             ]

@@ -28,6 +28,7 @@ train_dataloader = dict(
                     local_scale=(0.05, 0.32),
                     num_local=8,
                     photometric='paper',
+                    split='auto',
                 ),
                 dict(type='dino_plugin.PackViews'),
             ]

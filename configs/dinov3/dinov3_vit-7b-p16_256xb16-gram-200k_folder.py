@@ -44,6 +44,7 @@ train_dataloader = dict(
                     anchor_size=512,
                     photometric='paper',
                     flip_probability=0.0,
+                    split='auto',
                 ),
                 dict(type='dino_plugin.PackViews'),
             ]

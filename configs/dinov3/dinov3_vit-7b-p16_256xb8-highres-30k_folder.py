@@ -27,6 +27,7 @@ def pipeline(global_size, local_size, anchor_size):
             anchor_size=anchor_size,
             photometric='paper',
             flip_probability=0.0,
+            split='auto',
         ),
         dict(type='dino_plugin.PackViews'),
     ]

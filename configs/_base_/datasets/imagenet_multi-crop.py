@@ -1,6 +1,7 @@
 # ImageNet-1k without labels, as DINO sees it: 2 views of 224 px and 8 of 96 px of each image.
 # split='auto' leaves colours, and where CPU cores are few also cutting and resizing, to a GPU; the choice is logged.
-# To choose: --cfg-options train_dataloader.dataset.dataset.pipeline.1.split=worker (or device, or decode)
+# To choose: --cfg-options train_dataloader.dataset.dataset.pipeline.1.split=worker (or device, or decode), or a config
+# like dino/dino_vit-small-p16_8xb128-coslr-100e_in1k_split-worker.py.
 # Layout: data/imagenet/train/<any folders>/<images>; no label is read.
 train_dataloader = dict(
     batch_size=128,  # images on each GPU; every image is ten views
