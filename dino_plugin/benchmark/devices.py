@@ -1,8 +1,6 @@
 """Where a benchmark runs, and what can be chosen there."""
 
 import argparse
-import inspect
-from collections.abc import Callable
 
 import torch
 
@@ -25,19 +23,3 @@ def say_missing_gpu(report, names: list[str]) -> None:
     why = 'measured on a CPU here' if torch.cuda.is_available() else 'no GPU'
     for name in names:
         report.say_missing(name, f'not measured: {why}; {command}')
-
-
-def with_prefilters(name: str, function: Callable, device: str) -> dict[str, dict[str, str]]:
-    """Arguments by name of candidate: the plain one, and one for each prefilter that the function and the device have.
-
-    Args:
-        name: Of the plain one.
-        function: What takes the arguments.
-        device: Where it runs; 'int8' is for CPUs.
-    """
-    ways: dict[str, dict[str, str]] = {name: {}}
-    if 'prefilter' in inspect.signature(function).parameters:
-        ways[f'{name}_bf16'] = dict(prefilter='bfloat16')
-        if device == 'cpu':
-            ways[f'{name}_int8'] = dict(prefilter='int8')
-    return ways

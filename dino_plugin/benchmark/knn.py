@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dino_plugin.benchmark.devices import add_device_argument, with_prefilters
+from dino_plugin.benchmark.devices import add_device_argument
 from dino_plugin.benchmark.harness import Candidate
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.evaluation.knn import knn_accuracy, knn_predict
+from dino_plugin.evaluation.nearest import PART
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
@@ -42,28 +43,45 @@ class Task(NamedTuple):
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:
-    """Accuracies of both sides, and their times."""
+    """Accuracies of both sides, and their times; and those of the matrix products that are in it, its limit."""
     task = Task(*clustered(options, options.bank), *clustered(options, options.queries), ks_of(options))
-    ours = with_prefilters('knn', knn_accuracy, options.device)
-    ways = {name: lambda more=arguments: knn_accuracy(*task, TEMPERATURE, **more) for name, arguments in ours.items()}
-    notes = {name: f'ours{", prefilter " * bool(more)}{more.get("prefilter", "")}' for name, more in ours.items()}
-    for name, arguments in ours.items():
-        _check_plain(report, name, arguments, task)
-    if reference:
-        ways = {'reference': _reference_classifier(reference, options, task)} | ways
-        notes['reference'] = 'knn_classifier, once for each k'
+    _check_plain(report, task)
     results: dict[str, dict[str, float]] = {}
 
-    def candidate(name: str, classify: Callable[[], dict]) -> Candidate:
-        return Candidate(name, lambda _: results.__setitem__(name, classify()), notes[name])
+    def candidate(name: str, classify: Callable[[], dict], note: str) -> Candidate:
+        return Candidate(name, lambda _: results.__setitem__(name, classify()), note)
 
+    candidates = [candidate('knn', lambda: knn_accuracy(*task, TEMPERATURE), 'ours'), *_products(task)]
+    if reference:
+        theirs = _reference_classifier(reference, options, task)
+        candidates.insert(0, candidate('reference', theirs, 'knn_classifier, once for each k'))
     title = f'{options.queries} queries, {options.bank} samples of {options.dim} features, k = {task.ks}'
     clock = 'cpu' if options.device == 'cpu' else 'wall'
-    candidates = [candidate(name, classify) for name, classify in ways.items()]
     report.compare(title, candidates, options.device, unit='run', clock=clock, baseline='reference')
-    for name in ours if reference else ():
-        _check_accuracies(report, name, results, task)
+    if reference:
+        _check_accuracies(report, results, task)
     report.extra['accuracy'] = results
+    report.say_missing(
+        'knn_bf16', 'not built; products_bfloat16 is the least that it could take, see docs/performance.md'
+    )
+
+
+def _products(task: Task) -> list[Candidate]:
+    """The similarities of all pairs and nothing else: no exact method with products of that precision is faster."""
+
+    def multiply(bank: Tensor, queries: Tensor, memory: Tensor) -> None:
+        for some in bank.split(PART):
+            torch.mm(queries, some.T, out=memory[:, : len(some)])
+
+    candidates = []
+    for dtype in (torch.float32, torch.bfloat16):
+        bank, queries = task.bank.to(dtype), task.queries.to(dtype)
+        memory = bank.new_empty(len(queries), min(PART, len(bank)))
+        name = str(dtype).removeprefix('torch.')
+        candidates.append(
+            Candidate(f'products_{name}', lambda _, of=(bank, queries, memory): multiply(*of), 'the limit')
+        )
+    return candidates
 
 
 def ks_of(options: argparse.Namespace) -> list[int]:
@@ -95,20 +113,20 @@ def _reference_classifier(reference: Reference, options: argparse.Namespace, tas
     return classify
 
 
-def _check_accuracies(report: Report, name: str, results: dict[str, dict[str, float]], task: Task) -> None:
+def _check_accuracies(report: Report, results: dict[str, dict[str, float]], task: Task) -> None:
     """Identical, but for a top-5 where the neighbours of a query are of fewer classes: there the reference guesses."""
     ranked = knn_predict(*task[:3], task.ks, TEMPERATURE)
     guesses = {f'top5_k{k}' for k, classes in ranked.items() if bool((classes < 0).any())}
     compared = set(results['reference']) - guesses
-    worst = max(abs(results[name][key] - results['reference'][key]) for key in compared)
+    worst = max(abs(results['knn'][key] - results['reference'][key]) for key in compared)
     left_out = f'; left out: {", ".join(sorted(guesses))}' if guesses else ''
-    report.check(name, worst < 1e-6, f'{len(compared)} accuracies within {worst:.2g} % of the reference{left_out}')
+    report.check('knn', worst < 1e-6, f'{len(compared)} accuracies within {worst:.2g} % of the reference{left_out}')
 
 
-def _check_plain(report: Report, name: str, arguments: dict, task: Task) -> None:
+def _check_plain(report: Report, task: Task) -> None:
     """The first queries by the formula: the votes of the k nearest, one query at a time."""
     queries = task.queries[:NUM_CHECKED]
-    found = knn_predict(task.bank, task.labels, queries, task.ks, TEMPERATURE, **arguments)
+    found = knn_predict(task.bank, task.labels, queries, task.ks, TEMPERATURE)
     wrong = 0
     for number, query in enumerate(queries):
         similarities, nearest = (task.bank @ query).sort(descending=True)
@@ -117,4 +135,4 @@ def _check_plain(report: Report, name: str, arguments: dict, task: Task) -> None
             votes.index_add_(0, task.labels[nearest[:k]], (similarities[:k].double() / TEMPERATURE).exp())
             # Two classes may have the same votes but for rounding.
             wrong += bool(votes[found[k][number, 0]] < votes.max() * (1 - 1e-5))
-    report.check(name, wrong == 0, f'{wrong} of {len(queries) * len(task.ks)} answers differ from the plain formula')
+    report.check('knn', wrong == 0, f'{wrong} of {len(queries) * len(task.ks)} answers differ from the plain formula')

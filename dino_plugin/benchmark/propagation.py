@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from dino_plugin.benchmark.devices import add_device_argument, with_prefilters
+from dino_plugin.benchmark.devices import add_device_argument
 from dino_plugin.benchmark.harness import Candidate, time_call
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
@@ -64,7 +64,11 @@ def _run_grid(report: Report, reference: Reference | None, patch: str, features:
     clock = 'cpu' if device == 'cpu' else 'wall'
     baseline = f'reference_{patch}'
     candidates, found = [], {}
-    for name, arguments in with_prefilters(f'propagation_{patch}', LabelPropagator, device).items():
+    ways = {'': {}, '_bf16': dict(prefilter='bfloat16'), '_int8': dict(prefilter='int8')}
+    if device != 'cpu':
+        del ways['_int8']
+    for suffix, arguments in ways.items():
+        name = f'propagation_{patch}{suffix}'
         propagator = LabelPropagator(NUM_CONTEXT, RADIUS, 'square', TOP_K, TEMPERATURE, **arguments)
         labels = torch.stack([first_labels, *propagator(features, first_labels)])
         found[name] = labels[-1]
