@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from dino_plugin.config_files import config_path, config_root, find_config
+from dino_plugin.data.split import SPLITS
 
 ROOT = config_root()
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
@@ -464,3 +465,10 @@ def test_metafile_numbers_are_the_configs(method):
         length = {'Epochs': 'max_epochs', 'Iterations': 'max_iters'}
         assert [model['Metadata'].get(key) for key in length] == [cfg.train_cfg.get(key) for key in length.values()]
         assert model['Metadata']['Batch Size'] == gpus * cfg.train_dataloader.batch_size
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_each_split_has_a_config_that_differs_from_the_vanilla_run_in_nothing_else(split):
+    vanilla, preset = load(VANILLA), load(VANILLA.replace('.py', f'_split-{split}.py'))
+    vanilla.train_dataloader.dataset.dataset.pipeline[1].split = split
+    assert preset.to_dict() == vanilla.to_dict()
