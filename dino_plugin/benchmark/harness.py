@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     name: str
     run: Callable[[int], object]
     note: str = ''
-    units: int = 1
+    units: float = 1
     prepare: Callable[[], object] = nothing
 
 

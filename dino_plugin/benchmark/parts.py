@@ -1,4 +1,4 @@
-"""Parts of a step by themselves: the teacher's move, the optimiser, the loss, clipping."""
+"""Parts of a step by themselves, and each of its fast paths beside the plain one."""
 
 import argparse
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from dino_plugin.benchmark.harness import Candidate
 from dino_plugin.benchmark.networks import WIDTHS, OurStep, add_network_arguments
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
+from dino_plugin.benchmark.switch import relative_gap, time_switch
+from dino_plugin.benchmark.switches import SWITCHES
 from dino_plugin.core.losses.dino import cross_view_entropy
 from dino_plugin.core.targets import Centering
 from dino_plugin.engine.optim import SelfDistillationOptimWrapper
@@ -19,22 +21,31 @@ MAX_NORM = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The network whose parameters they work on."""
+    """The network whose parameters they work on, and which of them."""
+    names = [*PARTS, *SWITCHES]
     add_device_argument(parser)
     parser.add_argument('--model', choices=list(WIDTHS), default='small', help='(default: small)')
+    parser.add_argument(
+        '--only', nargs='+', choices=names, default=names, metavar='NAME', help=f'of {", ".join(names)}'
+    )
+    parser.add_argument('--compile', action='store_true', help='measure compiled_blocks, too; takes minutes on a CPU')
     add_network_arguments(parser, batch=8)
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:
-    """One part after the other."""
+    """One after the other."""
     shared = dict(device=options.device, clock='cpu' if options.device == 'cpu' else 'wall', unit='step')
-    _time_ema(options, report, shared)
-    _time_optimizer(options, report, shared)
-    _time_clip(options, report, reference, shared)
-    _time_loss(options, report, reference, shared)
+    for name in options.only:
+        if name in PARTS:
+            PARTS[name](options, report, reference, shared)
+        elif name == 'compiled_blocks' and not options.compile:
+            command = f'python tools/benchmark.py parts --only {name} --compile'
+            report.say_missing(name, f'not measured: compiling takes minutes; {command}')
+        else:
+            time_switch(report, name, SWITCHES[name](options), shared)
 
 
-def _time_ema(options: argparse.Namespace, report: Report, shared: dict) -> None:
+def _time_ema(options: argparse.Namespace, report: Report, _: Reference | None, shared: dict) -> None:
     distillation = OurStep(options, options.model, 'fp32', options.device).model.distillation
     student, teacher = list(distillation.student.parameters()), list(distillation.teacher.parameters())
     momentum = distillation.momentum(0.5)
@@ -55,10 +66,12 @@ def _time_ema(options: argparse.Namespace, report: Report, shared: dict) -> None
     report.check('ema', gap < 1e-6, f'teachers {gap:.1e} apart')
     ours = Candidate('ema', lambda _: distillation.update_teacher(0.5), 'ours: update_teacher')
     plain = Candidate('loop_ema', loop, 'parameter by parameter, as in facebookresearch/dino')
-    report.compare("The teacher's move", [plain, ours], baseline='loop_ema', **shared)
+    flat = [torch.cat([parameter.detach().flatten() for parameter in side]) for side in (teacher, student)]
+    limit = Candidate('one_lerp', lambda _: flat[0].lerp_(flat[1], 0.5), 'the limit: one operation on as many numbers')
+    report.compare("The teacher's move", [plain, ours, limit], baseline='loop_ema', **shared)
 
 
-def _time_optimizer(options: argparse.Namespace, report: Report, shared: dict) -> None:
+def _time_optimizer(options: argparse.Namespace, report: Report, _: Reference | None, shared: dict) -> None:
     """AdamW as PyTorch takes it by default, which facebookresearch/dino does, and as our configs ask for it."""
     ours = OurStep(options, options.model, 'fp32', options.device).optim_wrapper.optimizer
     parameters = [parameter for group in ours.param_groups for parameter in group['params']]
@@ -122,41 +135,34 @@ def _time_clip(options: argparse.Namespace, report: Report, reference: Reference
 
 
 def _time_loss(options: argparse.Namespace, report: Report, reference: Reference | None, shared: dict) -> None:
-    """Forward and backward from the scores on, as cosines that a head might give; and the centre's move."""
+    """From the scores, as cosines that a head might give, to their gradient; and the centre's move."""
     size = options.batch, options.prototypes
     student = (0.2 * torch.randn(2 + options.num_local, *size, device=options.device)).requires_grad_()
     teacher = 0.2 * torch.randn(2, *size, device=options.device)
     target = Centering(options.prototypes).to(options.device)
 
-    def ours() -> Tensor:
-        loss = cross_view_entropy(student, target(teacher, 0.04), 0.1)
-        loss.backward()
-        return loss.detach()
+    def with_gradient(loss: Tensor) -> tuple[Tensor, Tensor]:
+        return loss.detach(), *torch.autograd.grad(loss, student)
 
-    def forget() -> None:
-        student.grad = None
+    def ours() -> tuple[Tensor, Tensor]:
+        return with_gradient(cross_view_entropy(student, target(teacher, 0.04), 0.1))
 
-    found, gradient = ours(), student.grad
-    forget()
-    plain = _plain_loss(student, teacher)
-    plain.backward()
-    _check_loss(report, 'the plain formula', found, gradient, plain, student.grad)
-    candidates = [Candidate('loss', lambda _: ours(), 'ours: cross_view_entropy, Centering', prepare=forget)]
+    found = ours()
+    _check_loss(report, 'the plain formula', found, with_gradient(_plain_loss(student, teacher)))
+    candidates = [Candidate('loss', lambda _: ours(), 'ours: cross_view_entropy, Centering')]
     if reference:
         criterion = reference.module('main_dino').DINOLoss(options.prototypes, len(student), 0.04, 0.04, 0, 2)
         criterion = criterion.to(options.device)
 
-        def theirs() -> Tensor:
+        def theirs() -> tuple[Tensor, Tensor]:
             with reference.running_on(options.device):
                 loss = criterion(student.flatten(0, 1), teacher.flatten(0, 1), 1)
-            loss.backward()
-            return loss.detach()
+            return with_gradient(loss)
 
-        forget()
-        _check_loss(report, 'the reference', found, gradient, theirs(), student.grad)
+        _check_loss(report, 'the reference', found, theirs())
         gap = float((criterion.center.flatten() - teacher.mean(dim=(0, 1)) * 0.1).abs().max())
         report.check('loss', gap < 1e-6, f'centres {gap:.1e} apart')
-        candidates.insert(0, Candidate('reference_loss', lambda _: theirs(), 'DINOLoss', prepare=forget))
+        candidates.insert(0, Candidate('reference_loss', lambda _: theirs(), 'DINOLoss'))
     report.compare('The loss, forward and backward', candidates, baseline='reference_loss', **shared)
 
 
@@ -171,12 +177,14 @@ def _plain_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def _check_loss(report: Report, what: str, found: Tensor, gradient: Tensor, expected: Tensor, other: Tensor) -> None:
-    gap = float(((found - expected).abs() / expected.abs()).detach())
-    gradient_gap = float((gradient - other).norm() / other.norm())
+def _check_loss(report: Report, what: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+    gap, gradient_gap = (relative_gap([ours], [theirs]) for ours, theirs in zip(found, expected))
     report.check('loss', gap < 1e-5 and gradient_gap < 1e-4, f'{gap:.1e} and gradient {gradient_gap:.1e} from {what}')
 
 
 def _largest_gap(ours: list[Tensor], theirs: list[Tensor]) -> float:
     with torch.no_grad():
         return max(float((a - b).abs().max()) for a, b in zip(ours, theirs))
+
+
+PARTS = dict(ema=_time_ema, optimizer=_time_optimizer, clip=_time_clip, loss=_time_loss)

@@ -21,7 +21,9 @@ from dino_plugin.benchmark.networks import (
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.benchmark.step_check import check_step
+from dino_plugin.benchmark.step_profile import profile_step
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.engine.optim import PRECISIONS
 
 GPU_ROWS = ['step_gpu_small', 'step_gpu_base', 'memory_small', 'memory_base']
 
@@ -30,17 +32,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Networks and sizes."""
     add_device_argument(parser)
     parser.add_argument('--model', nargs='+', choices=list(WIDTHS), help='(default: small; on a GPU small and base)')
+    usual = 'bf16' if torch.cuda.is_available() else 'fp32'
+    parser.add_argument(
+        '--profile', nargs='?', choices=[*PRECISIONS], const=usual, metavar='PRECISION',
+        help=f'show where the time of our step goes instead, in fp32, bf16 or fp16 (default: {usual})',
+    )  # fmt: skip
     add_network_arguments(parser, batch=64 if torch.cuda.is_available() else 2)
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:
     """Each network by itself."""
     models = options.model or (['small'] if options.device == 'cpu' else ['small', 'base'])
-    if options.device == 'cpu':
+    if options.device == 'cpu' and not options.profile:
         say_missing_gpu(report, GPU_ROWS)
     for model in models:
         views = random_views(options, pinned=options.device == 'cuda')
-        _run_model(options, report, reference, model, views)
+        if options.profile:
+            profile_step(report, model, options.profile, views)
+        else:
+            _run_model(options, report, reference, model, views)
 
 
 def names_of(device: str, model: str) -> dict[str, dict]:

@@ -13,13 +13,14 @@ from dino_plugin.benchmark.harness import Candidate
 
 SMALL_NETWORK = ['--global-size', '32', '--local-size', '16', '--num-local', '2', '--prototypes', '64', '--batch', '2']
 ONCE = ['--rounds', '1', '--warm-up', '0']
+PARTS = ['--only', 'ema', 'optimizer', 'clip', 'loss']
 COMMANDS = {
     'data': ['--chunk', '2', '--num-local', '1', *ONCE],
     'collate': [*SMALL_NETWORK[:6], '--batch', '2', '--batches', '2', *ONCE],
     'step': ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE],
     'knn': ['--bank', '500', '--queries', '200', '--dim', '16', '--classes', '12', '--device', 'cpu', '--rounds', '2'],
     'propagation': ['--grids', '16=8x17', '8=5x9', '--dim', '16', '--device', 'cpu', '--rounds', '2'],
-    'parts': ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE],
+    'parts': ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE, *PARTS],
 }
 SCALING = ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE, '--num-images', '8']
 # Ratios to the reference, and those to what needs no checkout of it.
@@ -47,18 +48,6 @@ WRONG = [
     ('knn', 'knn', 'eval_knn', 'NEAREST = True', 'NEAREST = False'),
     ('propagation', 'propagation_16', 'eval_video_segmentation', 'REVERSED = False', 'REVERSED = True'),
 ]
-
-
-@pytest.fixture
-def benchmark(capsys):
-    """Arguments -> (exit status, the JSON of the last line, all that was printed)."""
-
-    def run(*arguments: str) -> tuple[int, dict, str]:
-        status = command_line.main([str(argument) for argument in arguments])
-        printed = capsys.readouterr().out
-        return status, json.loads(printed.splitlines()[-1]), printed
-
-    return run
 
 
 def assert_complete(found: dict, command: str, names: set[str]) -> None:
@@ -155,3 +144,9 @@ def test_wrong_paths_are_named():
         command_line.main(['knn', '--reference', str(Path(__file__).parent)])
     with pytest.raises(SystemExit, match='No images below'):
         command_line.main(['data', '--images', '/nowhere'])
+
+
+def test_beside_knn_stand_its_matrix_products_alone_and_what_is_not_built(benchmark):
+    _, found, _ = benchmark('knn', *COMMANDS['knn'])
+    assert {'products_float32', 'products_bfloat16'} <= set(found['seconds'])
+    assert 'not built' in found['missing']['knn_bf16']
