@@ -18,7 +18,7 @@ from dino_plugin.benchmark.networks import CONFIG, WIDTHS, OurStep, add_network_
 from dino_plugin.benchmark.processes import time_in_processes
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
-from dino_plugin.benchmark.step import step_candidate
+from dino_plugin.benchmark.step import in_gib, step_candidate
 from dino_plugin.config_files import config_path
 
 # Name of an axis: the option of a step that it changes, and what is tried on a CPU and on a GPU.
@@ -144,10 +144,13 @@ def _compare(report: Report, axis: str, candidates: list[Candidate], clock: str,
 
 
 def _note_rates(report: Report, axis: str, group: Comparison, memory: dict[str, int]) -> None:
-    """Images a second at each point, and memory where a GPU was measured."""
+    """Images a second at each point, and memory of the axes of a step."""
     rows = report.extra.setdefault('axes', {}).setdefault(axis, [])
     for candidate in group.candidates:
         name = candidate.name
-        peak = memory[name] / 2**30 if name in memory else None
         rate = 1 / median(group.seconds(name))
-        rows.append(dict(point=int(name.partition('=')[2]), images_per_second=rate, peak_gib=peak))
+        rows.append(
+            dict(
+                point=int(name.partition('=')[2]), images_per_second=rate, **in_gib(name, memory, report.options.device)
+            )
+        )

@@ -22,6 +22,7 @@ from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.benchmark.step_check import check_step
 from dino_plugin.benchmark.step_profile import profile_step
+from dino_plugin.benchmark.switch import saved_for_backward
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.engine.optim import PRECISIONS
 
@@ -85,14 +86,16 @@ def _run_model(
         candidates, device, unit='image', clock='cpu' if device == 'cpu' else 'wall', baseline=baseline,
     )  # fmt: skip
     _add_rates(report, model, step_flops(recipe_of(options, model)), group, memory)
-    if baseline in memory:
+    if reference and device == 'cuda':
         report.add_ratio(f'memory_{model}', memory[baseline] / memory[f'step_gpu_{model}'])
 
 
 def step_candidate(
     name: str, build: Callable[[], Callable], views: object, note: str, options: argparse.Namespace, memory: dict
 ) -> Candidate:
-    """Build one side, and on a GPU note what it needs at most by itself, however much the sides before it hold.
+    """Build one side, and note what memory it needs by itself, however much the sides before it hold.
+
+    On a GPU that is the peak of a step, on a CPU what autograd keeps of it for the backward pass.
 
     Args:
         name: Of the candidate.
@@ -104,18 +107,26 @@ def step_candidate(
     """
     if options.device == 'cpu':
         side = build()
-        return Candidate(name, lambda _: side(views), note, options.batch)
-    before = torch.cuda.memory_allocated()
-    side = build()
-    for _ in range(2):  # compiles, makes the states of the optimiser and the gradients
+        _, memory[name] = saved_for_backward(lambda: side(views))
+        what = 'kept for the backward pass'
+    else:
+        before = torch.cuda.memory_allocated()
+        side = build()
+        for _ in range(2):  # compiles, makes the states of the optimiser and the gradients
+            side(views)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
         side(views)
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    side(views)
-    torch.cuda.synchronize()
-    memory[name] = torch.cuda.max_memory_allocated() - before
-    note = f'{note}; peak {memory[name] / 2**30:.2f} GiB'.removeprefix('; ')
+        torch.cuda.synchronize()
+        memory[name] = torch.cuda.max_memory_allocated() - before
+        what = 'peak'
+    note = f'{note}; {memory[name] / 2**30:.2f} GiB {what}'.removeprefix('; ')
     return Candidate(name, lambda _: side(views), note, options.batch)
+
+
+def in_gib(name: str, memory: dict[str, int], device: str) -> dict[str, float]:
+    """Memory of a candidate for the JSON, by what it is; empty where none was measured."""
+    return {'kept_gib' if device == 'cpu' else 'peak_gib': memory[name] / 2**30} if name in memory else {}
 
 
 def _add_rates(report: Report, model: str, flops: int, group: Comparison, memory: dict[str, int]) -> None:
@@ -126,9 +137,11 @@ def _add_rates(report: Report, model: str, flops: int, group: Comparison, memory
     for name in group.timings:
         seconds = median(group.seconds(name))
         rate = flops / seconds
-        gib = memory[name] / 2**30 if name in memory else None
         report.extra.setdefault('rates', {})[name] = dict(
-            images_per_second=1 / seconds, tflops=rate / 1e12, share_of_attainable=rate / ATTAINABLE, peak_gib=gib
+            images_per_second=1 / seconds,
+            tflops=rate / 1e12,
+            share_of_attainable=rate / ATTAINABLE,
+            **in_gib(name, memory, report.options.device),
         )
         share = f'{rate / ATTAINABLE:.1%}' if report.options.device == 'cuda' else 'of a GPU'
         table.add_row(name, f'{1 / seconds:.4g}', f'{rate / 1e12:.3g}', share)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def time_switch(report: Report, name: str, switch: Switch, shared: dict) -> None
     report.compare(title, candidates, baseline=f'plain_{name}', section='switches', **{**shared, 'unit': 'call'})
 
 
-def saved_for_backward(run: Callable[[], Outcome]) -> tuple[Outcome, int]:
+def saved_for_backward(run: Callable[[], Any]) -> tuple[Any, int]:
     """What it gives, and the bytes that autograd kept meanwhile, but for weights, which are there anyhow."""
     sizes = {}
 

@@ -99,6 +99,8 @@ def test_scaling_has_a_rate_for_each_point_of_an_axis(benchmark, axis, points):
     status, found, _ = benchmark('scaling', *SCALING, '--axes', axis, '--points', *points)
     assert status == 0 and all(found['checks'].values())
     assert [row['point'] for row in found['axes'][axis]] == points
+    kept = [row['kept_gib'] for row in found['axes'][axis] if 'kept_gib' in row]
+    assert kept == sorted(set(kept)) and len(kept) == (0 if axis in ('workers', 'processes') else len(points))
     for row in found['axes'][axis]:
         assert row['images_per_second'] == pytest.approx(1 / found['seconds'][f'{axis}={row["point"]}'])
 
