@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from dino_plugin.backbones.packed_depth import Depth, Shapes, draw_depth
 from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 
 _NORMS = (nn.Identity, nn.LayerNorm, LayerNorm, RmsNorm)
@@ -47,11 +48,6 @@ def is_known(model: nn.Module) -> bool:
         and getattr(block.attn, 'gate', None) is None
         for block in model.blocks
     )
-
-
-def can_pack(model: nn.Module) -> bool:
-    """Whether images of several sizes may go through its blocks at once: not where some of one size are chosen."""
-    return is_known(model) and not any(type(module) is SubsetDropPath for module in model.modules())
 
 
 def embedded(model: nn.Module, images: Tensor) -> tuple[Float[Tensor, 'batch tokens dim'], Tensor | None]:
@@ -76,25 +72,26 @@ def through_blocks(
     """Tokens behind the last block, not yet normalised, of images of one size or, packed, of several.
 
     Args:
-        model: A network that :func:`is_known`; for several sizes one that :func:`can_pack`.
+        model: A network that :func:`is_known`.
         views: For each size, what is :func:`embedded`.
         patches: For each size, whether all tokens are wanted; else there is the class token only.
-        compile_mode: As in `TimmBackbone`, for the last block where it computes class tokens; others are compiled or
-            not as they come.
+        compile_mode: As in `TimmBackbone`, for packed blocks, which share one graph, and the last block where it
+            computes class tokens; others are compiled or not as they come.
     """
     run = functools.partial(checkpoint, use_reentrant=False) if model.grad_checkpointing else _run
     tokens, rotary = map(list, zip(*views))
     *blocks, last = model.blocks
-    if len(views) == 1:
+    # In training a block that draws its own depth would be compiled anew for its rate; PyTorch gives up after eight.
+    if len(views) == 1 and not (compile_mode and model.training):
         for block in blocks:
             tokens = [run(_whole_block, block, tokens[0], rotary[0])]
     else:
-        shapes = [one_size.shape[:2] for one_size in tokens]
+        shapes = [tuple(one_size.shape[:2]) for one_size in tokens]
         packed = torch.cat([one_size.flatten(0, 1) for one_size in tokens])
         for block in blocks:
-            packed = run(_packed_block, block, packed, shapes, rotary)
+            packed = run(_with_depth, _compiled(packed_block, compile_mode), block, packed, shapes, rotary)
         tokens = _unpacked(packed, shapes)
-    for_class = _compiled(class_token_block, compile_mode) if compile_mode else class_token_block
+    for_class = _compiled(class_token_block, compile_mode)
     last_blocks = [_whole_block if wanted else for_class for wanted in patches]
     return [run(function, last, *view) for function, *view in zip(last_blocks, tokens, rotary)]
 
@@ -121,39 +118,47 @@ def class_token_block(
     return x + block.drop_path2(_scaled(block, 2, block.mlp(block.norm2(x))))
 
 
+def packed_block(
+    block: nn.Module,
+    tokens: Float[Tensor, 'tokens dim'],
+    depths: Sequence[Depth],
+    rotary: Sequence[Tensor | None],
+) -> Float[Tensor, 'tokens dim']:
+    """Attention among the tokens of an image; everything else on the tokens of all images of all sizes together.
+
+    Args:
+        block: Of a network that :func:`is_known`.
+        tokens: Of all images of all sizes.
+        depths: What was drawn for attention and MLP.
+        rotary: For each size, as in :func:`class_token_block`.
+    """
+    attention, (first, second) = block.attn, depths
+    # Of the norms, forward alone: their hooks choose samples of one size, and the tokens of these are chosen already.
+    qkv = linear(block.norm1.forward(first.entering(tokens)), attention.qkv.weight, _qkv_bias(attention))
+    joined = [
+        _attended(attention, *_heads(one_size, 3, attention), positions).flatten(0, 1)
+        for one_size, positions in zip(_unpacked(qkv, first.shapes), rotary)
+    ]
+    tokens = first.add(tokens, _scaled(block, 1, _projected(attention, torch.cat(joined))))
+    residual = block.mlp(block.norm2.forward(second.entering(tokens)))
+    return second.add(tokens, _scaled(block, 2, residual))
+
+
+def _with_depth(
+    function: Callable[..., Tensor], block: nn.Module, tokens: Tensor, shapes: Shapes, rotary: list
+) -> Tensor:
+    """:func:`packed_block`, compiled or not. Were depth drawn within, each block's rate would be a graph of its own."""
+    depths = [draw_depth(drop_path, shapes, tokens) for drop_path in (block.drop_path1, block.drop_path2)]
+    return function(block, tokens, depths, rotary)
+
+
 def _whole_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None) -> Tensor:
     return block(tokens) if rotary is None else block(tokens, rope=rotary)
 
 
-def _packed_block(
-    block: nn.Module,
-    tokens: Float[Tensor, 'tokens dim'],
-    shapes: Sequence[tuple[int, int]],
-    rotary: Sequence[Tensor | None],
-) -> Float[Tensor, 'tokens dim']:
-    """Attention among the tokens of an image; everything else on the tokens of all images of all sizes together."""
-    attention = block.attn
-    qkv = linear(block.norm1(tokens), attention.qkv.weight, _qkv_bias(attention))
-    joined = [
-        _attended(attention, *_heads(one_size, 3, attention), positions).flatten(0, 1)
-        for one_size, positions in zip(_unpacked(qkv, shapes), rotary)
-    ]
-    residual = _scaled(block, 1, _projected(attention, torch.cat(joined)))
-    tokens = tokens + _dropped(block.drop_path1, residual, shapes)
-    return tokens + _dropped(block.drop_path2, _scaled(block, 2, block.mlp(block.norm2(tokens))), shapes)
-
-
-def _unpacked(packed: Float[Tensor, 'tokens dim'], shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+def _unpacked(packed: Float[Tensor, 'tokens dim'], shapes: Shapes) -> list[Tensor]:
     sizes = [batch * length for batch, length in shapes]
     return [part.unflatten(0, shape) for part, shape in zip(packed.split(sizes), shapes)]
-
-
-def _dropped(drop_path: nn.Module, residual: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """timm draws for each entry of the first axis, which should be an image and is a token here."""
-    if not drop_path.training or type(drop_path) is nn.Identity:
-        return residual
-    factors = [drop_path(residual.new_ones(batch, 1)).expand(batch, length) for batch, length in shapes]
-    return residual * torch.cat([factor.flatten() for factor in factors])[:, None]
 
 
 def _qkv_bias(attention: nn.Module) -> Tensor | None:
@@ -218,4 +223,4 @@ def _run(function: Callable[..., Tensor], *arguments) -> Tensor:
 
 @functools.cache
 def _compiled(function: Callable[..., Tensor], mode: str | bool) -> Callable[..., Tensor]:
-    return torch.compile(function, mode=None if mode is True else mode)
+    return torch.compile(function, mode=None if mode is True else mode) if mode else function

@@ -1,7 +1,7 @@
 """Stochastic depth that leaves samples out before a residual branch instead of after it."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from timm.layers import DropPath
 from torch import Tensor, nn
 
@@ -43,13 +43,16 @@ class SubsetDropPath(nn.Module):
         self.batch = 0
         self.subset: Tensor | None = None
 
+    def draw(self, batch: int, device: torch.device) -> Int[Tensor, ' subset']:
+        """Which samples of a batch enter the branch."""
+        return torch.randperm(batch, device=device)[: max(1, int(batch * (1 - self.rate)))]
+
     def select(self, norm: nn.Module, inputs: tuple[Float[Tensor, 'batch *rest']]) -> tuple[Tensor]:
         """The samples that enter the branch."""
         if not self.training or self.rate == 0:
             return inputs
         self.batch = len(inputs[0])
-        size = max(1, int(self.batch * (1 - self.rate)))
-        self.subset = torch.randperm(self.batch, device=inputs[0].device)[:size]
+        self.subset = self.draw(self.batch, inputs[0].device)
         return (inputs[0].index_select(0, self.subset),)
 
     def forward(self, residual: Float[Tensor, 'subset *rest']) -> Float[Tensor, 'batch *rest']:

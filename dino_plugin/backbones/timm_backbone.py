@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import UNUSED, averages_patches, create, described, pixels_of_a_token
 from dino_plugin.backbones.inputs import check_channels, check_masks, grid_of, padded, with_leading_of
-from dino_plugin.backbones.pre_norm_blocks import can_pack, embedded, is_known, through_blocks
+from dino_plugin.backbones.pre_norm_blocks import embedded, is_known, through_blocks
 from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
@@ -47,10 +47,10 @@ class TimmBackbone(nn.Module):
             zero, and takes a patch's place before its position is added.
         local_norm: Normalise class token and registers of local views by a layer of their own (DINOv3's largest
             network), which starts as a copy of the last normalisation and is not exported.
-        compile_blocks: ``torch.compile`` each block (the whole network, where it has no ``blocks``) at first use, in
-            this mode if it is a string: 'max-autotune-no-cudagraphs'…
+        compile_blocks: ``torch.compile`` the blocks (the whole network, where it has no ``blocks``) at first use, in
+            this mode if it is a string: 'max-autotune-no-cudagraphs'… In training timm's plain blocks share one graph.
         pack_views: Send global and local views through the blocks at once: half as many operations, the same result.
-            Networks that cannot, and those with ``subset_drop_path`` or ``compile_blocks``, take them one by one.
+            Networks of other blocks than timm's plain ones take them one by one.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
@@ -101,7 +101,7 @@ class TimmBackbone(nn.Module):
         self._attention = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
         self._knows_blocks = is_known(self.model) and not averages_patches(self.model)
-        self._packs = pack_views and self._knows_blocks and can_pack(self.model) and not compile_blocks
+        self._packs = pack_views and self._knows_blocks
 
     def forward(
         self,
@@ -124,8 +124,8 @@ class TimmBackbone(nn.Module):
             ValueError: If the images have another number of channels than the network, or there are masks and no mask
                 token, or masks of another grid or number of images.
         """
-        if not patches and self._knows_blocks:
-            return self._through_blocks([(images, masks, local)], [False])[0]
+        if self._knows_blocks and (self._compile_mode or not patches):
+            return self._through_blocks([(images, masks, local)], [patches])[0]
         prepared = self._prepared(images, masks)
         with self._hidden(masks), self._untied(local):
             features = self._features(prepared)

@@ -12,11 +12,13 @@ from dino_plugin.data.device_resize import cut_views
 from dino_plugin.data.stacking import KINDS
 
 
-def finish_views(batch: ViewBatch) -> dict[str, Float32[Tensor, 'views batch 3 _ _']]:
+def finish_views(batch: ViewBatch, compile_colours: bool = False) -> dict[str, Float32[Tensor, 'views batch 3 _ _']]:
     """Cut, resize and colour what is pending, each kind of view at once.
 
     Args:
         batch: On any device, with something pending.
+        compile_colours: As in :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`. Cutting is never compiled,
+            since each batch has images of other shapes.
 
     Returns:
         Whole levels in [0, 255] by the name of the block: those that the worker would have made, within one grey
@@ -37,7 +39,8 @@ def finish_views(batch: ViewBatch) -> dict[str, Float32[Tensor, 'views batch 3 _
                 levels = cut_views(images, rows[number], images.sizes[number])
             if kind != 'anchor':
                 changes = colours[rows[number]].flatten(0, 1)
-                levels = change_colours(levels.flatten(0, 1), changes).unflatten(0, levels.shape[:2])
+                changed = change_colours(levels.flatten(0, 1), changes, compile_colours)
+                levels = changed.unflatten(0, levels.shape[:2])
             finished[f'{kind}_views'] = levels
     return finished
 

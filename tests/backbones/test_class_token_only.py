@@ -1,6 +1,5 @@
 """The last block computed for the class token alone, where nobody reads the patches."""
 
-import inspect
 import itertools
 
 import pytest
@@ -9,8 +8,6 @@ from networks import randomised
 from test_timm_backbone import NETWORKS
 from timm.layers import Mlp
 
-from dino_plugin.backbones import pre_norm_blocks
-from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import ClassTokenOnly, Tokens
 
@@ -160,18 +157,3 @@ def test_who_reads_patches_that_are_not_there_is_told_why():
     tokens = make('plain')(images_of(), patches=False)
     with pytest.raises(ValueError, match=r"These tokens have no patches.*reads_patches = \('student_global'"):
         tokens.patches.mean()
-
-
-@pytest.mark.parametrize('kind', ['plain', 'rope'])
-@pytest.mark.parametrize('changes', [{}, {'drop_path_rate': 0.5}, {'subset_drop_path': 0.5}])
-def test_the_last_block_compiles_to_one_graph(kind, changes, monkeypatch):
-    """The type checker of the tests would break it, and dynamo without a backend is enough to see."""
-    for owner, names in ((SubsetDropPath, ('select', 'forward')), (pre_norm_blocks, vars(pre_norm_blocks).copy())):
-        for name in names:
-            if inspect.isfunction(value := getattr(owner, name)):
-                monkeypatch.setattr(owner, name, inspect.unwrap(value))
-    compiled = torch.compile(pre_norm_blocks.class_token_block, backend='eager', fullgraph=True)
-    monkeypatch.setattr(pre_norm_blocks, '_compiled', lambda function, mode: compiled)
-    backbone, apart = make(kind, **changes).train(), make(kind, **changes).train()
-    apart._compile_mode = True
-    assert_same(backbone, apart)

@@ -1,6 +1,7 @@
 """Global and local views, sent through the blocks at once."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from networks import randomised
 from test_class_token_only import KINDS, make
 from timm.layers import DropPath
 
+from dino_plugin.backbones.stochastic_depth import SubsetDropPath, use_subset_drop_path
 from dino_plugin.core.views import ClassTokenOnly, ViewBatch
 
 WANTED = [(True, True), (True, False), (False, False)]
+CHECKPOINTING = {'gradient_checkpointing': True}
 
 
 def views_of(masks=False):
@@ -48,9 +51,19 @@ def test_they_get_the_tokens_that_they_get_one_by_one_in_values_and_gradients(ki
 
 
 @pytest.mark.parametrize('kind', ['plain', 'rope'])
-@pytest.mark.parametrize('changes', [{'local_norm': True}, {'gradient_checkpointing': True}])
+@pytest.mark.parametrize('changes', [{'local_norm': True}, CHECKPOINTING])
 def test_masks_and_norms_and_recomputation_are_those_of_one_by_one(kind, changes):
     assert_same(kind, views_of(masks=True), mask_token=True, **changes)
+
+
+def test_recomputed_activations_are_of_the_same_subsets():
+    plain, recomputed = (make('rope', subset_drop_path=0.5, **more).train() for more in ({}, CHECKPOINTING))
+    torch.manual_seed(0)
+    expected, slow = outcome(plain, views_of(), (True, False))
+    torch.manual_seed(0)
+    found, fast = outcome(recomputed, views_of(), (True, False))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(fast, slow)
 
 
 @pytest.mark.parametrize('kind', ['registers', 'rope'])
@@ -78,14 +91,52 @@ def test_random_depth_has_the_rate_of_the_block_and_no_effect_in_evaluation():
         assert torch.equal(found.patches, expected.patches)
 
 
-@pytest.mark.parametrize(
-    ('changes', 'calls'),
-    [({}, 1), ({'pack_views': False}, 2), ({'subset_drop_path': 0.5}, 2), ({'compile_blocks': True}, 2)],
-)
+def draw_by_size(monkeypatch, depth):
+    """Subsets are drawn in another order, so here the n-th draw from a batch of one size is always the same."""
+    draws = Counter()
+
+    def drawn(self, batch, device):
+        draws[batch] += 1
+        order = torch.randperm(batch, generator=torch.Generator().manual_seed(draws[batch] % (2 * depth)))
+        return order[: max(1, int(batch * (1 - self.rate)))]
+
+    monkeypatch.setattr(SubsetDropPath, 'draw', drawn)
+
+
+@pytest.mark.parametrize('kind', ['plain', 'registers', 'rope', 'rope with biases', 'gated MLP'])
+@pytest.mark.parametrize(('wanted', 'rate'), [*zip(WANTED, [0.3, 0.5, 0.9], strict=True)])
+def test_random_subsets_of_each_size_are_those_of_one_by_one(kind, wanted, rate, monkeypatch):
+    draw_by_size(monkeypatch, depth=3)
+    assert_same(kind, views_of(), wanted, mode=True, subset_drop_path=rate, depth=3)
+
+
+def test_only_the_subsets_of_each_size_are_computed_and_each_block_draws_its_own():
+    backbone, entered, drawn = make('registers', subset_drop_path=0.3, depth=3).train(), [], []
+    for block in backbone.model.blocks[:2]:
+        for part in (block.attn.proj, block.mlp):
+            part.register_forward_pre_hook(lambda module, inputs: entered.append(len(inputs[0])))
+    draw = SubsetDropPath.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SubsetDropPath, 'draw', lambda *inputs: drawn.append(draw(*inputs)) or drawn[-1])
+        backbone.forward_together(views_of())
+    global_tokens, local_tokens = 4 * (5 + 4 * 5), 8 * (5 + 2 * 3)
+    assert entered == [global_tokens + local_tokens] * 4, '4 of 6 global and 8 of 12 local views'
+    assert len({tuple(subset.tolist()) for subset in drawn[:8]}) == 8
+
+
+def test_subsets_of_all_images_and_evaluation_change_nothing():
+    without = make('rope')
+    backbone = make('rope')
+    use_subset_drop_path(backbone.model, 0.0)
+    dropping = make('rope', subset_drop_path=0.5)
+    for network in (backbone.train(), dropping.eval()):
+        for found, truth in zip(*(each.forward_together(views_of()) for each in (network, without))):
+            torch.testing.assert_close(tuple(found), tuple(truth))
+
+
+@pytest.mark.parametrize(('changes', 'calls'), [({}, 1), ({'pack_views': False}, 2)])
 def test_a_block_before_the_last_runs_once(changes, calls):
     backbone, seen = make('plain', **changes), []
-    for block in backbone.model.blocks:
-        block._compiled_call_impl = None  # nothing is compiled here, it would take a minute
     backbone.model.blocks[0].mlp.register_forward_pre_hook(lambda *_: seen.append(1))
     backbone.forward_together(views_of())
     assert len(seen) == calls

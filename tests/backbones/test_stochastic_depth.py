@@ -175,7 +175,7 @@ def test_recomputed_activations_are_of_the_same_subset(kind):
 @pytest.mark.parametrize('kind', ['plain', 'rope'])
 def test_a_compiled_block_is_one_graph_and_draws_the_same_subset(kind, monkeypatch):
     """No hook breaks the graph. The type checker of the tests would, and dynamo without a backend is enough to see."""
-    for name in ('select', 'forward'):
+    for name in ('draw', 'select', 'forward'):
         monkeypatch.setattr(SubsetDropPath, name, inspect.unwrap(getattr(SubsetDropPath, name)))
     plain, compiled = make(kind), make(kind)
     for block in compiled.model.blocks:

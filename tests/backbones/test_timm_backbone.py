@@ -104,7 +104,7 @@ def test_a_string_is_the_mode_of_compilation(given, mode, monkeypatch):
     monkeypatch.setattr(torch, 'compile', lambda function, mode=None: modes.append(mode) or function)
     backbone = make('plain', compile_blocks=given)
     backbone(torch.randn(2, 3, 32, 32), patches=False)
-    assert modes == [mode] * 3, 'two blocks, and the last one for the class token'
+    assert modes == [mode] * 4, 'two blocks for timm itself, all blocks but the last, the last one for the class token'
 
 
 def test_timm_arguments_arrive():

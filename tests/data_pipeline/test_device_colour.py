@@ -1,5 +1,7 @@
 """The batched colours of a device are those of the worker and of Pillow, view by view."""
 
+import functools
+import inspect
 import random
 
 import numpy as np
@@ -7,10 +9,13 @@ import pytest
 import torch
 from pillow_colours import IMAGES, pillow_colours
 
+from dino_plugin.core.views import ViewBatch
+from dino_plugin.data import device_colour
 from dino_plugin.data.colour import apply_colour_change, blur_kernel, blur_taps
 from dino_plugin.data.device_colour import change_colours, shift_hue
-from dino_plugin.data.pending import KERNEL, colour_row
+from dino_plugin.data.pending import KERNEL, Pending, colour_row
 from dino_plugin.data.photometric import ColourChange, Photometric
+from dino_plugin.data.preprocessor import ViewPreprocessor
 
 TAPS = blur_taps(2.0)
 
@@ -118,6 +123,47 @@ def test_no_shape_and_no_branch_depends_on_what_was_drawn():
     """On the meta device there are no numbers to look at: whatever waited for one would fail."""
     colours = torch.empty((6, KERNEL + TAPS), device='meta')
     assert change_colours(torch.empty((6, 3, 20, 24), device='meta'), colours).shape == (6, 3, 20, 24)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The compiled graphs, by a compiler that needs no time; the type checker of the tests would break them."""
+    compiled_graphs = []
+
+    def backend(graph, inputs):
+        compiled_graphs.append(graph)
+        return graph.forward
+
+    for name in ('luma', 'blend', 'shift_hue'):
+        monkeypatch.setattr(device_colour, name, inspect.unwrap(getattr(device_colour, name)))
+    monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend=backend, fullgraph=True))
+    for forget in (torch._dynamo.reset, device_colour._compiled.cache_clear):
+        forget()
+    yield compiled_graphs
+    for forget in (torch._dynamo.reset, device_colour._compiled.cache_clear):
+        forget()
+
+
+def pending_views(sizes, batch):
+    """Two views of each size, of random pixels, with all operations."""
+    photometric = Photometric(jitter_probability=1.0, greyscale_probability=0.2, blur_probability=0.5)
+    rows = [[colour_row(photometric.draw(), TAPS) for _ in range(batch)] for _ in range(2 * len(sizes))]
+    blocks = (torch.randint(0, 256, (2, batch, size, size, 3), dtype=torch.uint8) for size in sizes)
+    return ViewBatch(*blocks, pending=Pending(torch.tensor(rows, dtype=torch.float32)))
+
+
+def test_compiled_colours_are_the_same_and_other_sizes_and_batches_need_no_new_graph(graphs):
+    plain, compiled = ViewPreprocessor(mean=[0] * 3, std=[1] * 3), ViewPreprocessor([0] * 3, [1] * 3, True)
+    numbers = []
+    for sizes, batch in (((24, 16), 3), ((24, 16), 3), ((20, 12), 3), ((24, 16), 5), ((28, 20), 2)):
+        views = pending_views(sizes, batch)
+        expected = plain(views)['views']
+        assert len(graphs) == (numbers[-1] if numbers else 0), 'by default nothing is compiled'
+        found = compiled(views)['views']
+        for name in ('global_views', 'local_views'):
+            assert (getattr(found, name) - getattr(expected, name)).abs().mean() < 0.01
+        numbers.append(len(graphs))
+    assert numbers == [2] * 5, 'one of blends, one of hues'
 
 
 @pytest.mark.parametrize('most', [0.0, 0.1, 0.5, 1.0, 2.0, 5.0])
