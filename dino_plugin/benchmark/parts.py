@@ -12,7 +12,7 @@ from dino_plugin.benchmark.networks import WIDTHS, OurStep, add_network_argument
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.benchmark.switch import relative_gap, time_switch
-from dino_plugin.benchmark.switches import SWITCHES
+from dino_plugin.benchmark.switches import COMPILED, SWITCHES
 from dino_plugin.core.losses.dino import cross_view_entropy
 from dino_plugin.core.targets import Centering
 from dino_plugin.engine.optim import SelfDistillationOptimWrapper
@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--only', nargs='+', choices=names, default=names, metavar='NAME', help=f'of {", ".join(names)}'
     )
-    parser.add_argument('--compile', action='store_true', help='measure compiled_blocks, too; takes minutes on a CPU')
+    parser.add_argument(
+        '--compile', action='store_true', help=f'measure {" and ".join(COMPILED)}, too; takes minutes on a CPU'
+    )
     add_network_arguments(parser, batch=8)
 
 
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace, report: Report, reference: Reference | None
     for name in options.only:
         if name in PARTS:
             PARTS[name](options, report, reference, shared)
-        elif name == 'compiled_blocks' and not options.compile:
+        elif name in COMPILED and not options.compile:
             command = f'python tools/benchmark.py parts --only {name} --compile'
             report.say_missing(name, f'not measured: compiling takes minutes; {command}')
         else:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from timm.layers import Attention
 from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
@@ -20,6 +21,8 @@ from dino_plugin.core.distillation import Network, Teacher
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses import dino
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.device_colour import change_colours
+from dino_plugin.data.multi_crop import MultiCrop
 
 PATCH, HEAD_DIM = 16, 64
 DROP_RATE = 0.3
@@ -158,6 +161,23 @@ def compiled_blocks(options: argparse.Namespace) -> Switch:
     return Switch(_student(options, eager), _student(options, compiled), 'student, eager', 'student, blocks compiled')
 
 
+def compiled_colours(options: argparse.Namespace) -> Switch:
+    """Colours of global views on the device, blends and hue by ``torch.compile`` or as they are."""
+    crop = MultiCrop(options.global_size, num_local=0, split='device')
+    image = np.zeros((options.global_size, options.global_size, 3), np.uint8)  # of which only the draws are used
+    samples = [crop.sample(image) for _ in range(options.batch)]
+    colours = torch.cat([sample.colours for sample in samples]).to(options.device)
+    size = len(colours), 3, options.global_size, options.global_size
+    levels = torch.randint(256, size, device=options.device).float()
+
+    def run(compiled: bool) -> Outcome:
+        return Outcome([change_colours(levels, colours, compiled)])
+
+    return Switch(partial(run, False), partial(run, True), 'colours of global views, eager', 'blends and hue compiled')
+
+
+# Compiled at first use, which takes minutes on a CPU.
+COMPILED = ('compiled_blocks', 'compiled_colours')
 SWITCHES: dict[str, Callable[[argparse.Namespace], Switch]] = dict(
     class_token_only=class_token_only,
     packed_views=packed_views,
@@ -168,6 +188,7 @@ SWITCHES: dict[str, Callable[[argparse.Namespace], Switch]] = dict(
     remembered_positions=remembered_positions,
     teacher_without_autograd=teacher_without_autograd,
     compiled_blocks=compiled_blocks,
+    compiled_colours=compiled_colours,
 )
 
 

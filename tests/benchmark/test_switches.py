@@ -13,7 +13,7 @@ from dino_plugin.core.distillation import Network
 from dino_plugin.core.losses import dino
 
 TINY = COMMANDS['parts']
-MEASURED = [name for name in switches.SWITCHES if name != 'compiled_blocks']
+MEASURED = [name for name in switches.SWITCHES if name not in switches.COMPILED]
 
 
 def larger(function):
@@ -102,16 +102,18 @@ def test_a_gradient_that_is_not_a_number_is_noticed(benchmark, monkeypatch):
     assert found['checks'] == {'loss_backward': False}
 
 
-def test_blocks_are_compiled_only_where_it_is_asked_for(benchmark, monkeypatch):
-    status, found, printed = benchmark('parts', *TINY, '--only', 'compiled_blocks')
+@pytest.mark.parametrize('name', switches.COMPILED)
+def test_what_is_compiled_is_measured_only_where_it_is_asked_for(benchmark, monkeypatch, name):
+    status, found, printed = benchmark('parts', *TINY, '--only', name)
     assert status == 0 and not found['seconds'] and not found['checks']
-    assert 'compiled_blocks: not measured' in printed
-    assert 'parts --only compiled_blocks --compile' in found['missing']['compiled_blocks']
+    assert f'{name}: not measured' in printed
+    assert f'parts --only {name} --compile' in found['missing'][name]
     # Compiled for real it takes minutes.
-    twice = Switch(lambda: Outcome([torch.ones(2)]), lambda: Outcome([torch.ones(2)]), '', '')
-    monkeypatch.setitem(parts.SWITCHES, 'compiled_blocks', lambda options: twice)
-    _, found, _ = benchmark('parts', *TINY, '--only', 'compiled_blocks', '--compile')
-    assert found['checks'] == {'compiled_blocks': True} and not found['missing']
+    monkeypatch.setattr('dino_plugin.backbones.pre_norm_blocks._compiled', lambda function, mode: function)
+    monkeypatch.setattr('dino_plugin.data.device_colour._compiled', lambda operation: operation)
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda *arguments, **options: None)
+    _, found, _ = benchmark('parts', *TINY, '--only', name, '--compile')
+    assert found['checks'] == {name: True} and not found['missing']
 
 
 def test_of_parts_and_switches_those_are_measured_that_are_named(benchmark):
