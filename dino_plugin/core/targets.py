@@ -44,7 +44,7 @@ class Centering(nn.Module):
     ) -> Float[Tensor, '*leading prototypes']:
         """Probabilities in float32, each row summing to 1; then move the centre."""
         scores = scores.float()
-        probabilities = ((scores - self.center) / temperature).softmax(dim=-1)
+        probabilities = (scores - self.center).div_(temperature).softmax(dim=-1)
         if self.training:
             samples = scores.flatten(end_dim=-2)
             total = sum_over_ranks(torch.cat([samples.sum(dim=0), samples.new_tensor([len(samples)])]))

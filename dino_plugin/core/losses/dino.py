@@ -23,7 +23,7 @@ def cross_view_entropy(
     pairs and the batch are averaged with equal weight. Two global and eight local views make 18 pairs.
 
     Since H is linear in the targets, a student view is compared once with the mean of all teacher views that are not
-    itself, instead of once with each; all local views share one mean.
+    itself, instead of once with each.
 
     Args:
         student_scores: Before the softmax; global views first, in the teacher's order.
@@ -48,18 +48,13 @@ def cross_view_entropy(
             f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
             "views of an image; give the student at least two views, the first of them the teacher's."
         )
-    teachers = teacher_probabilities.float()
-    every = teachers.sum(dim=0, keepdim=True)
-    mean_of_others = (every - teachers) / max(num_teacher - 1, 1)
-    weights = teachers.new_full(student_scores.shape[:2], num_teacher * local_weight)
-    weights[:num_teacher] = num_teacher - 1  # 0 for an only teacher view, which the student's is not compared with
-    return soft_cross_entropy(
-        student_scores,
-        torch.cat([mean_of_others, every / num_teacher]),
-        weights / (num_pairs * weights.shape[1]),
-        temperature,
-        target_of=[min(view, num_teacher) for view in range(num_student)],
-    )
+    others = [tuple(number for number in range(num_teacher) if number != view) for view in range(num_student)]
+    weights = student_scores.new_full(student_scores.shape[:2], num_teacher * local_weight, dtype=torch.float32)
+    weights[:num_teacher] = num_teacher - 1
+    weights /= num_pairs * weights.shape[1]
+    if num_teacher == 1:  # the student's first view is compared with none
+        student_scores, weights, others = student_scores[1:], weights[1:], others[1:]
+    return soft_cross_entropy(student_scores, teacher_probabilities, weights, temperature, others)
 
 
 class DINOLoss(Loss):

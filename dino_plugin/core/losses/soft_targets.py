@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CACHE = 2**18  # bytes: what a core keeps at hand of each of the four or so tensors that one piece of the work needs
+PIECE = 2**21  # bytes of one tensor that a CPU's thread works on at once: they fit into its caches, and are not too few
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -25,21 +25,22 @@ class _SoftCrossEntropy(torch.autograd.Function):
         targets: Float[Tensor, 'targets samples prototypes'],
         weights: Float[Tensor, 'views samples'],
         temperature: float,
-        target_of: Sequence[int],
+        targets_of: Sequence[tuple[int, ...]],
     ) -> Float[Tensor, '']:
         difference = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
         scale = (weights / temperature)[..., None]
         entropies = torch.empty_like(weights)
-        for view, target in enumerate(target_of):
-            for piece in _pieces(scores[view]):
-                goal = targets[target, piece]
-                logits = scores[view, piece].float()
-                logits = (logits - logits.amax(dim=-1, keepdim=True)).div_(temperature)
-                probabilities = logits.softmax(dim=-1)
-                # The largest logit is 0, so the normaliser is the inverse of the largest probability.
-                entropies[view, piece] = -probabilities.amax(dim=-1).log() - logits.mul_(goal).sum(dim=-1)
+        for piece in _pieces(scores):
+            means = {some: _mean([targets[number, piece] for number in some]) for some in set(targets_of)}
+            for view, some in enumerate(targets_of):
+                mine = scores[view, piece].float()
+                logits = (mine - mine.amax(dim=-1, keepdim=True)).mul_(1 / temperature)
+                expected = (logits * means[some]).sum(dim=-1)
+                sums = logits.exp_().sum(dim=-1, keepdim=True)  # logits are exponentials from here on
+                entropies[view, piece] = sums[..., 0].log() - expected
                 if difference is not None:
-                    torch.mul(probabilities.sub_(goal), scale[view, piece], out=difference[view, piece])
+                    factor, found = scale[view, piece], difference[view, piece]
+                    torch.addcmul(logits.mul_(factor / sums), factor, means[some], value=-1, out=found)
         if difference is not None:
             ctx.save_for_backward(difference)
         return (weights * entropies).sum()
@@ -59,31 +60,36 @@ def soft_cross_entropy(
     targets: Float[Tensor, 'targets samples prototypes'],
     weights: Float[Tensor, 'views samples'],
     temperature: float,
-    target_of: Sequence[int],
+    targets_of: Sequence[tuple[int, ...]],
 ) -> Float[Tensor, '']:
-    """Weighted sum over views and samples of the cross-entropy with a target distribution.
+    """Weighted sum over views and samples of the cross-entropy with the mean of some target distributions.
 
-    L = -sum_vi weights[v, i] sum_k targets[t(v), i, k] * log softmax(scores[v, i] / temperature)[k]
-    dL/dscores[v, i, k] = weights[v, i] / temperature * (softmax(scores[v, i] / temperature)[k] - targets[t(v), i, k])
+    L = -sum_vi weights[v, i] sum_k q[v, i, k] * log softmax(scores[v, i] / temperature)[k]
+    dL/dscores[v, i, k] = weights[v, i] / temperature * (softmax(scores[v, i] / temperature)[k] - q[v, i, k])
 
-    The gradient goes to the scores alone, and only once: there is no second derivative.
+    q[v] is the mean of targets[t] over all t in targets_of[v]. The gradient goes to the scores alone, and only once:
+    there is no second derivative.
 
     Args:
         scores: Before the softmax.
         targets: Each row sums to 1, but for rounding; they carry no gradient.
         weights: They carry no gradient.
         temperature: Divides the scores.
-        target_of: t(v), the number of the target of each view; several views may have the same.
+        targets_of: For each view the numbers of its targets, one or more.
 
     Returns:
         The loss in nats, computed in float32 under any autocast.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        return _SoftCrossEntropy.apply(scores, targets.float(), weights.float(), temperature, target_of)
+        return _SoftCrossEntropy.apply(scores, targets.float(), weights.float(), temperature, targets_of)
 
 
-def _pieces(scores: Float[Tensor, 'samples prototypes']) -> list[slice]:
+def _mean(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(dim=0)
+
+
+def _pieces(scores: Float[Tensor, 'views samples prototypes']) -> list[slice]:
     """All samples at once on a GPU; on a CPU as many as fit into the caches of its threads."""
-    samples, prototypes = scores.shape
-    at_once = samples if scores.device.type != 'cpu' else CACHE * torch.get_num_threads() // (4 * prototypes)
+    _, samples, prototypes = scores.shape
+    at_once = samples if scores.device.type != 'cpu' else PIECE * torch.get_num_threads() // (4 * prototypes)
     return [slice(start, start + max(1, at_once)) for start in range(0, samples, max(1, at_once))]
