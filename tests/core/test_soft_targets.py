@@ -56,6 +56,12 @@ def test_how_many_samples_are_worked_on_at_once_changes_nothing(monkeypatch, siz
     torch.testing.assert_close(gradient_of(soft_cross_entropy, *make(), 0.1, TARGETS_OF), whole, rtol=0, atol=0)
 
 
+def test_targets_whose_sums_are_not_quite_one_count_as_they_are():
+    scores, targets, weights = make()
+    arguments = scores, 1.01 * targets, weights, 0.1, TARGETS_OF
+    torch.testing.assert_close(gradient_of(soft_cross_entropy, *arguments), gradient_of(plain, *arguments))
+
+
 def test_only_the_scores_receive_a_gradient():
     scores, targets, weights = make()
     targets.requires_grad_()

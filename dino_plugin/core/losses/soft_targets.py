@@ -32,15 +32,16 @@ class _SoftCrossEntropy(torch.autograd.Function):
         entropies = torch.empty_like(weights)
         for piece in _pieces(scores):
             means = {some: _mean([targets[number, piece] for number in some]) for some in set(targets_of)}
+            totals = {some: mean.sum(dim=-1, keepdim=True) for some, mean in means.items()}  # 1, but for rounding
             for view, some in enumerate(targets_of):
                 mine = scores[view, piece].float()
                 logits = (mine - mine.amax(dim=-1, keepdim=True)).mul_(1 / temperature)
                 expected = (logits * means[some]).sum(dim=-1)
                 sums = logits.exp_().sum(dim=-1, keepdim=True)  # logits are exponentials from here on
-                entropies[view, piece] = sums[..., 0].log() - expected
+                entropies[view, piece] = (totals[some] * sums.log())[..., 0] - expected
                 if difference is not None:
                     factor, found = scale[view, piece], difference[view, piece]
-                    torch.addcmul(logits.mul_(factor / sums), factor, means[some], value=-1, out=found)
+                    torch.addcmul(logits.mul_(factor * totals[some] / sums), factor, means[some], value=-1, out=found)
         if difference is not None:
             ctx.save_for_backward(difference)
         return (weights * entropies).sum()
@@ -72,7 +73,7 @@ def soft_cross_entropy(
 
     Args:
         scores: Before the softmax.
-        targets: Each row sums to 1, but for rounding; they carry no gradient.
+        targets: Each row sums to 1, but for rounding, which is taken into account; they carry no gradient.
         weights: They carry no gradient.
         temperature: Divides the scores.
         targets_of: For each view the numbers of its targets, one or more.
