@@ -6,8 +6,9 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 SPLITS = ('worker', 'device', 'decode')
-# A data-centre GPU trains ViT-S/16 on up to 2,000 images a second. A core that cuts and resizes makes the views of 250
-# to 450, one that only decodes 700 to 1,500: with fewer cores than this for each GPU, the cutting is better done there.
+# A core of a 2.5 GHz Xeon that cuts and resizes makes the views of 170 images a second, one that only decodes 380
+# (docs/performance.md); newer ones two to three times as many. A data-centre GPU may train ViT-S/16 on 1,500 and more:
+# with fewer cores than this for each GPU, the cutting is better done there.
 FEWEST_CORES = 8
 
 
