@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from pillow_colours import IMAGES, pillow_colours
+from pillow_images import IMAGES, pillow_colours
 
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data import device_colour

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pillow_images import pillow_resized
 
 from dino_plugin.data.boxes import Box
 from dino_plugin.data.device_resize import bicubic_weights, cut_views
@@ -26,8 +27,7 @@ RAGGED = [
 
 
 def pillow_view(image, box, flip, size):
-    part = Image.fromarray(image).crop((box.left, box.top, box.left + box.columns, box.top + box.rows))
-    view = np.asarray(part.resize(size[::-1], Image.BICUBIC)).astype(float)
+    view = pillow_resized(image, box, size)
     return view[:, ::-1] if flip else view
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
+from pillow_images import pillow_resized
 from torchvision import transforms
 
 from dino_plugin.data.multi_crop import MultiCrop, draw_box, resize
@@ -16,11 +17,6 @@ FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/*.jpg'))[::9]
 IMAGES = [np.array(Image.open(path).convert('RGB').resize((214, 120), Image.BICUBIC)) for path in FRAMES]
 FRAME = np.array(Image.open(FRAMES[0]).convert('RGB'))
 PLAIN = dict(photometric='none')
-
-
-def pillow_view(image, box, rows, columns):
-    part = Image.fromarray(image).crop((box.left, box.top, box.left + box.columns, box.top + box.rows))
-    return np.asarray(part.resize((columns, rows), Image.BICUBIC)).astype(float)
 
 
 def views_of(image, seed, **arguments):
@@ -105,7 +101,7 @@ def test_views_are_resized_as_by_pillow(size):
         for _ in range(3):
             box = draw_box(*FRAME.shape[:2], scale)
             part = FRAME[box.top : box.top + box.rows, box.left : box.left + box.columns]
-            error = np.abs(resize(part, *size) - pillow_view(FRAME, box, *size)).mean()
+            error = np.abs(resize(part, *size) - pillow_resized(FRAME, box, size)).mean()
             assert error < 0.3
 
 
@@ -115,7 +111,7 @@ def test_every_view_shows_the_box_that_was_drawn():
     drawn = list(crop.draw(*FRAME.shape[:2]))
     global_block, local_block = views_of(FRAME, 5, global_size=64, local_size=(24, 40), num_local=3, **PLAIN)
     for parameters, view in zip(drawn, [*global_block, *local_block]):
-        expected = pillow_view(FRAME, parameters.box, *view.shape[:2])
+        expected = pillow_resized(FRAME, parameters.box, tuple(view.shape[:2]))
         expected = expected[:, ::-1] if parameters.flip else expected
         assert np.abs(view.numpy() - expected).mean() < 0.5
 

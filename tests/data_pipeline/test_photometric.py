@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pillow_colours import IMAGES, SMALL_IMAGES, pillow_colours
+from pillow_images import IMAGES, SMALL_IMAGES, pillow_colours
 
 from dino_plugin.data.colour import apply_colour_change, blur, shift_hue
 from dino_plugin.data.photometric import PRESETS, ColourChange, Photometric, colour_recipe
