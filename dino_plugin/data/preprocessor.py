@@ -28,7 +28,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         mean: Per channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
         std: Likewise.
         compile_colours: ``torch.compile`` the colours of pending views, at the first batch, which takes some 15
-            seconds and a C++ compiler. Colours then take a bit more than half the time on a CPU; no GPU was measured.
+            seconds and a C++ compiler. Colours then take about two thirds of the time on a CPU; no GPU was measured.
             The views are the same but for a few in a million levels, which were on the edge between two.
 
     Raises:

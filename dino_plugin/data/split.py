@@ -7,8 +7,8 @@ from mmengine.logging import print_log
 
 SPLITS = ('worker', 'device', 'decode')
 # A core of a 2.5 GHz Xeon that cuts and resizes makes the views of 170 images a second, one that only decodes 380
-# (docs/performance.md); newer ones two to three times as many. A data-centre GPU may train ViT-S/16 on 1,500 and more:
-# with fewer cores than this for each GPU, the cutting is better done there.
+# (docs/performance.md). With fewer cores than this for each GPU, the cutting is done there; how many a GPU can use is a
+# guess, since none was measured.
 FEWEST_CORES = 8
 
 
