@@ -2,11 +2,16 @@
 
 import contextlib
 import difflib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
+
+from dino_plugin.import_hooks import after_import
 
 PACKAGE = Path(__file__).resolve().parent
 PACKAGED = PACKAGE / '.mim'
 CHECKOUT = PACKAGE.parent
+PREFIX = 'dino_plugin::'
 
 
 def config_root() -> Path:
@@ -26,13 +31,13 @@ def config_path(name: str) -> Path:
 
     Args:
         name: Path below ``configs/``, such as ``'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'``; a leading
-            ``configs/`` may stay.
+            ``configs/`` or ``dino_plugin::`` may stay.
 
     Raises:
         FileNotFoundError: If there is no such config; similar names are listed.
     """
     root = config_root()
-    relative = Path(name.removeprefix('configs/'))
+    relative = Path(name.removeprefix(PREFIX).removeprefix('configs/'))
     path = root / relative
     if path.is_file():
         return path
@@ -51,20 +56,60 @@ def find_config(name: str) -> Path:
     return path if path.is_file() else config_path(name)
 
 
-def register_config_package() -> None:
-    """Lets mmengine resolve ``_base_ = 'dino_plugin::dino/....py'``.
+def serve_configs() -> None:
+    """Lets any config inherit from a shipped one, ``_base_ = 'dino_plugin::dino/....py'``, once mmengine is imported.
 
-    mmengine keeps a fixed table of packages that it looks into, and looks for their configs in ``.mim`` only. A
-    checkout has no such folder, so it gets one of links; where links cannot be made, paths still work.
+    mmengine itself looks into a fixed table of packages only, and adds ``_scope_`` to what it finds there. Our configs
+    need no scope: their names have the prefix ``dino_plugin.``, or belong to the default scope that they state.
+
+    A copy of a shipped config finds the configs that it inherits from, although they are not beside the copy. And
+    ``mmseg::`` and the like find the onedl builds, whose names mmengine's table does not know.
     """
-    from mmengine.config.utils import MODULE2PACKAGE
+    after_import('mmengine.config.utils', _complete_package_table)
+    after_import('mmengine.config.config', _resolve_shipped_configs)
 
-    MODULE2PACKAGE.setdefault('dino_plugin', 'dino_plugin')
-    if _is_checkout() and not PACKAGED.exists():
+
+def _complete_package_table(utils: ModuleType) -> None:
+    table = utils.MODULE2PACKAGE
+    for module, package in table.items():
+        if not _is_installed(package) and _is_installed(f'onedl-{package}'):
+            table[module] = f'onedl-{package}'
+    table['dino_plugin'] = 'dino_plugin'  # for mmengine.hub
+    if _is_checkout() and not PACKAGED.exists():  # mmengine.hub looks there; all else works without these links
         with contextlib.suppress(OSError):
             PACKAGED.mkdir(exist_ok=True)
             for name in ('configs', 'tools', 'model-index.yml'):
                 (PACKAGED / name).symlink_to(Path('..', '..', name))
+
+
+def _resolve_shipped_configs(config: ModuleType) -> None:
+    by_mmengine = config.Config._get_cfg_path
+
+    def get_cfg_path(name: str | Path, filename: str) -> tuple[str, str | None]:
+        name = str(name)
+        if name.startswith(PREFIX):
+            return str(config_path(name)), None
+        path, scope = by_mmengine(name, filename)
+        if scope is None and not Path(path).is_file():
+            path = _shipped_beside(name) or path
+        return path, scope
+
+    config.Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def _shipped_beside(name: str) -> str | None:
+    """The shipped config that a copy of another one means by this relative name, or None if there is none."""
+    parts = [part for part in Path(name).parts if part not in ('.', '..')]
+    found = sorted(config_root().rglob('/'.join(parts))) if parts and not Path(name).is_absolute() else []
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _is_checkout() -> bool:

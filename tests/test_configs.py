@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +33,11 @@ SMALL_DATA = 'dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
 
 
 def load(name: str) -> Config:
-    return Config.fromfile(config_path(name))
+    """As users get it: by a file of their own, outside the checkout, that inherits from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / 'own.py'
+        own.write_text(f"_base_ = 'dino_plugin::{name}'\n")
+        return Config.fromfile(own)
 
 
 def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
@@ -133,6 +138,18 @@ def test_a_config_survives_being_written_and_read_again(name, tmp_path):
     cfg = load(name)
     cfg.dump(tmp_path / 'dumped.py')
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_that_is_inherited_by_the_name_of_the_package_is_the_config(name):
+    """No key more: mmengine adds ``_scope_`` to what other packages' bases hold."""
+    assert load(name).to_dict() == Config.fromfile(config_path(name)).to_dict()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_copy_in_another_folder_is_the_config(name, tmp_path):
+    copy = shutil.copy(config_path(name), tmp_path / 'copy.py')
+    assert Config.fromfile(copy).to_dict() == Config.fromfile(config_path(name)).to_dict()
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -23,6 +23,7 @@ from dino_plugin.data.lightly_adapters import (
 )
 from dino_plugin.data.lightly_collate import DINOCollateFunction
 from dino_plugin.data.pending import PendingSample, stack_pending
+from dino_plugin.data.scope import named_in_configs
 from dino_plugin.data.stacking import stack_blocks, stack_view_lists
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@named_in_configs
 def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch:
     """Stack the views of a batch: views first, global views apart from local ones.
 
@@ -74,6 +76,7 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
     )
 
 
+@named_in_configs
 def masked_collate(
     samples: Sequence[Any],
     patch_size: int,
@@ -165,6 +168,7 @@ def _describe(value: Any) -> str:
     return type(value).__name__
 
 
+@named_in_configs
 def image_collate(
     samples: Sequence[tuple[Any, int, str]],
 ) -> tuple[UInt8[Tensor, 'batch rows columns 3'], Int[Tensor, ' batch'], list[str]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.scope import named_in_configs
 from dino_plugin.data.stacking import require_global_views, require_one_shape, require_several_views
 
 LightlyBatch = tuple[list[Tensor], Int[Tensor, ' batch'], list[str]]
@@ -53,6 +54,7 @@ def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **k
     return Lightly(input_dir, transform=transform, **kwargs)
 
 
+@named_in_configs
 def multi_view_collate(batch: Sequence[tuple[Sequence[Tensor], int, str]]) -> LightlyBatch:
     """What Lightly's ``MultiViewCollate`` does, as a function, which is what a config's ``collate_fn`` needs.
 

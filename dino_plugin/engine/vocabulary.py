@@ -6,7 +6,6 @@ In a config each name carries the prefix ``dino_plugin.``; mmengine then finds t
 from dino_plugin import registry
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.config_files import register_config_package
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.gram import GramLoss
@@ -67,5 +66,3 @@ for _registry, _entries in VOCABULARY.items():
     for _entry in _entries:
         _module, _name = _entry if isinstance(_entry, tuple) else (_entry, _entry.__name__)
         _registry.register_module(name=_name, module=_module)
-
-register_config_package()
