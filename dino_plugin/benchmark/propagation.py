@@ -63,29 +63,20 @@ def _run_grid(report: Report, reference: Reference | None, patch: str, features:
     device = report.options.device
     clock = 'cpu' if device == 'cpu' else 'wall'
     baseline = f'reference_{patch}'
-    candidates, found = [], {}
-    ways = {'': {}, '_bf16': dict(prefilter='bfloat16'), '_int8': dict(prefilter='int8')}
-    if device != 'cpu':
-        del ways['_int8']
-    for suffix, arguments in ways.items():
-        name = f'propagation_{patch}{suffix}'
-        propagator = LabelPropagator(NUM_CONTEXT, RADIUS, 'square', TOP_K, TEMPERATURE, **arguments)
-        labels = torch.stack([first_labels, *propagator(features, first_labels)])
-        found[name] = labels[-1]
-        _check_plain(report, name, Video(features, labels[:-1]), labels[-1])
-        frames = _endless(propagator, features, first_labels)
-        note = f'ours: LabelPropagator {" ".join(arguments.values())}'
-        candidates.append(Candidate(name, lambda _, frames=frames: next(frames), note))
-        if not arguments:
-            video = Video(features, labels[:-1])
+    name = f'propagation_{patch}'
+    propagator = LabelPropagator(NUM_CONTEXT, RADIUS, 'square', TOP_K, TEMPERATURE)
+    labels = torch.stack([first_labels, *propagator(features, first_labels)])
+    video, found = Video(features, labels[:-1]), labels[-1]
+    _check_plain(report, name, video, found)
+    frames = _endless(propagator, features, first_labels)
+    candidates = [Candidate(name, lambda _: next(frames), 'ours: LabelPropagator')]
     if reference:
         theirs = ReferencePropagation(reference, device, video)
         once = getattr(time_call(lambda _: theirs(), 0, torch.device(device)), clock)
         expected = theirs()
         report.extra.setdefault('reference_seconds_with_mask', {})[patch] = once
         candidates.insert(0, Candidate(baseline, lambda _: theirs(), 'label_propagation, its mask given'))
-        for name, labels in found.items():
-            _check_reference(report, name, labels, expected)
+        _check_reference(report, name, found, expected)
         report.say(
             f'Patches of {patch}: of each video the reference spends {once:.2g} s on one frame, making its mask.'
         )

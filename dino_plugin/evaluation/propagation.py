@@ -9,10 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dino_plugin.evaluation.rounded import PREFILTERS, RoundedQueries, RoundedSamples, products, resolve
-
 TILE = 16  # patches: rows and columns of the target that are compared at once
-NUM_PLACES = 24  # that are candidates besides the k best, where similarities are rounded
 
 
 def propagate_labels(
@@ -23,7 +20,6 @@ def propagate_labels(
     circular: bool = False,
     top_k: int = 5,
     temperature: float = 0.1,
-    rounded: RoundedSamples | None = None,
 ) -> Float[Tensor, 'rows columns objects']:
     """Labels of a frame: for each patch the weighted mean over the most similar patches of the context.
 
@@ -43,8 +39,6 @@ def propagate_labels(
         circular: It is a disk, distance <= radius, instead of a square.
         top_k: Patches that give their label.
         temperature: Divides the cosine.
-        rounded: The context again, to find candidates by, which are then compared in float32. The same result, but for
-            what float32 rounds, and sooner where the device multiplies small numbers faster.
 
     References:
         Jabri et al. 2020, arXiv:2006.14613; Caron et al. 2021, arXiv:2104.14294, section 4.2.2, the settings of whose
@@ -52,21 +46,15 @@ def propagate_labels(
     """
     target, context, labels = target.float(), context.float(), labels.float()
     queries, shares = target.flatten(0, 1), labels.flatten(0, 2)
-    small = rounded.queries(queries) if rounded else None
     result = queries.new_empty(len(queries), labels.shape[-1])
     areas, unclear = _areas(*target.shape[:2], radius, circular, target.device), []
     for area in areas:
-        mine = queries[area.own]
-        if rounded is None:
-            similarities, patches, certain = _nearest(mine, context, area, top_k + 1)
-        else:
-            my_small = RoundedQueries(*(part[area.own] for part in small))
-            similarities, patches, certain = _nearest_by_rounding(mine, my_small, context, rounded, area, top_k + 1)
+        similarities, patches = _nearest(queries[area.own], context, area, top_k + 1)
         weights = (similarities[:, :top_k] / temperature).softmax(dim=1)
         result[area.own] = torch.einsum('qk,qko->qo', weights, shares[patches[:, :top_k]])
         next_best = similarities[:, top_k:]  # none in a tiny grid
         tied = (similarities[:, top_k - 1 : top_k] == next_best) & ~next_best.isneginf()
-        unclear.append(tied.any(dim=1) | ~certain)
+        unclear.append(tied.any(dim=1))
     some = torch.stack([these.any() for these in unclear]).tolist()
     for area in [area.only(these) for area, these, any_is in zip(areas, unclear, some) if any_is]:
         # Rare, but a still video has nothing else.
@@ -115,42 +103,32 @@ def _candidates(
 
     The `number` most similar patches are at no more than `number` places: those where the best of all frames is best.
     """
-    similarities = products(queries, sources).unflatten(1, (-1, len(area.places)))
-    lowest = torch.iinfo(similarities.dtype).min if similarities.dtype == torch.int32 else -torch.inf
-    best, chosen = similarities.amax(dim=1).masked_fill_(area.far, lowest).topk(min(number, len(area.places)), dim=1)
-    chosen, too_far = chosen[:, None], (best == lowest)[:, None]
-    found = similarities.gather(2, chosen.expand(-1, similarities.shape[1], -1)).float()
+    similarities = _products(queries, sources).unflatten(1, (-1, len(area.places)))
+    best, chosen = (
+        similarities.amax(dim=1).masked_fill_(area.far, -torch.inf).topk(min(number, len(area.places)), dim=1)
+    )
+    chosen, too_far = chosen[:, None], best.isneginf()[:, None]
+    found = similarities.gather(2, chosen.expand(-1, similarities.shape[1], -1))
     first_patches = area.num_patches * torch.arange(similarities.shape[1], device=queries.device)
     return found.masked_fill_(too_far, -torch.inf), first_patches[:, None] + area.places[chosen]
 
 
 def _nearest(
     queries: Float[Tensor, 'queries dim'], context: Float[Tensor, 'frames rows columns dim'], area: _Area, number: int
-) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found'], Bool[Tensor, ' queries']]:
-    """The most similar patches, best first: similarities, numbers, and for which queries they are surely these."""
+) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found']]:
+    """The most similar patches, best first: similarities and numbers."""
     similarities, patches = _candidates(queries, area.of(context), area, number)
     similarities, order = similarities.flatten(1).topk(min(number, similarities[0].numel()), dim=1)
-    return similarities, patches.flatten(1).gather(1, order), torch.ones_like(area.own, dtype=torch.bool)
+    return similarities, patches.flatten(1).gather(1, order)
 
 
-def _nearest_by_rounding(
-    queries: Float[Tensor, 'queries dim'],
-    small: RoundedQueries,
-    context: Float[Tensor, 'frames rows columns dim'],
-    rounded: RoundedSamples,
-    area: _Area,
-    number: int,
-) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found'], Bool[Tensor, ' queries']]:
-    """The same, found by rounded features."""
-    found, patches = _candidates(small.values, area.of(rounded.values[: len(context)]), area, NUM_PLACES + number)
-    about = found * small.scale[:, None, None] + small.shift[:, None, None]
-    exact, least = resolve(
-        queries, context.flatten(0, 2), patches.flatten(1), about.flatten(1), number - 1, small.error
-    )
-    similarities, order = exact.topk(min(number, exact.shape[1]), dim=1)
-    all_are_candidates = found.shape[2] == len(area.places) or found[:, 0, -1].isneginf()
-    certain = (about[:, :, -1].amax(dim=1) < least) | all_are_candidates
-    return similarities, patches.flatten(1).gather(1, order), certain
+def _products(
+    queries: Float[Tensor, 'queries dim'], samples: Float[Tensor, 'samples dim']
+) -> Float[Tensor, 'queries samples']:
+    """Inner products of all pairs."""
+    if len(queries) == 1:  # of a matrix and a vector the products of equal rows may differ, and ties would not count
+        return (queries.expand(2, -1) @ samples.T)[:1]
+    return queries @ samples.T
 
 
 def _mean_with_ties(
@@ -162,7 +140,7 @@ def _mean_with_ties(
     temperature: float,
 ) -> Float[Tensor, 'queries objects']:
     """Labels by all patches that are at least as similar as the k-th."""
-    similarities = products(queries, sources).unflatten(1, (-1, len(area.places)))
+    similarities = _products(queries, sources).unflatten(1, (-1, len(area.places)))
     similarities = similarities.masked_fill(area.far[:, None], -torch.inf).flatten(1)
     least = similarities.topk(top_k, dim=1).values[:, -1:]
     return (similarities.masked_fill(similarities < least, -torch.inf) / temperature).softmax(dim=1) @ labels
@@ -180,8 +158,6 @@ class LabelPropagator:
         neighbourhood: 'square' (DINO) or 'circle' (DINOv3).
         top_k: Likewise.
         temperature: Likewise; DINO 0.1, DINOv3 0.2.
-        prefilter: 'int8' or 'bfloat16': find the most similar patches by rounded features first, see `RoundedSamples`.
-            The same result, but for what float32 rounds, and sooner where the device multiplies small numbers faster.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -194,18 +170,15 @@ class LabelPropagator:
         neighbourhood: str = 'square',
         top_k: int = 5,
         temperature: float = 0.1,
-        prefilter: str | None = None,
     ) -> None:
         if neighbourhood not in ('square', 'circle'):
             raise ValueError(f"LabelPropagator: neighbourhood must be 'square' or 'circle', got {neighbourhood!r}.")
         for name, value, least in (('num_context', num_context, 0), ('radius', radius, 0), ('top_k', top_k, 1)):
             if value < least:
                 raise ValueError(f'LabelPropagator: {name} must be at least {least}, got {value}.')
-        if prefilter not in (None, *PREFILTERS):
-            raise ValueError(f"LabelPropagator: prefilter must be 'int8', 'bfloat16' or None, got {prefilter!r}.")
         if temperature <= 0:
             raise ValueError(f'LabelPropagator: temperature must be positive, got {temperature}.')
-        self.num_context, self.prefilter = num_context, prefilter
+        self.num_context = num_context
         self.settings = dict(
             radius=radius, circular=neighbourhood == 'circle', top_k=top_k, temperature=float(temperature)
         )
@@ -219,7 +192,6 @@ class LabelPropagator:
             features: Of all frames from the first on; they need not be normalised.
             labels: Of the first frame, as in `propagate_labels`; taken to the features' device.
         """
-        rounded = None
         for number, patches in enumerate(features):
             patches = normalize(patches.float(), dim=-1)
             if number == 0:
@@ -227,14 +199,8 @@ class LabelPropagator:
                 known_labels = patches.new_empty(1 + self.num_context, *labels.shape)
             else:
                 context = slice(min(number, len(known)))
-                labels = propagate_labels(
-                    patches, known[context], known_labels[context], **self.settings, rounded=rounded
-                )
+                labels = propagate_labels(patches, known[context], known_labels[context], **self.settings)
                 yield labels
             if number == 0 or self.num_context:  # the first frame stays, later ones replace the oldest
                 place = 1 + (number - 1) % self.num_context if number else 0
                 known[place], known_labels[place] = patches, labels
-                if rounded is not None and rounded.fits(patches):
-                    rounded.write(place, patches[None])
-                elif self.prefilter:
-                    rounded = RoundedSamples(known[: number + 1], self.prefilter, places=len(known))
