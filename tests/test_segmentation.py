@@ -80,8 +80,7 @@ def datasets_of(loader):
 def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2) -> Config:
     """The same config with a small network, crops and frames that a CPU handles in a moment."""
     cfg = Config.fromfile(name if isinstance(name, Path) else config_path(name))
-    width = cfg.model.decode_head.in_channels
-    cfg.model.backbone.update(NETWORK, embed_dim=width if isinstance(width, int) else width[0])
+    cfg.model.backbone.update(NETWORK)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
         for dataset in datasets_of(loader):
@@ -94,8 +93,6 @@ def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2) -> Conf
                     step.crop_size = (48, 48)
     cfg.train_dataloader.batch_size = 2
     cfg.model.data_preprocessor['size'] = (48, 48)
-    if cfg.model.backbone.out_indices == (3, 5, 7, 11):
-        cfg.model.backbone.out_indices = (0, 1, 2, 3)
     if cfg.model.test_cfg.mode == 'slide':
         cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
     if cfg.model.decode_head.type == 'UPerHead':

@@ -12,6 +12,7 @@ from rich import print as rich_print
 from rich.table import Table
 
 from dino_plugin.engine.launch import add_arguments, load_config
+from dino_plugin.engine.trained_model import name_backbone
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +47,8 @@ def build_runner(cfg: Config, checkpoint: str) -> Runner:
     reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
     if reads_itself and checkpoint != 'none':
         cfg.model.backbone.checkpoint = checkpoint
+    elif checkpoint != 'none':
+        name_backbone(cfg.model, checkpoint)
     runner = Runner.from_cfg(cfg)
     if not reads_itself and checkpoint != 'none':
         runner.load_checkpoint(checkpoint, strict=True)  # mmengine itself would only log what is missing

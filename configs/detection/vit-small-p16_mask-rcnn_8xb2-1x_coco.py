@@ -9,11 +9,11 @@
 #           of bytedance/ibot).
 default_scope = 'mmdet'
 
-width = 384  # of the network: 384 for ViT-S, 768 for ViT-B, 1024 for ViT-L
 box_coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0, 0.0, 0.0, 0.0])
 assigner = dict(type='MaxIoUAssigner', ignore_iof_thr=-1)
 model = dict(
-    type='MaskRCNN',
+    type='dino_plugin.WidthFromBackbone',  # 'width' and 'widths' are the backbone's
+    model='MaskRCNN',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -22,10 +22,10 @@ model = dict(
         pad_mask=True,
         pad_size_divisor=32,
     ),
-    backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint=None, out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
+    backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint=None, out_indices='pyramid', drop_path_rate=0.1),
     neck=[
-        dict(type='mmseg.Feature2Pyramid', embed_dim=width, rescales=[4, 2, 1, 0.5], norm_cfg=dict(type='BN')),
-        dict(type='FPN', in_channels=[width] * 4, out_channels=256, num_outs=5),
+        dict(type='mmseg.Feature2Pyramid', embed_dim='width', rescales=[4, 2, 1, 0.5], norm_cfg=dict(type='BN')),
+        dict(type='FPN', in_channels='widths', out_channels=256, num_outs=5),
     ],
     rpn_head=dict(
         type='RPNHead',
@@ -167,6 +167,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
+    backbone=dict(type='dino_plugin.DescribeBackboneHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -3,8 +3,8 @@
 # Command:  python tools/train.py configs/segmentation/vit-small-p16_segmenter_1xb16-2k_camvid-352x352.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/iter_2000.pth
-#           with the same config and options, and the images in data/camvid. What CHECKPOINT may
-#           be, and networks of other widths: configs/segmentation/README.md.
+#           with the images in data/camvid. CHECKPOINT may hold a network of any width;
+#           what else it may be: configs/segmentation/README.md.
 # Hardware: one GPU; with a small network a CPU will do, see docs/results.md.
 # Expected: not run by us; no published figure for this recipe is at hand.
 _base_ = [

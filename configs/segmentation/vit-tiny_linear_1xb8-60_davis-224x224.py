@@ -11,7 +11,6 @@ _base_ = ['../_base_/datasets/seg_default.py', '../_base_/models/seg_linear.py',
 data_root = 'tests/data/davis'
 crop_size = (224, 224)
 scale = (428, 240)
-width = 128  # of the quickstart's network
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].scale = scale
@@ -46,8 +45,7 @@ test_dataloader = val_dataloader
 
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    neck=dict(channels=(width,)),
-    decode_head=dict(in_channels=width, channels=width, num_classes=2),
+    decode_head=dict(num_classes=2),
     test_cfg=dict(mode='whole'),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-2))

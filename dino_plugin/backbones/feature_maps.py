@@ -7,16 +7,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
+from dino_plugin.backbones.downstream import DownstreamBackbone
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
 
+PYRAMID = 'pyramid'
 
-class TimmFeatureMaps(nn.Module):
+
+class TimmFeatureMaps(DownstreamBackbone):
     """Feature maps of a timm network, of images of any size.
 
     In a config of mmsegmentation that imports nothing of ours::
 
-        backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint='epoch_100.pth', out_indices=(3, 5, 7, 11))
+        backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint='epoch_100.pth', out_indices='pyramid')
 
     The maps of a transformer have one cell for each patch, those of a convolutional network the size of its stages.
     Where the image is no multiple of the patch it is padded; the padded map is then sampled anew, bilinearly, so that
@@ -24,7 +27,9 @@ class TimmFeatureMaps(nn.Module):
 
     Args:
         out_indices: Layers (blocks, or stages of a convolutional network) that give a map; negative ones count from
-            the end. A transformer's last normalisation is applied to each of its maps.
+            the end. A transformer's last normalisation is applied to each of its maps. 'pyramid' means four that suit
+            the network: after a third, a half, two thirds and all of a transformer's blocks, as BEiT has it (3, 5, 7,
+            11 of 12 blocks, 7, 11, 15, 23 of 24), or a convolutional network's last four stages.
         frozen: Do not train: no gradients, and the network stays in evaluation mode.
         class_token: Join the class token to each cell, which doubles the channels.
         **backbone: Of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`… Any mismatch between
@@ -36,24 +41,17 @@ class TimmFeatureMaps(nn.Module):
     """
 
     def __init__(
-        self, out_indices: Sequence[int] = (-1,), frozen: bool = False, class_token: bool = False, **backbone
+        self, out_indices: Sequence[int] | str = (-1,), frozen: bool = False, class_token: bool = False, **backbone
     ) -> None:
-        super().__init__()
-        if backbone.pop('init_cfg', None):
-            raise ValueError(
-                'TimmFeatureMaps: give the weights by checkpoint=PATH (or pretrained=True), not by init_cfg.'
-            )
-        self.backbone = TimmBackbone(**backbone)
+        super().__init__(frozen, **backbone)
         self.out_indices = _positions(out_indices, self.backbone)
-        self.frozen = frozen
         self.class_token = class_token
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
 
-    def train(self, mode: bool = True) -> 'TimmFeatureMaps':
-        """As in PyTorch; a frozen network stays as it is."""
-        return super().train(mode and not self.frozen)
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the maps, in the order of `out_indices`."""
+        joined = 2 if self.class_token else 1
+        return tuple(self.backbone.model.feature_info[index]['num_chs'] * joined for index in self.out_indices)
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor, ...]:
         """Maps `batch dim rows columns`, in the order of `out_indices`."""
@@ -97,22 +95,31 @@ class BatchNormMaps(nn.Module):
         if given != expected:
             raise ValueError(
                 f'BatchNormMaps: maps with {given} channels, but channels={expected}. Set model.neck.channels={given}, '
-                'and to the same width model.decode_head.in_channels and model.decode_head.channels.'
+                'and to the same width model.decode_head.in_channels and model.decode_head.channels; or write '
+                "'widths' there and build the model by dino_plugin.WidthFromBackbone, which fills them in."
             )
         return tuple(norm(features) for norm, features in zip(self.norms, maps))
 
 
-def _positions(out_indices: Sequence[int], backbone: TimmBackbone) -> list[int]:
+def _positions(out_indices: Sequence[int] | str, backbone: TimmBackbone) -> list[int]:
     """The layers, counted from 0."""
     num_layers = len(backbone.model.feature_info)
-    refused = [index for index in out_indices if not -num_layers <= index < num_layers]
-    positions = [index % num_layers for index in out_indices]
-    if not positions or refused or len(set(positions)) < len(positions):
+    layers = _pyramid(num_layers, backbone.patch_size is not None) if out_indices == PYRAMID else out_indices
+    known = not isinstance(layers, str) and all(-num_layers <= index < num_layers for index in layers)
+    positions = [index % num_layers for index in layers] if known else []
+    if not positions or len(set(positions)) < len(positions):
         raise ValueError(
-            f'TimmFeatureMaps: out_indices={tuple(out_indices)} should name one or more different layers of '
-            f'0 to {num_layers - 1}; {backbone.description["model_name"]} has {num_layers}.'
+            f'TimmFeatureMaps: out_indices={out_indices!r} should name one or more different layers of 0 to '
+            f"{num_layers - 1}, or be 'pyramid', which needs four; {backbone.description['model_name']} has "
+            f'{num_layers}.'
         )
     return positions
+
+
+def _pyramid(num_layers: int, is_transformer: bool) -> list[int]:
+    if not is_transformer:
+        return list(range(num_layers - 4, num_layers))
+    return [round(num_layers * share) - 1 for share in (1 / 3, 1 / 2, 2 / 3, 1)]
 
 
 def _without_padding(

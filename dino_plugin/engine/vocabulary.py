@@ -5,6 +5,7 @@ In a config each name carries the prefix ``dino_plugin.``; mmengine then finds t
 
 from dino_plugin import registry
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
+from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses.dino import DINOLoss
@@ -29,6 +30,7 @@ from dino_plugin.engine.clip_loop import ClipTestLoop
 from dino_plugin.engine.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.feature_extractor import FeatureExtractor
 from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
+from dino_plugin.engine.hooks.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.hooks.knn import KNNHook
 from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
@@ -38,14 +40,15 @@ from dino_plugin.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from dino_plugin.engine.model import SelfDistillationModel
 from dino_plugin.engine.optim import ProgressScheduler, SelfDistillationOptimWrapper
 from dino_plugin.engine.parameter_groups import ParameterGroups
+from dino_plugin.engine.width_from_backbone import width_from_backbone
 from dino_plugin.evaluation.metrics import DAVISMetric, KNNMetric
 from dino_plugin.evaluation.propagation import LabelPropagator
 
 VOCABULARY = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
-        BatchNormMaps, DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss,
-        LightlyPairLoss, LightlySwAVLoss,
+        TimmFeatureVector, BatchNormMaps, (width_from_backbone, 'WidthFromBackbone'),
+        DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator],
     registry.DATASETS: [
@@ -54,7 +57,9 @@ VOCABULARY = {
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
-    registry.HOOKS: [EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook],
+    registry.HOOKS: [
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, DescribeBackboneHook,
+    ],
     registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop],
     registry.METRICS: [KNNMetric, DAVISMetric],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],

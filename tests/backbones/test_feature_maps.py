@@ -112,10 +112,35 @@ def test_weights_come_from_a_checkpoint_that_has_to_fit(tmp_path):
         make('plain', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth')))
 
 
-@pytest.mark.parametrize('indices', [(), (2,), (0, -2), (-3,)])
+@pytest.mark.parametrize('indices', [(), (2,), (0, -2), (-3,), 'pyramid', 'fourths'])
 def test_layers_that_do_not_exist_or_come_twice_are_refused(indices):
-    with pytest.raises(ValueError, match='one or more different layers of 0 to 1; vit_tiny_patch16_224 has 2'):
+    message = "one or more different layers of 0 to 1, or be 'pyramid', which needs four; vit_tiny_patch16_224 has 2"
+    with pytest.raises(ValueError, match=message):
         make('plain', out_indices=indices)
+
+
+@pytest.mark.parametrize(
+    ('depth', 'layers'), [(4, [0, 1, 2, 3]), (12, [3, 5, 7, 11]), (24, [7, 11, 15, 23]), (40, [12, 19, 26, 39])]
+)
+def test_a_pyramid_of_a_transformer_is_beits_choice_of_layers(depth, layers):
+    maps = make('plain', out_indices='pyramid', depth=depth)
+    assert maps.out_indices == layers
+    images = torch.randn(1, 3, 16, 24)
+    expected = make('plain', out_indices=layers, depth=depth)(images)
+    assert all(map(torch.equal, maps(images), expected))
+
+
+def test_a_pyramid_of_a_convolutional_network_is_its_last_four_stages():
+    maps = make('convnet', out_indices='pyramid')
+    assert [32 // features.shape[2] for features in maps(torch.randn(1, 3, 32, 64))] == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize('kind', list(NETWORKS))
+@pytest.mark.parametrize('arguments', [{}, dict(class_token=True), dict(out_indices=(1, 0))])
+def test_the_widths_are_those_of_the_maps(kind, arguments):
+    maps = make(kind, **arguments)
+    found = maps(torch.randn(1, 3, 32, 32))
+    assert maps.out_channels == tuple(features.shape[1] for features in found)
 
 
 def test_batch_norm_of_maps_gives_each_channel_mean_0_and_variance_1():

@@ -60,6 +60,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    backbone=dict(type='dino_plugin.DescribeBackboneHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

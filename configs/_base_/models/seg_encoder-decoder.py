@@ -1,6 +1,8 @@
-# What the decoders share: images in, a timm network, windows at test time.
+# What the decoders share: images in, a timm network, windows at test time. Their widths are those of the network: the
+# texts 'width', 'widths' and 'sum(widths)' stand for what the backbone gives; a number in their place wins.
 model = dict(
-    type='EncoderDecoder',
+    type='dino_plugin.WidthFromBackbone',
+    model='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],

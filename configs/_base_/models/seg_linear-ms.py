@@ -5,9 +5,8 @@ _base_ = './seg_linear.py'
 model = dict(
     data_preprocessor=dict(size=(640, 640)),
     backbone=dict(out_indices=(-4, -3, -2, -1)),
-    neck=dict(channels=(384, 384, 384, 384)),
     decode_head=dict(
-        in_channels=(384, 384, 384, 384), in_index=(0, 1, 2, 3), input_transform='resize_concat', channels=1536
+        in_channels='widths', in_index=(0, 1, 2, 3), input_transform='resize_concat', channels='sum(widths)'
     ),
     test_cfg=dict(crop_size=(640, 640), stride=(320, 320)),
 )

@@ -3,11 +3,11 @@ _base_ = './seg_encoder-decoder.py'
 
 model = dict(
     backbone=dict(out_indices=(-1,), frozen=True),
-    neck=dict(type='dino_plugin.BatchNormMaps', channels=(384,)),
+    neck=dict(type='dino_plugin.BatchNormMaps', channels='widths'),
     decode_head=dict(
         type='FCNHead',
-        in_channels=384,
-        channels=384,
+        in_channels='width',
+        channels='width',
         in_index=0,
         num_convs=0,
         concat_input=False,

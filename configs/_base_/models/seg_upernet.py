@@ -2,11 +2,11 @@
 _base_ = './seg_encoder-decoder.py'
 
 model = dict(
-    backbone=dict(out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
-    neck=dict(type='Feature2Pyramid', embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=dict(type='BN')),
+    backbone=dict(out_indices='pyramid', drop_path_rate=0.1),
+    neck=dict(type='Feature2Pyramid', embed_dim='width', rescales=[4, 2, 1, 0.5], norm_cfg=dict(type='BN')),
     decode_head=dict(
         type='UPerHead',
-        in_channels=[384, 384, 384, 384],
+        in_channels='widths',
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
@@ -18,7 +18,7 @@ model = dict(
     ),
     auxiliary_head=dict(
         type='FCNHead',
-        in_channels=384,
+        in_channels='widths[2]',
         in_index=2,
         channels=256,
         num_convs=1,

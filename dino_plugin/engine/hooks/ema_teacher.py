@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
+from dino_plugin.engine.hooks.describe_backbone import describe
 from dino_plugin.engine.model import SelfDistillationModel
 
 
@@ -50,6 +51,4 @@ class EMATeacherHook(Hook):
         """Leave the backbone's description and the names of the losses in the checkpoint."""
         distillation = unwrapped(runner.model).distillation
         checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
-        backbone = distillation.student.backbone
-        if hasattr(backbone, 'description'):
-            checkpoint['meta']['backbone'] = backbone.description
+        describe(checkpoint, distillation.student.backbone)

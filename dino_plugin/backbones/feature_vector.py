@@ -1,0 +1,69 @@
+"""A backbone for the configs of mmpretrain: images -> one vector each."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dino_plugin.backbones.downstream import DownstreamBackbone
+from dino_plugin.core.views import Tokens
+
+FEATURES = ('class', 'mean', 'class+mean')
+
+
+class TimmFeatureVector(DownstreamBackbone):
+    """One vector for each image, for any head of mmpretrain.
+
+    In a config of mmpretrain that imports nothing of ours::
+
+        backbone=dict(type='dino_plugin.TimmFeatureVector', checkpoint='epoch_100.pth', frozen=True)
+
+    Args:
+        features: `class`: the class token (of networks without one, what timm pools). `mean`: the mean of the patches.
+            `class+mean`: both, side by side, as they are; k-NN's vectors of that name are normalised first.
+        last_blocks: Join the class tokens of so many last blocks, each after the last normalisation; the mean stays
+            that of the last block. DINO's linear probe takes 4 of ViT-S, and `class+mean` of 1 of ViT-B.
+        frozen: Do not train: no gradients, and the network stays in evaluation mode.
+        **backbone: Of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`…
+
+    Raises:
+        ValueError: For another word in `features`, more blocks than the network has (a convolutional network gives its
+            one pooled vector), `init_cfg`, or as in `TimmBackbone`.
+
+    References:
+        Caron et al. 2021, arXiv:2104.14294, appendix F.2; Oquab et al. 2023, arXiv:2304.07193, section 7.1.
+    """
+
+    def __init__(self, features: str = 'class', last_blocks: int = 1, frozen: bool = False, **backbone) -> None:
+        super().__init__(frozen, **backbone)
+        num_blocks = 1 if self.backbone.patch_size is None else len(self.backbone.model.feature_info)
+        if features not in FEATURES:
+            raise ValueError(f'TimmFeatureVector: features must be one of {FEATURES}, got {features!r}.')
+        if not 1 <= last_blocks <= num_blocks:
+            raise ValueError(
+                f'TimmFeatureVector: last_blocks={last_blocks} must be 1 to {num_blocks} with '
+                f'{self.backbone.description["model_name"]}.'
+            )
+        self.features = features
+        self.last_blocks = last_blocks
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Width of the vector, in a tuple as mmpretrain's backbones give their features."""
+        class_tokens, means = 'class' in self.features, 'mean' in self.features
+        return (self.backbone.embed_dim * (class_tokens * self.last_blocks + means),)
+
+    def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Float[Tensor, 'batch dim']]:
+        """The vectors of the images."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            *earlier, last = self._tokens(images)
+            vectors = [tokens.class_token for tokens in (*earlier, last)] if 'class' in self.features else []
+            if 'mean' in self.features:
+                vectors.append(last.patches.mean(dim=(1, 2)))
+            return (torch.cat(vectors, dim=-1),)
+
+    def _tokens(self, images: Tensor) -> list[Tokens]:
+        """Of the last blocks, in their order."""
+        if self.last_blocks == 1:
+            return [self.backbone(images)]
+        num_blocks = len(self.backbone.model.feature_info)
+        return self.backbone.intermediates(images, range(num_blocks - self.last_blocks, num_blocks))
