@@ -1,0 +1,34 @@
+"""The commands, from wherever the package is installed: python -m dino_plugin train CONFIG [options]
+
+The first word is the name of a file in tools/ without its ending, or the path of any Python program, such as
+mmsegmentation's own tools/train.py, which then understands configs that inherit from ``dino_plugin::...``.
+``torchrun --nproc_per_node=8 -m dino_plugin train CONFIG --launcher pytorch`` is the same on eight GPUs.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+from dino_plugin.config_files import config_root
+
+
+def main() -> None:
+    """Run the program that the command line names, as if it had been started by itself."""
+    folder = config_root().parent / 'tools'
+    names = [path.stem for path in sorted(folder.glob('*.py'))]
+    name = sys.argv[1] if len(sys.argv) > 1 else ''
+    program = folder / f'{name}.py' if name in names else Path(name)
+    programs = f'Programs: {", ".join(names)}.'
+    if name in ('-h', '--help'):
+        print(f'{__doc__}\n{programs}')
+        return
+    if not program.is_file():
+        print(f'python -m dino_plugin PROGRAM [arguments]: no program {name!r}. {programs}', file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [str(program), *sys.argv[2:]]
+    sys.path[0] = str(program.parent)
+    runpy.run_path(str(program), run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,41 @@
+"""The commands of an installed package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, '-m', 'dino_plugin', *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_a_program_of_the_package_runs_by_its_name_from_any_folder(tmp_path, repository):
+    done = run('export_backbone', '--help', cwd=tmp_path)
+    alone = [sys.executable, str(repository / 'tools/export_backbone.py'), '--help']
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == subprocess.run(alone, capture_output=True, text=True).stdout != ''
+
+
+def test_another_program_runs_as_if_it_were_started_alone_and_knows_our_configs(tmp_path):
+    (tmp_path / 'beside.py').write_text('value = 7\n')
+    (tmp_path / 'own.py').write_text("_base_ = 'dino_plugin::_base_/schedules/adamw_coslr_100e.py'\n")
+    (tmp_path / 'program.py').write_text(
+        'import sys\n'
+        'from mmengine.config import Config\n'
+        'from beside import value\n'
+        "if __name__ == '__main__':\n"
+        '    print(value, sys.argv[1:], Config.fromfile(sys.argv[1]).train_cfg.max_epochs)\n'
+    )
+    done = run('program.py', 'own.py', '--flag', cwd=tmp_path)
+    assert done.stdout == "7 ['own.py', '--flag'] 100\n", done.stderr
+
+
+@pytest.mark.parametrize('name', ['trian', ''])
+def test_an_unknown_program_is_answered_with_the_list(name, tmp_path, repository):
+    done = run(*([name] if name else []), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f'no program {name!r}' in done.stderr
+    assert all(path.stem in done.stderr for path in (repository / 'tools').glob('*.py'))
