@@ -1,7 +1,12 @@
 """Floating-point operations of a training step, by formula: what a processor could do at best."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
+
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 # Operations a second: taken as the most that matrix products in bf16 reach on an H100 or H200 (data sheet: 989e12).
 ATTAINABLE = 790e12
@@ -50,3 +55,15 @@ def step_flops(recipe: Recipe) -> int:
     global_views = recipe.num_global * (forward_flops(recipe, recipe.global_size) + head)
     local_views = recipe.num_local * (forward_flops(recipe, recipe.local_size) + head)
     return 3 * (global_views + local_views) + global_views
+
+
+@contextmanager
+def counted_flops(device: str) -> Iterator[FlopCounterMode]:
+    """What PyTorch counts of the operations that are computed inside.
+
+    On a CPU attention is written out meanwhile, as the products that it consists of: PyTorch's counter has no formula
+    for the fused operation there (seen in 2.6 and 2.14) and would leave it out without a word.
+    """
+    written_out = sdpa_kernel(SDPBackend.MATH) if device == 'cpu' else nullcontext()
+    with written_out, FlopCounterMode(display=False) as counter:
+        yield counter

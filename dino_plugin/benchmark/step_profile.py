@@ -11,9 +11,8 @@ from rich.table import Table
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import profile, record_function
-from torch.utils.flop_counter import FlopCounterMode
 
-from dino_plugin.benchmark.flops import step_flops
+from dino_plugin.benchmark.flops import counted_flops, step_flops
 from dino_plugin.benchmark.harness import Candidate, median
 from dino_plugin.benchmark.networks import OurStep, recipe_of
 from dino_plugin.benchmark.report import Report
@@ -53,7 +52,7 @@ def profile_step(report: Report, model: str, precision: str, views: ViewBatch) -
     rounds = [shares_of(profiled(step, views), options.device) for _ in range(options.rounds)]
     report.extra.setdefault('step_profile', {})[name] = _summary(rounds)
     report.tables.append(_table(name, rounds))
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops(options.device) as counter:
         step(views)
     _compare_with_product(report, name, step, views, counter.get_total_flops(), precision)
     formula = options.batch * step_flops(recipe_of(options, model))
