@@ -1,13 +1,16 @@
 """The optimiser's side: precision, clipping, freezing, skipped steps, schedules."""
 
+import logging
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from torch import Tensor, nn
 
 from dino_plugin.core.schedules import Schedule, as_schedule
 from dino_plugin.engine.build import build
+from dino_plugin.engine.precision import choose_precision
 from dino_plugin.registry import TASK_UTILS
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -31,7 +34,8 @@ class SelfDistillationOptimWrapper(OptimWrapper):
     Args:
         optimizer: The optimiser.
         accumulative_counts: Batches per step.
-        precision: 'bf16' or 'fp16' autocast (fp16 with a gradient scaler), or 'fp32'. On CPU too.
+        precision: 'bf16' or 'fp16' autocast (fp16 with a gradient scaler), or 'fp32', on CPU too. 'auto' is bf16 where
+            the device computes in it and fp32 elsewhere; the log says which, and why.
         clip_mode: What shares one L2 norm: each 'parameter' tensor (DINO), each 'module' (DINOv2: backbone and each
             head), or 'global'.
         max_norm: Gradients above this norm are scaled down to it; None leaves them.
@@ -46,15 +50,15 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         self,
         optimizer: torch.optim.Optimizer,
         accumulative_counts: int = 1,
-        precision: str = 'bf16',
+        precision: str = 'auto',
         clip_mode: str = 'parameter',
         max_norm: float | None = 3.0,
         freeze_last_layer: float = 0.0,
         freeze_backbone: float = 0.0,
     ) -> None:
         super().__init__(optimizer, accumulative_counts)
-        if precision not in PRECISIONS:
-            raise ValueError(f'precision={precision!r} is unknown; use one of {list(PRECISIONS)}.')
+        if precision not in ('auto', *PRECISIONS):
+            raise ValueError(f"precision={precision!r} is unknown; use 'auto' or one of {list(PRECISIONS)}.")
         if clip_mode not in CLIP_MODES:
             raise ValueError(f'clip_mode={clip_mode!r} is unknown; use one of {list(CLIP_MODES)}.')
         if max_norm is not None and max_norm <= 0:
@@ -68,13 +72,15 @@ class SelfDistillationOptimWrapper(OptimWrapper):
                 'clip_mode="module", freeze_last_layer and freeze_backbone need to know the modules; add '
                 'constructor="dino_plugin.ParameterGroups" to optim_wrapper.'
             )
-        self.dtype = PRECISIONS[precision]
+        device = optimizer.param_groups[0]['params'][0].device
+        self.precision = _chosen_precision(device) if precision == 'auto' else precision
+        self.dtype = PRECISIONS[self.precision]
         self.clip_mode = clip_mode
         self.max_norm = max_norm
         self.freeze_last_layer = freeze_last_layer
         self.freeze_backbone = freeze_backbone
-        self.device_type = optimizer.param_groups[0]['params'][0].device.type
-        self.scaler = torch.amp.GradScaler(self.device_type) if precision == 'fp16' else None
+        self.device_type = device.type
+        self.scaler = torch.amp.GradScaler(self.device_type) if self.precision == 'fp16' else None
         self.stepped: Tensor | bool = False
         self.grad_norm: Tensor | None = None
 
@@ -117,13 +123,17 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             self.optimizer.step(**kwargs)
 
     def state_dict(self) -> dict:
-        """The optimiser's state, and the gradient scaler's."""
-        state = super().state_dict()
+        """The optimiser's state, the precision, and the gradient scaler's state."""
+        state = {**super().state_dict(), 'precision': self.precision}
         return state if self.scaler is None else {**state, 'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave. Another precision than before is logged, and kept."""
         state_dict = dict(state_dict)
+        before = state_dict.pop('precision', self.precision)
+        if before != self.precision:
+            what = f'The checkpoint was trained in {before}, this run goes on in {self.precision}. To keep {before}'
+            print_log(f'{what}: --cfg-options optim_wrapper.precision={before}', 'current', logging.WARNING)
         scaler = state_dict.pop('scaler', None)
         if self.scaler is not None and scaler is not None:
             self.scaler.load_state_dict(scaler)
@@ -164,6 +174,14 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             norms = torch.stack([per_module[module] for module in modules])
         factors = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_([grad for grad, _ in grads], list(factors.unbind()))
+
+
+def _chosen_precision(device: torch.device) -> str:
+    """What 'auto' means here, and a line in the log."""
+    choice = choose_precision(device)
+    line = f"precision='auto' is {choice.precision}: {choice.reason}. To choose otherwise"
+    print_log(f'{line}: --cfg-options optim_wrapper.precision={choice.alternative}', 'current')
+    return choice.precision
 
 
 class ProgressScheduler(_ParamScheduler):

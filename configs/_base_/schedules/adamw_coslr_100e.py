@@ -3,7 +3,7 @@
 optim_wrapper = dict(
     type='dino_plugin.SelfDistillationOptimWrapper',
     constructor='dino_plugin.ParameterGroups',
-    precision='bf16',
+    precision='auto',
     clip_mode='parameter',
     max_norm=3.0,
     freeze_last_layer=0.01,  # 1 epoch of 100

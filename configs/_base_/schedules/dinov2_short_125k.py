@@ -3,7 +3,7 @@ optim_wrapper = dict(
     type='dino_plugin.SelfDistillationOptimWrapper',
     constructor='dino_plugin.ParameterGroups',
     paramwise_cfg=dict(layer_decay=0.9, custom_keys=dict(patch_embed=dict(lr_mult=0.2))),
-    precision='bf16',
+    precision='auto',
     clip_mode='module',  # backbone and each head by themselves
     max_norm=3.0,
     freeze_last_layer=0.01,

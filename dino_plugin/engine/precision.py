@@ -1,0 +1,60 @@
+"""precision='auto': bf16 where the device computes in it, fp32 elsewhere.
+
+Decided by what the device says of itself and never by timing, so that a resumed run keeps its precision.
+"""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+# As Linux names them: products in bf16 on x86 (AVX-512, AMX) and on ARM. Others emulate them, slower than fp32.
+CPU_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16')
+CPUINFO = Path('/proc/cpuinfo')
+
+
+class Choice(NamedTuple):
+    """A precision, why it was chosen, and what else to try."""
+
+    precision: str
+    reason: str
+    alternative: str
+
+
+def choose_precision(device: torch.device) -> Choice:
+    """'bf16' or 'fp32' for this device."""
+    if device.type == 'cuda':
+        with torch.cuda.device(device):
+            computes = torch.cuda.is_bf16_supported(including_emulation=False)
+        return for_gpu(torch.cuda.get_device_name(device), computes)
+    if device.type == 'cpu':
+        return for_cpu(cpu_flags())
+    return Choice('fp32', f'nothing tells whether {device.type} computes in bf16', 'bf16')
+
+
+def for_gpu(name: str, computes_in_bf16: bool) -> Choice:
+    """The choice for a GPU; NVIDIA's compute in bf16 since Ampere."""
+    if computes_in_bf16:
+        return Choice('bf16', f'{name} computes in it', 'fp32')
+    return Choice('fp32', f'{name} does not compute in bf16; fp16 is the fast choice there', 'fp16')
+
+
+def for_cpu(flags: Set[str]) -> Choice:
+    """The choice for a processor with these flags; without any nothing is known of it."""
+    if not flags:
+        return Choice('fp32', 'nothing tells whether this processor computes in bf16', 'bf16')
+    found = [flag for flag in CPU_FLAGS if flag in flags]
+    if found:
+        return Choice('bf16', f'this processor computes in it ({", ".join(found)})', 'fp32')
+    return Choice('fp32', f'this processor has no bf16 arithmetic (none of {", ".join(CPU_FLAGS)})', 'bf16')
+
+
+def cpu_flags() -> frozenset[str]:
+    """What all cores of this machine can do, by Linux' list ('flags' on x86, 'Features' on ARM); empty elsewhere."""
+    try:
+        lines = CPUINFO.read_text(errors='replace').splitlines()
+    except OSError:
+        return frozenset()
+    cores = {tuple(line.partition(':')[2].split()) for line in lines if line.startswith(('flags', 'Features'))}
+    return frozenset.intersection(*map(frozenset, cores)) if cores else frozenset()
