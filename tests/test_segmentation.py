@@ -10,19 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.config_files import config_path, config_root
 
-pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
+mmseg = pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
 
 CONFIGS = sorted(f'segmentation/{path.name}' for path in (config_root() / 'segmentation').glob('*.py'))
 LINEAR = 'segmentation/vit-small-p16_linear_1xb16-2k_camvid-352x352.py'
 UPERNET = 'segmentation/vit-small-p16_upernet_1xb16-2k_camvid-352x352.py'
-NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=384, depth=4, num_heads=2)
+NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=64, depth=4, num_heads=2)
+NETWORKS = {
+    'width 192': {**NETWORK, 'embed_dim': 192},
+    'width 448': {**NETWORK, 'embed_dim': 448, 'num_heads': 7},
+    'convnet': dict(model_name='resnet10t'),
+}
 SIZE = (96, 54)
 # Folders of images and masks by dataset.
 LAYOUTS = {
@@ -77,10 +82,10 @@ def datasets_of(loader):
     return [part.dataset for part in outer.get('datasets', [outer])]
 
 
-def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2) -> Config:
+def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2, network: dict = NETWORK) -> Config:
     """The same config with a small network, crops and frames that a CPU handles in a moment."""
     cfg = Config.fromfile(name if isinstance(name, Path) else config_path(name))
-    cfg.model.backbone.update(NETWORK)
+    cfg.model.backbone.update(network)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
         for dataset in datasets_of(loader):
@@ -131,6 +136,76 @@ def test_mmsegmentations_runner_alone_runs_a_config(data_root, tmp_path):
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / 'work/iter_2.pth').is_file()
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+@pytest.mark.parametrize('head', ['linear', 'linear-ms', 'upernet', 'segmenter'])
+def test_who_names_a_checkpoint_names_nothing_else(head, network, data_root, tmp_path, repository):
+    """Its network may be of any width; to test the segmenter not even that file is needed."""
+    name = f'segmentation/vit-small-p16_{head}_1xb16-2k_camvid-352x352.py'
+    root, origin = data_root('camvid'), tmp_path / 'pretrained.pth'
+    pretrained = TimmBackbone(**NETWORKS[network])
+    torch.save({'state_dict': pretrained.model.state_dict(), 'meta': {'backbone': pretrained.description}}, origin)
+
+    def config(work_dir: str, **backbone) -> Config:
+        cfg = shrink(name, root, tmp_path / work_dir, network=backbone)
+        if head == 'upernet' and network == 'convnet':
+            cfg.model.neck = None  # its maps are a pyramid already
+        return cfg
+
+    cfg = config('work', checkpoint=str(origin))
+    runner = Runner.from_cfg(cfg)
+    loaded = runner.model.backbone.backbone.model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in pretrained.model.state_dict().items())
+    runner.train()
+    origin.unlink()
+    build_runner = runpy.run_path(str(repository / 'tools/test.py'))['build_runner']
+    tested = build_runner(config('tested'), str(tmp_path / 'work/iter_2.pth'))
+    assert tested.test()['mIoU'] == pytest.approx(runner.message_hub.get_scalar('val/mIoU').current())
+    assert type(tested.model).__name__ == 'EncoderDecoder'
+    assert all(map(torch.equal, tested.model.parameters(), runner.model.parameters()))
+
+
+def test_the_pyramid_neck_of_a_convolutional_network_is_refused_with_the_option(data_root, tmp_path):
+    cfg = shrink(UPERNET, data_root('camvid'), tmp_path / 'work', network=NETWORKS['convnet'])
+    with pytest.raises(ValueError, match=r"'width' needs maps of one width.*--cfg-options model\.neck=None"):
+        Runner.from_cfg(cfg)
+
+
+def test_numbers_in_place_of_the_texts_win(data_root, tmp_path):
+    cfg = shrink('segmentation/vit-small-p16_segmenter_1xb16-2k_camvid-352x352.py', data_root('camvid'), tmp_path)
+    cfg.model.decode_head.update(embed_dims=96, num_heads=3)
+    model = Runner.from_cfg(cfg).model
+    assert (model.decode_head.dec_proj.in_features, model.decode_head.dec_proj.out_features) == (64, 96)
+    assert model.decode_head.layers[0].attn.num_heads == 3
+
+
+def test_mmsegmentations_own_tools_train_and_test(data_root, tmp_path, monkeypatch):
+    tools = Path(mmseg.__file__).parent / '.mim/tools'
+    if not tools.is_dir():
+        pytest.skip('this build of mmsegmentation brings no tools')
+    cfg = shrink(LINEAR, data_root('camvid'), tmp_path / 'work')
+    cfg.dump(tmp_path / 'config.py')
+    runners, results = [], []
+    monkeypatch.setattr(Runner, 'train', lambda self, train=Runner.train: runners.append(self) or train(self))
+    monkeypatch.setattr(Runner, 'test', lambda self, test=Runner.test: results.append(test(self)))
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
+    runpy.run_path(str(tools / 'train.py'), run_name='__main__')
+    weights = {'state_dict': runners[0].model.state_dict(), 'meta': {}}
+    torch.save(weights, tmp_path / 'weights.pth')
+    options = ['--work-dir', str(tmp_path / 'test'), '--cfg-options', f'experiment_name={tmp_path.name}_test']
+    monkeypatch.setattr(sys, 'argv', ['test.py', str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), *options])
+    runpy.run_path(str(tools / 'test.py'), run_name='__main__')
+    assert runners[0].iter == 2
+    assert results[0]['mIoU'] == pytest.approx(runners[0].message_hub.get_scalar('val/mIoU').current())
+
+
+def test_test_time_augmentation_builds_the_model_of_a_config(data_root, tmp_path):
+    cfg = shrink(LINEAR, data_root('camvid'), tmp_path / 'work')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        wrapped = MODELS.build(dict(cfg.tta_model, module=cfg.model))
+    assert type(wrapped.module).__name__ == 'EncoderDecoder'
+    assert wrapped.module.decode_head.in_channels == 64
 
 
 def test_the_example_for_ones_own_images_runs(data_root, tmp_path, repository):
