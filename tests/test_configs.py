@@ -24,7 +24,11 @@ METHODS = ('dino', 'ibot', 'dinov2', 'dinov3', 'baselines')
 TRAINING = [name for name in CONFIGS if name.split('/')[0] in (*METHODS, 'quickstart')]
 KNN = [name for name in CONFIGS if name.startswith('knn/')]
 VIDEO = [name for name in CONFIGS if name.startswith('video/')]
-ELSEWHERE = {'segmentation': 'test_segmentation.py', 'detection': 'test_detection.py'}
+ELSEWHERE = {
+    'segmentation': 'test_segmentation.py',
+    'detection': 'test_detection.py',
+    'classification': 'test_classification.py',
+}
 CLIPS = Path(__file__).parent / 'data/davis'
 CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'

@@ -41,7 +41,7 @@ class TimmFeatureVector(DownstreamBackbone):
         if not 1 <= last_blocks <= num_blocks:
             raise ValueError(
                 f'TimmFeatureVector: last_blocks={last_blocks} must be 1 to {num_blocks} with '
-                f'{self.backbone.description["model_name"]}.'
+                f'{self.backbone.description["model_name"]} (--cfg-options model.backbone.last_blocks=1).'
             )
         self.features = features
         self.last_blocks = last_blocks
