@@ -17,9 +17,13 @@ def described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
     """
     description = backbone_description(checkpoint) if checkpoint else None
     if description is None:
-        given = f'{checkpoint} does not say which network it holds' if checkpoint else 'neither is there a checkpoint'
+        given = (
+            f'{checkpoint} does not say which network it holds. Name it'
+            if checkpoint
+            else 'neither is there a checkpoint. Give one (--cfg-options model.backbone.checkpoint=FILE), or name it'
+        )
         raise ValueError(
-            f'TimmBackbone: no model_name is given, and {given}. Name it as timm does, for example '
+            f'TimmBackbone: no model_name is given, and {given} as timm does, for example '
             "model_name='vit_small_patch16_224' (--cfg-options model.backbone.model_name=vit_small_patch16_224)."
         )
     arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}

@@ -57,13 +57,14 @@ def _filled(value: Any, widths: tuple[int, ...]) -> Any:
 
 
 def _number(text: str, widths: tuple[int, ...]) -> int | list[int]:
+    text = text.replace(' ', '')  # as mmengine's --cfg-options does
     if text == 'widths':
         return list(widths)
     if text == 'sum(widths)':
         return sum(widths)
     if index := re.fullmatch(r'widths\[(-?\d+)\]', text):
         return _chosen(text, int(index[1]), widths)
-    quotient = re.fullmatch(r'width(?: // ([1-9]\d*))?', text)
+    quotient = re.fullmatch(r'width(?://([1-9]\d*))?', text)
     if not quotient:
         raise ValueError(f'WidthFromBackbone: {text!r} is none of {_FORMS}.')
     if len(set(widths)) > 1:

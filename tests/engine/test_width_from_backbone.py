@@ -35,6 +35,7 @@ def built(backbone=TRANSFORMER, **parts) -> Recorder:
         ('width', 192, None),
         ('width // 64', 3, None),
         ('width // 50', 3, None),
+        ('width//64', 3, None),
     ],
 )
 def test_each_form_is_what_it_says(text, transformer, convnet):
@@ -73,7 +74,7 @@ def test_one_network_is_built_and_given_to_the_model(monkeypatch):
     assert names == ['vit_tiny_patch16_224']
 
 
-@pytest.mark.parametrize('text', ['width * 2', 'width//64', 'widths[x]', '2 * width', 'sum(width)', 'width // 0'])
+@pytest.mark.parametrize('text', ['width * 2', 'width / 64', 'widths[x]', '2 * width', 'sum(width)', 'width // 0'])
 def test_what_looks_like_a_width_and_is_none_is_refused(text):
     with pytest.raises(ValueError, match=r"is none of 'width', 'width // NUMBER', 'widths', .*'sum\(widths\)'"):
         built(number=text)
@@ -84,7 +85,7 @@ def test_what_looks_like_a_width_and_is_none_is_refused(text):
     [
         (CONVNET, 'width', r'one width, but the backbone gives \[64, 128, 256\]\. .*model\.neck=None'),
         (CONVNET, 'width // 64', r'needs maps of one width'),
-        (TRANSFORMER, 'width // 193', r'is 0 with a backbone of width 192; write a number'),
+        (TRANSFORMER, 'width // 193', r"'width//193' is 0 with a backbone of width 192; write a number"),
         (TRANSFORMER, 'widths[3]', r'does not exist; the backbone gives 3 maps'),
     ],
 )
