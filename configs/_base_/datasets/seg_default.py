@@ -1,6 +1,8 @@
-# What all segmentation configs share: pipelines, loaders, logging, checkpoints. Everything is mmsegmentation's; names
-# with the prefix dino_plugin. are found without an import.
+# What all segmentation configs share: pipelines, loaders, logging, checkpoints. Everything is mmsegmentation's but the
+# names with the prefix dino_plugin.
 default_scope = 'mmseg'
+# Names are found without it; but mmsegmentation 1.2.2 cannot be imported with mmcv-lite before dino_plugin is.
+custom_imports = dict(imports=['dino_plugin'], allow_failed_imports=False)
 
 crop_size = (512, 512)
 train_pipeline = [
