@@ -54,7 +54,7 @@ model = dict(
 optim_wrapper = dict(
     type='dino_plugin.SelfDistillationOptimWrapper',
     constructor='dino_plugin.ParameterGroups',
-    precision='auto',  # the results above are of fp32
+    precision='fp32',  # the same results on every processor
     clip_mode='global',
     max_norm=3.0,
     optimizer=dict(type='AdamW', lr=1.2e-3, betas=(0.9, 0.999), weight_decay=0.04, fused=True),
