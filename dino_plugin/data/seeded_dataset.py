@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dino_plugin.data.decoding import UndecodableImageError
 from dino_plugin.data.multi_pipeline_dataset import MultiPipelineDataset
+from dino_plugin.data.shared_memory import shared_flags
 
 
 class SeededDataset(Dataset):
@@ -68,7 +69,7 @@ class SeededDataset(Dataset):
             raise ValueError('the dataset is empty: SeededDataset needs at least one sample')
         num_pipelines = len(dataset.pipelines) if isinstance(dataset, MultiPipelineDataset) else 1
         self.num_images = len(dataset) // num_pipelines
-        self._undecodable = torch.zeros(self.num_images, dtype=torch.bool).share_memory_()
+        self._undecodable = shared_flags(self.num_images)
 
     def full_init(self) -> None:
         """Load the annotations of an mmengine dataset; others have nothing to load."""

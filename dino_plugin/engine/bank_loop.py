@@ -4,6 +4,8 @@ import torch
 from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
+from dino_plugin.data.shared_memory import spare_shared_memory
+
 
 class BankTestLoop(TestLoop):
     """mmengine's test loop, preceded by a pass over the bank, whose predictions reach the metrics with `in_bank=True`.
@@ -25,6 +27,7 @@ class BankTestLoop(TestLoop):
         self.bank_dataloader = runner.build_dataloader(bank_dataloader, seed=runner.seed)
         for name, loader in (('bank', self.bank_dataloader), ('queries', self.dataloader)):
             refuse_repeated_samples(loader, name)
+            spare_shared_memory(loader)
         refuse_other_classes(self.bank_dataloader, self.dataloader)
 
     def run(self) -> dict:

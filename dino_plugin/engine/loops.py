@@ -10,6 +10,8 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from dino_plugin.data.shared_memory import spare_shared_memory
+
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """mmengine's epochs, but a checkpoint from the middle of one goes on there, bit for bit.
@@ -28,6 +30,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def __init__(self, runner, dataloader, max_epochs: int, val_begin: int = 1, val_interval: int = 1) -> None:
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
         _check_batches(self.dataloader)
+        spare_shared_memory(self.dataloader)
         runner.auto_scale_lr = as_linear_rule(getattr(runner, 'auto_scale_lr', None), self.dataloader.batch_size)
         self._seed_when_built = runner.seed
 

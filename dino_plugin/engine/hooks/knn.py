@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from dino_plugin.data.shared_memory import spare_shared_memory
 from dino_plugin.engine.bank_loop import refuse_other_classes, refuse_repeated_samples
 from dino_plugin.engine.hooks.ema_teacher import unwrapped
 from dino_plugin.evaluation.features import Features, extract_features
@@ -68,6 +69,7 @@ class KNNHook(Hook):
             self.queries = runner.build_dataloader(self.queries, seed=runner.seed)
         for name, loader in (('bank', self.bank), ('queries', self.queries)):
             refuse_repeated_samples(loader, f'{name} of KNNHook')
+            spare_shared_memory(loader)
         refuse_other_classes(self.bank, self.queries)
         self.ks = usable_ks(self.ks, len(self.bank.dataset))
         if self.before_training and runner.iter == 0:
