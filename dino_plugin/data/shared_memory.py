@@ -18,6 +18,7 @@ import torch
 import torch.utils.data._utils.worker as torch_worker
 from jaxtyping import Bool
 from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -112,10 +113,12 @@ _told: list[bool] = []
 
 
 def num_bytes(batch: Any) -> int:
-    """Of all tensors in it."""
+    """Of all tensors in it, also those of samples of mmsegmentation and its sisters."""
     if isinstance(batch, Tensor):
         return batch.nbytes
-    if isinstance(batch, Mapping):
+    if isinstance(batch, BaseDataElement):
+        batch = batch.all_values()
+    elif isinstance(batch, Mapping):
         batch = list(batch.values())
     return sum(num_bytes(part) for part in batch) if isinstance(batch, (list, tuple)) else 0
 

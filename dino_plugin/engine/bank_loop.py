@@ -5,6 +5,7 @@ from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.shared_memory import spare_shared_memory
+from dino_plugin.engine.dataloaders import for_any_workers
 
 
 class BankTestLoop(TestLoop):
@@ -23,8 +24,8 @@ class BankTestLoop(TestLoop):
     """
 
     def __init__(self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, **kwargs) -> None:
-        super().__init__(runner, dataloader, evaluator, **kwargs)
-        self.bank_dataloader = runner.build_dataloader(bank_dataloader, seed=runner.seed)
+        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
+        self.bank_dataloader = runner.build_dataloader(for_any_workers(bank_dataloader), seed=runner.seed)
         for name, loader in (('bank', self.bank_dataloader), ('queries', self.dataloader)):
             refuse_repeated_samples(loader, name)
             spare_shared_memory(loader)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dino_plugin.data.clip import Clip
 from dino_plugin.engine.bank_loop import refuse_repeated_samples
+from dino_plugin.engine.dataloaders import for_any_workers
 from dino_plugin.evaluation.clip_results import ClipResults, run_clip
 
 
@@ -31,7 +32,7 @@ class ClipTestLoop(TestLoop):
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, evaluator, **kwargs) -> None:
-        super().__init__(runner, dataloader, evaluator, **kwargs)
+        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
         refuse_repeated_samples(self.dataloader, 'clips')
         for metric in self.evaluator.metrics:
             if getattr(metric, 'out_dir', '') is None:

@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.shared_memory import spare_shared_memory
+from dino_plugin.engine.dataloaders import for_any_workers
 
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
@@ -28,7 +29,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     """
 
     def __init__(self, runner, dataloader, max_epochs: int, val_begin: int = 1, val_interval: int = 1) -> None:
-        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
+        super().__init__(runner, for_any_workers(dataloader), max_epochs, val_begin, val_interval)
         _check_batches(self.dataloader)
         spare_shared_memory(self.dataloader)
         runner.auto_scale_lr = as_linear_rule(getattr(runner, 'auto_scale_lr', None), self.dataloader.batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from image_folders import PICTURES
+from mmengine.structures import BaseDataElement, PixelData
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data import _utils as torch_utils
@@ -140,6 +141,13 @@ def test_free_memory_is_what_the_file_system_says(monkeypatch, tmp_path):
         assert free_shared_memory() == expected
     monkeypatch.setattr(shared_memory.sys, 'platform', 'darwin')
     assert free_shared_memory() == math.inf
+
+
+def test_all_tensors_of_a_batch_count():
+    labels = BaseDataElement(gt=PixelData(data=torch.zeros(3, 5, dtype=torch.int64)), metainfo=dict(size=(3, 5)))
+    batch = dict(inputs=[torch.zeros(3, 7, dtype=torch.uint8)], data_samples=[labels], paths=['a.jpg'])
+    assert num_bytes(batch) == 3 * 7 + 3 * 5 * 8
+    assert num_bytes((batch, (torch.zeros(2), None))) == 3 * 7 + 3 * 5 * 8 + 2 * 4
 
 
 class Flagged(Dataset):

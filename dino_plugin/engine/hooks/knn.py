@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from dino_plugin.data.shared_memory import spare_shared_memory
 from dino_plugin.engine.bank_loop import refuse_other_classes, refuse_repeated_samples
+from dino_plugin.engine.dataloaders import for_any_workers
 from dino_plugin.engine.hooks.ema_teacher import unwrapped
 from dino_plugin.evaluation.features import Features, extract_features
 from dino_plugin.evaluation.knn import knn_accuracy
@@ -65,8 +66,8 @@ class KNNHook(Hook):
     def before_train(self, runner) -> None:
         """Builds the dataloaders, so that a mistake shows at once; evaluates unless the run was resumed."""
         with untouched_random_state():
-            self.bank = runner.build_dataloader(self.bank, seed=runner.seed)
-            self.queries = runner.build_dataloader(self.queries, seed=runner.seed)
+            self.bank = runner.build_dataloader(for_any_workers(self.bank), seed=runner.seed)
+            self.queries = runner.build_dataloader(for_any_workers(self.queries), seed=runner.seed)
         for name, loader in (('bank', self.bank), ('queries', self.queries)):
             refuse_repeated_samples(loader, f'{name} of KNNHook')
             spare_shared_memory(loader)
