@@ -6,18 +6,21 @@ import runpy
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import timm
 import torch
 from networks import NETWORKS, photographs, random_network, randomised, slow_mmpretrain
+from PIL import Image
 from safetensors.torch import load_file
-from timm.layers import GluMlp, LayerNorm
+from timm.layers import GluMlp, LayerNorm, to_2tuple
 from timm.models.vision_transformer import ResPostBlock
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.checkpoint import backbone_description, load_checkpoint
 from dino_plugin.export import export_backbone
-from dino_plugin.weights.export_formats import FORMATS, in_format
+from dino_plugin.weights.export_formats import in_format
+from dino_plugin.weights.formats import FORMATS
 
 # Only timm's own names; all have numbers or parts in their keys that look like those of other layouts.
 WITHOUT_TABLES = {
@@ -86,14 +89,84 @@ def test_transformers_gives_the_same_features_from_the_exported_folder(exported,
     network, path = exported(kind, 'huggingface')
     config = json.loads((path.parent / 'config.json').read_text())
     theirs = getattr(transformers, config['architectures'][0])
-    arguments = dict(add_pooling_layer=False) if theirs is transformers.ViTModel else {}
-    model, loading = theirs.from_pretrained(path.parent, output_loading_info=True, **arguments)
+    model, loading = transformers.AutoModel.from_pretrained(path.parent, output_loading_info=True)
+    assert type(model) is theirs
     assert not any(loading.values())
     images = images_for(network)
     with torch.no_grad():
-        found, expected = model.eval()(images).last_hidden_state, network.forward_features(images)
-    assert torch.allclose(found, expected, atol=5e-6)
-    assert type(transformers.AutoModel.from_pretrained(path.parent)) is theirs
+        found, expected = model.eval()(images), network.forward_features(images)
+    assert torch.allclose(found.last_hidden_state, expected, atol=5e-6)
+    assert torch.allclose(found.pooler_output, expected[:, 0], atol=5e-6)  # DINO trains no pooler: none may be random
+
+
+LEVEL = 1 / 255 / 0.225  # one grey level after normalisation, at most
+
+
+def prepared(image: Image.Image, rows: int, columns: int) -> torch.Tensor:
+    """The evaluation view of a network for images of rows x columns, by Pillow alone."""
+    shorter = round(max(rows, columns) * 8 / 7)
+    width, height = (int(side * shorter / min(image.size)) for side in image.size)
+    left, top = (width - columns) // 2, (height - rows) // 2
+    image = image.resize((width, height), Image.BICUBIC).crop((left, top, left + columns, top + rows))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return ((torch.from_numpy(np.array(image)) / 255 - mean) / std).movedim(-1, 0)[None]
+
+
+@pytest.mark.parametrize('kind', ['plain', 'plain, not square', 'layer scale', 'swiglu, registers', 'rotary'])
+def test_transformers_pipeline_gives_the_features_of_the_network_on_the_evaluation_view(exported, repository, kind):
+    transformers = pytest.importorskip('transformers', reason='the test extra installs transformers')
+    network, path = exported(kind, 'huggingface')
+    folder = str(path.parent)
+    photograph = sorted((repository / 'tests/data/davis').rglob('*.jpg'))[0]
+    image = Image.open(photograph).convert('RGB')
+    assert image.width != image.height
+    view = prepared(image, *network.patch_embed.img_size)
+    slow = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    fast = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=True)
+    assert torch.allclose(slow(image, return_tensors='pt').pixel_values, view, atol=1e-5)
+    assert torch.allclose(fast(image, return_tensors='pt').pixel_values, view, atol=1.01 * LEVEL)
+    found = []
+    for processor in (slow, fast):
+        pipe = transformers.pipeline('image-feature-extraction', model=folder, image_processor=processor)
+        found.append(pipe(str(photograph), return_tensors=True))
+    with torch.no_grad():
+        assert torch.allclose(found[0], network.forward_features(view), atol=2e-5)
+        theirs = fast(image, return_tensors='pt').pixel_values
+        assert torch.allclose(found[1], network.forward_features(theirs), atol=2e-5)
+    pipe = transformers.pipeline('image-feature-extraction', model=folder)
+    assert min((pipe(str(photograph), return_tensors=True) - features).abs().max() for features in found) < 2e-5
+
+
+FINE_TUNED = {
+    'plain': dict(img_size=48),
+    'layer scale': dict(img_size=(16, 40)),
+    'registers': dict(dynamic_img_size=True),
+    'rotary': dict(img_size=64),
+    'convolutions': {},
+}
+
+
+@pytest.mark.parametrize('kind', FINE_TUNED)
+def test_timm_fine_tunes_the_exported_file_with_a_new_classifier_and_at_another_size(exported, kind):
+    network, path = exported(kind, 'timm')
+    card = json.loads(path.with_suffix('.json').read_text())
+    arguments = card['timm_arguments'] | FINE_TUNED[kind] | dict(num_classes=10)
+    overlay = dict(card['pretrained_cfg'], file=str(path))
+    model = timm.create_model(card['model_name'], pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+    own, found = network.state_dict(), model.state_dict()
+    other_size = {'pos_embed'} if 'img_size' in FINE_TUNED[kind] else set()
+    assert all(torch.equal(own[key], found[key]) for key in own.keys() - other_size)
+    classifier = model.get_classifier()
+    assert {key.split('.')[-1] for key in found.keys() - own.keys()} == {'weight', 'bias'}  # of the classifier alone
+    rows, columns = to_2tuple(FINE_TUNED[kind].get('img_size', 64))
+    images = torch.randn(2, 3, rows, columns)
+    with torch.no_grad():
+        features = model.eval().forward_features(images)
+        assert torch.allclose(model(images), classifier(model.forward_head(features, pre_logits=True)), atol=1e-5)
+        assert model(images).shape == (2, 10)
+    data = timm.data.resolve_model_data_config(model)
+    assert list(data['mean']) == card['mean'] and list(data['std']) == card['std']
+    assert data['interpolation'] == 'bicubic' and data['crop_pct'] == 0.875
 
 
 def test_a_hugging_face_folder_is_a_checkpoint(exported):
@@ -270,8 +343,8 @@ def test_an_mlp_that_no_whole_ratio_gives_is_refused_for_dinov2_and_fine_for_vit
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['timm', 'huggingface', 'mmpretrain', 'original'\], got 'onnx'"):
-        in_format(random_network('plain'), 'onnx')
+    with pytest.raises(ValueError, match=r"\['timm', 'huggingface', 'mmpretrain', 'original'\], got 'keras'"):
+        in_format(random_network('plain'), 'keras')
 
 
 @pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
@@ -294,7 +367,8 @@ def test_a_folder_for_hugging_face_carries_the_hash_and_holds_no_pth(tmp_path):
     path = export_backbone(tmp_path / 'a.pth', tmp_path / 'vit', format='huggingface')
     digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     assert path == tmp_path / f'vit-{digits}' / 'model.safetensors'
-    assert {file.name for file in path.parent.iterdir()} == {'model.safetensors', 'model.json', 'config.json'}
+    names = {'model.safetensors', 'model.json', 'config.json', 'preprocessor_config.json'}
+    assert {file.name for file in path.parent.iterdir()} == names
     with pytest.raises(ValueError, match=r'give the folder without \.pth'):
         export_backbone(tmp_path / 'a.pth', tmp_path / 'vit.pth', format='huggingface')
 

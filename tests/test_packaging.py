@@ -133,7 +133,11 @@ def test_there_is_one_distribution_of_opencv(repository):
 
 def test_every_import_of_the_package_is_declared(repository):
     declared = {name.lower().replace('-', '_') for name in requirements(repository)['']}
-    declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'} | set(sys.stdlib_module_names)
+    declared |= (
+        requirements(repository)['onnx']
+        | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
+        | set(sys.stdlib_module_names)
+    )
     aliases = {'cv2': 'opencv_python', 'PIL': 'pillow'}
     missing = set()
     for path in (repository / 'dino_plugin').rglob('*.py'):

@@ -1,11 +1,10 @@
 """Write a checkpoint's backbone for another program: python tools/export_backbone.py CHECKPOINT [OUT] --format timm"""
 
 import argparse
+import json
 from pathlib import Path
 
-from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
-from dino_plugin.export import export_backbone
-from dino_plugin.weights.export_formats import FORMATS
+from dino_plugin.weights.formats import FORMATS, GRAPH_FORMATS
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,25 +13,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'out',
         nargs='?',
-        help='name without a hash, .safetensors (default) or .pth; a folder for huggingface '
-        '(default: the name of the checkpoint, beside it)',
+        help='name without a hash, with or without the suffix: .safetensors (default) or .pth, .onnx, .pt2; '
+        'a folder for huggingface (default: the name of the checkpoint, beside it)',
     )
     parser.add_argument(
-        '--format', choices=FORMATS, default='timm', help="original: names of the authors' repositories"
+        '--format',
+        choices=[*FORMATS, *GRAPH_FORMATS],
+        default='timm',
+        help="original: names of the authors' repositories; onnx, torch_export: the network itself",
     )
     parser.add_argument('--source', choices=['teacher', 'student'], default='teacher')
+    parser.add_argument('--mean', nargs='+', type=float, help="of the images, in levels of 0 to 255, if not ImageNet's")
+    parser.add_argument('--std', nargs='+', type=float, help='likewise')
     parser.add_argument(
-        '--mean', nargs='+', type=float, default=IMAGENET_MEAN_LEVELS, help="if not ImageNet's; of 0 to 255"
+        '--image-size',
+        nargs=2,
+        type=int,
+        metavar=('ROWS', 'COLUMNS'),
+        help='the only size that onnx or torch_export shall take, in pixels (default: any size)',
     )
-    parser.add_argument('--std', nargs='+', type=float, default=IMAGENET_STD_LEVELS, help='likewise')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    from dino_plugin.export import export_backbone  # PyTorch takes seconds: not before --help or a mistake
+
+    given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
     out = args.out or Path(args.checkpoint).with_suffix('')
-    path = export_backbone(args.checkpoint, out, args.source, args.mean, args.std, args.format)
-    print(f'{path}\n{path.with_suffix(".json")}')
+    path = export_backbone(args.checkpoint, out, args.source, format=args.format, **given)
+    card = path.with_suffix('.json')
+    if graph := json.loads(card.read_text()).get('graph'):
+        print(f'images: {graph["inputs"]["images"]}, normalised; differs by {graph["largest_difference"]:.1e} at most.')
+        if graph['fixed_because']:
+            print(f'Rows and columns are fixed: {graph["fixed_because"]}. --image-size fixes others.')
+    print(f'{path}\n{card}')
 
 
 if __name__ == '__main__':

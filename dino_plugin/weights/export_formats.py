@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from dino_plugin.weights import layouts
 from dino_plugin.weights.architecture import Architecture, architecture_of
+from dino_plugin.weights.formats import FORMATS
 from dino_plugin.weights.huggingface import huggingface_config
 from dino_plugin.weights.key_values import from_timm
-
-FORMATS = ('timm', 'huggingface', 'mmpretrain', 'original')
 
 
 class Exported(NamedTuple):
@@ -51,7 +50,9 @@ def in_format(model: nn.Module, format: str) -> Exported:
 def _huggingface(model: nn.Module, state: dict[str, Tensor], architecture: Architecture) -> Exported:
     config = huggingface_config(model, architecture)
     if config['model_type'] == 'vit':
-        return Exported(_named(model, state, layouts.HUGGING_FACE_VIT, False), config)
+        # ViTModel's pooler would be random otherwise. With this one, and no activation, it gives the class token.
+        pooler = {'pooler.dense.weight': torch.eye(model.embed_dim), 'pooler.dense.bias': torch.zeros(model.embed_dim)}
+        return Exported(_named(model, state, layouts.HUGGING_FACE_VIT, False) | pooler, config)
     layout = layouts.HUGGING_FACE_DINOV3 if architecture.rotary else layouts.HUGGING_FACE_DINOV2
     if not architecture.layer_scale:  # these classes always scale
         names = [f'blocks.{block}.ls{part}.gamma' for block in range(len(model.blocks)) for part in (1, 2)]

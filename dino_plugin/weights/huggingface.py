@@ -1,5 +1,6 @@
-"""`config.json` of Hugging Face's classes for the networks of the DINO family."""
+"""`config.json` and `preprocessor_config.json` of Hugging Face's classes for the networks of the DINO family."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -31,7 +32,7 @@ def huggingface_config(model: nn.Module, architecture: Architecture) -> dict[str
         return config | _rotary(model, architecture)
     config['qkv_bias'] = block.attn.qkv.bias is not None
     if not (architecture.layer_scale or architecture.registers or architecture.swiglu):
-        kind = dict(model_type='vit', architectures=['ViTModel'])
+        kind = dict(model_type='vit', architectures=['ViTModel'], pooler_act='linear')
         return config | kind | dict(intermediate_size=block.mlp.fc1.out_features)
     config['mlp_ratio'] = _mlp_ratio(model.embed_dim, block.mlp.fc2.in_features, architecture.swiglu)
     config['use_swiglu_ffn'] = architecture.swiglu
@@ -39,6 +40,35 @@ def huggingface_config(model: nn.Module, architecture: Architecture) -> dict[str
         registers = dict(num_register_tokens=model.reg_token.shape[1])
         return config | registers | dict(model_type='dinov2_with_registers', architectures=['Dinov2WithRegistersModel'])
     return config | dict(model_type='dinov2', architectures=['Dinov2Model'])
+
+
+def image_processor_config(image_size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """How `transformers` prepares an image, as the evaluators here do: the shorter side to 8/7 of the network's image
+    (256 for 224), bicubic, then the centre.
+
+    The class is DINOv2's for all networks. ViT's cuts nothing, DINOv3's exists in one implementation only and resizes
+    unrounded levels; this one has both implementations in every release.
+
+    Args:
+        image_size: Rows and columns in pixels. If they differ, the larger one decides, so that the cut lies inside.
+        mean: Per channel, of pixels in [0, 1].
+        std: Likewise.
+    """
+    rows, columns = image_size
+    return dict(
+        image_processor_type='BitImageProcessor',
+        do_convert_rgb=True,
+        do_resize=True,
+        size=dict(shortest_edge=round(max(image_size) * 8 / 7)),
+        resample=3,  # Pillow's number for bicubic
+        do_center_crop=True,
+        crop_size=dict(height=rows, width=columns),
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=list(mean),
+        image_std=list(std),
+    )
 
 
 def _rotary(model: nn.Module, architecture: Architecture) -> dict[str, Any]:
