@@ -3,14 +3,20 @@
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from dino_plugin.engine.launch import load_config
+from dino_plugin.engine.runner import Runner
 
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
@@ -32,7 +38,7 @@ def parse(train, monkeypatch):
     def config_of(*arguments: str) -> Config:
         monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
         args = train.parse_args()
-        cfg = train.load_config(args)
+        cfg = load_config(args)
         train.apply_training_arguments(cfg, args)
         return cfg
 
@@ -68,13 +74,19 @@ def test_the_work_dir_is_the_flags_then_the_configs_then_named_after_the_config(
     assert parse(CUSTOM, '--work-dir', 'flag', '--cfg-options', 'work_dir=from/config').work_dir == 'flag'
 
 
-def test_resume_goes_on_from_the_latest_or_from_a_file(parse):
+def test_resume_goes_on_from_the_latest_or_from_a_file(parse, tmp_path, capsys):
     assert not parse(CUSTOM).resume
     for flags in (['--resume'], ['--resume', 'auto']):
         cfg = parse(CUSTOM, *flags)
         assert (cfg.resume, cfg.load_from) == (True, None)
-    cfg = parse(CUSTOM, '--resume', 'epoch_3.pth')
-    assert (cfg.resume, cfg.load_from) == (True, 'epoch_3.pth')
+    checkpoint = tmp_path / 'epoch_3.pth'
+    with pytest.raises(SystemExit):
+        parse(CUSTOM, '--resume', str(checkpoint))
+    assert f'argument --resume: {checkpoint} does not exist' in capsys.readouterr().err
+    checkpoint.touch()
+    cfg = parse(CUSTOM, '--resume', str(checkpoint))
+    assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
+    assert parse(CUSTOM, '--resume', 's3://bucket/epoch_3.pth').load_from == 's3://bucket/epoch_3.pth'
 
 
 def test_amp_is_bf16_for_our_optim_wrapper_and_mmengines_for_its_own(parse):
@@ -100,22 +112,50 @@ def test_no_validate_leaves_no_evaluation(parse, tmp_path):
     assert [hook.type for hook in cfg.custom_hooks] == ['dino_plugin.EMATeacherHook']
 
 
-def test_a_shipped_config_is_found_from_any_folder(parse, tmp_path, monkeypatch):
+def test_a_shipped_config_is_found_from_any_folder(parse, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert parse(f'configs/{VANILLA}').train_cfg.max_epochs == 100
-    with pytest.raises(FileNotFoundError, match='Similar'):
+    with pytest.raises(SystemExit) as stop:
         parse('configs/dino/dino_vit-small.py')
+    assert stop.value.code == 2
+    assert "argument config: No config 'configs/dino/dino_vit-small.py'" in capsys.readouterr().err
 
 
-def test_an_interrupted_training_says_how_to_go_on(train, monkeypatch, tmp_path):
+@pytest.fixture
+def interrupted(train, monkeypatch, tmp_path, capsys):
+    """Flags, and when checkpoints were written, by name -> what is said after Ctrl-C."""
+
     class Interrupted:
         def train(self):
+            for name, age in written.items():
+                (tmp_path / 'last_checkpoint').write_text(name)
+                os.utime(tmp_path / 'last_checkpoint', (time.time() - age,) * 2)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Runner, 'from_cfg', lambda cfg: Interrupted())
-    monkeypatch.setattr(sys, 'argv', ['train.py', CUSTOM, '--work-dir', str(tmp_path)])
-    with pytest.raises(SystemExit, match=f'python train.py {CUSTOM} --work-dir {tmp_path} --resume'):
-        train.main()
+    written: dict[str, float] = {}
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: Interrupted())
+
+    def run(*flags: str, **checkpoints: float) -> str:
+        written.update(checkpoints)
+        monkeypatch.setattr(sys, 'argv', ['train.py', CUSTOM, '--work-dir', str(tmp_path), *flags])
+        with pytest.raises(SystemExit) as stop:
+            train.main()
+        return str(stop.value)
+
+    return run
+
+
+def test_an_interrupted_training_names_the_checkpoint_that_it_can_go_on_from(interrupted, tmp_path):
+    command = f'python train.py {CUSTOM} --work-dir {tmp_path}'
+    assert interrupted(epoch_3=-60).endswith(f'To go on from epoch_3:\n    {command} --resume')
+    assert interrupted('--resume', epoch_4=3600).endswith(f'To go on from epoch_4:\n    {command} --resume')
+
+
+@pytest.mark.parametrize('checkpoints', [{}, dict(epoch_of_an_earlier_training=3600)])
+def test_an_interrupted_training_without_a_checkpoint_says_how_to_start_again(checkpoints, interrupted, tmp_path):
+    said = interrupted(**checkpoints)
+    assert 'Stopped before the first checkpoint' in said
+    assert said.endswith(f'    python train.py {CUSTOM} --work-dir {tmp_path}')
 
 
 def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
@@ -125,7 +165,7 @@ def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
         def train(self):
             built.append('trained')
 
-    monkeypatch.setattr(train.RUNNERS, 'build', lambda cfg: built.append(cfg.runner_type) or Recorded())
+    monkeypatch.setattr(RUNNERS, 'build', lambda cfg: built.append(cfg.runner_type) or Recorded())
     own = tmp_path / 'own.py'
     own.write_text("optim_wrapper = dict(type='OptimWrapper')\nrunner_type = 'FlexibleRunner'\n")
     monkeypatch.setattr(sys, 'argv', ['train.py', str(own), '--work-dir', str(tmp_path)])
@@ -147,6 +187,78 @@ def test_training_from_another_folder_and_going_on(train, repository, twelve_ima
     first, second = sorted((tmp_path / 'out').glob('*/vis_data/scalars.json'))
     steps = [[json.loads(line)['step'] for line in file.read_text().splitlines()] for file in (first, second)]
     assert steps == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(repository, twelve_images, tmp_path):
+    command = [sys.executable, repository / 'tools/train.py', CUSTOM, '--work-dir', 'out', *tiny(twelve_images)]
+    done = subprocess.run([*command, 'train_cfg.max_epochs=1'], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = (done.stderr + done.stdout).splitlines()
+    (first, *_) = [number for number, line in enumerate(lines) if 'Epoch(train)' in line]
+    assert first <= 24, lines
+    for said in (
+        'dino (DINOLoss)',
+        'vit_tiny_patch16_224, 19,520 parameters',
+        'images     12 in batches of 4',
+        'in fp32 on ',
+        '3 steps',
+        f'{tmp_path / "out"} (checkpoints)',
+        'the same command with --resume',
+    ):
+        assert said in '\n'.join(lines[:first])
+    (log,) = (tmp_path / 'out').glob('*/*.log')
+    whole = log.read_text()
+    for part in ('System environment:', 'Runtime environment:', 'prototypes=64', 'Hooks will be executed', 'method'):
+        assert part in whole
+    assert all(line.split(' - INFO - ')[-1] in whole for line in lines)
+
+
+TOOLS = ['train', 'test', 'browse_views', 'visualize_pca', 'benchmark', 'quickstart']
+HEAVY = ['torch', 'mmengine', 'timm', 'cv2', 'rich', 'numpy']
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+@pytest.mark.parametrize('arguments', [['--help'], ['--no-such-option']])
+def test_help_and_wrong_usage_are_answered_before_anything_heavy_is_imported(tool, arguments, repository):
+    program = (
+        'import atexit, runpy, sys\n'
+        f'atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules]))\n'
+        f'sys.argv = {[f"{tool}.py", *arguments]}\n'
+        f'runpy.run_path({str(repository / "tools" / tool)!r} + ".py", run_name="__main__")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == (0 if arguments == ['--help'] else 2), done.stderr
+    assert done.stdout.splitlines()[-1] == '[]'
+    assert f'usage: {tool}.py' in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize('tool', ['train', 'test', 'browse_views'])
+def test_help_explains_the_options_by_an_example_that_is_right(tool, repository, parse):
+    done = subprocess.run([sys.executable, repository / f'tools/{tool}.py', '--help'], capture_output=True, text=True)
+    (example,) = [line for line in done.stdout.splitlines() if line.startswith('  --cfg-options train_dataloader')]
+    cfg = parse(CUSTOM, *example.split())
+    assert cfg.train_dataloader.dataset.dataset.data_root == 'my/images'
+    assert cfg.train_cfg.max_epochs == 10
+
+
+# --- test.py ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_checkpoint_is_told_before_anything_begins(repository, tmp_path):
+    command = [sys.executable, repository / 'tools/test.py', 'knn/knn_folder.py', 'missing.pth']
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'argument checkpoint: missing.pth does not exist' in done.stderr and 'Traceback' not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_name_of_a_checkpoint_stays_in_one_line_above_the_results(repository, monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '40')
+    title = f'knn_folder: work_dirs/{"a-long-name-" * 10}/epoch_100.pth'
+    runpy.run_path(str(repository / 'tools/test.py'))['show']({'knn/top1': 41.234}, title)
+    printed = capsys.readouterr().out
+    assert title in printed.splitlines()
+    assert '41.23' in printed
 
 
 # --- launchers --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ mmsegmentation and carries first masks through their clips, and leaves checkpoin
 films in the work directory. Its last line is one JSON object.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import math
@@ -12,31 +14,17 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS
-from mmengine.runner import Runner
-from rich import print as rich_print
-from rich.table import Table
-
-import dino_plugin.engine.vocabulary  # noqa: F401
-from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.checkpoint import use_safe_loading
 from dino_plugin.config_files import CHECKOUT, config_path
-from dino_plugin.data.clip import Clip
-from dino_plugin.data.davis_dataset import DAVISDataset
-from dino_plugin.data.decoding import decode_image
-from dino_plugin.data.image_dataset import EXTENSIONS
-from dino_plugin.evaluation.clip_results import ClipResults
-from dino_plugin.evaluation.davis import evaluate_clip, global_results
-from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
-from dino_plugin.evaluation.video import copy_first_mask, segment_clip
-from dino_plugin.export import export_backbone
-from dino_plugin.visualization.contact_sheet import save_image, views_sheet
-from dino_plugin.visualization.curves import plot_curves
-from dino_plugin.visualization.pca import pca_of_images
 
+if TYPE_CHECKING:
+    from mmengine.config import Config, ConfigDict
+
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.data.clip import Clip
+
+# Nothing heavy is imported before it is needed: --help and wrong usage are answered at once.
 CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 SEGMENTATION = 'segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py'
 DAVIS = CHECKOUT / 'tests/data/davis'
@@ -58,6 +46,9 @@ def parse_args() -> argparse.Namespace:
 
 def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
     """The quickstart's config for these arguments, and its k-NN hook where images have classes."""
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS
+
     cfg = Config.fromfile(config_path(CONFIG))
     cfg.work_dir, cfg.resume = str(args.work_dir), args.resume
     images, hook = cfg.train_dataloader.dataset.dataset, cfg.custom_hooks[-1]
@@ -81,6 +72,8 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
 
 def has_classes(folder: Path) -> bool:
     """Whether a folder consists of at least two sub-folders, and no image lies beside them."""
+    from dino_plugin.data.image_dataset import EXTENSIONS
+
     if not folder.is_dir():
         raise SystemExit(f'--images {folder} is not a folder.')
     entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
@@ -89,12 +82,19 @@ def has_classes(folder: Path) -> bool:
 
 
 def steps_per_epoch(cfg: Config, data_root: str | Path) -> int:
+    from mmengine.registry import DATASETS
+
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset, data_root=str(data_root)))
     return len(dataset) // cfg.train_dataloader.batch_size
 
 
 def raw_pixels(hook: ConfigDict) -> float:
     """k-NN on the images themselves."""
+    import torch
+    from mmengine.registry import DATASETS
+
+    from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
+
     parts = []
     for config in (hook.bank.dataset, hook.queries.dataset):
         images, labels, _ = zip(*DATASETS.build(config))
@@ -104,11 +104,18 @@ def raw_pixels(hook: ConfigDict) -> float:
 
 def save_features(backbone: TimmBackbone, out: Path) -> Path:
     """Patch features of a few video frames as colours."""
+    from dino_plugin.data.decoding import decode_image
+    from dino_plugin.visualization.contact_sheet import save_image
+    from dino_plugin.visualization.pca import pca_of_images
+
     return save_image(pca_of_images(backbone, [decode_image(path.read_bytes()) for path in FRAMES]), out)
 
 
 def segmentation_miou(backbone: dict, work_dir: Path) -> float:
     """mIoU of a linear probe of a frozen backbone, trained and tested by mmsegmentation."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
     cfg = Config.fromfile(config_path(SEGMENTATION))
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = cfg.visualizer.name = f'quickstart_{work_dir.name}'
@@ -122,12 +129,20 @@ def segmentation_miou(backbone: dict, work_dir: Path) -> float:
 
 def propagation_score(masks_of_clip: Callable[[Clip], Iterable]) -> float:
     """J&F in per cent over the bundled clips, three of DAVIS-2016 with every sixth frame."""
+    from dino_plugin.data.davis_dataset import DAVISDataset
+    from dino_plugin.evaluation.davis import evaluate_clip, global_results
+
     clips = DAVISDataset(DAVIS, year=2016).clips
     return 100 * global_results([evaluate_clip(clip, masks_of_clip(clip)) for clip in clips])['J&F-Mean']
 
 
 def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[str, float]:
     """Segmentation and label propagation with the trained network and an untrained one; each leaves its films."""
+    import torch
+
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.evaluation.video import copy_first_mask
+
     torch.manual_seed(0)
     networks = {'': dict(arguments, checkpoint=str(backbone_file)), '_untrained': arguments}
     result = {}
@@ -141,11 +156,17 @@ def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[
 
 def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
     """Masks of a clip at half of DAVIS's resolution, written as masks, film and sheet as they come."""
+    from dino_plugin.evaluation.clip_results import ClipResults
+    from dino_plugin.evaluation.video import segment_clip
+
     settings = dict(short_side=240, multiple=16)
     return ClipResults(folder, clip, settings).write(segment_clip(backbone, clip, **settings))
 
 
 def report(result: dict, files: dict[str, Path]) -> None:
+    from rich import print as rich_print
+    from rich.table import Table
+
     table = Table('', 'value', title='DINO quickstart')
     for name, value in result.items():
         table.add_row(name, 'not measured: no class folders' if value is None else f'{value:.1f}')
@@ -158,6 +179,17 @@ def report(result: dict, files: dict[str, Path]) -> None:
 
 def main() -> None:
     args = parse_args()
+    import torch
+    from mmengine.registry import DATASETS
+    from mmengine.runner import Runner
+
+    import dino_plugin.engine.vocabulary  # noqa: F401
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.checkpoint import use_safe_loading
+    from dino_plugin.export import export_backbone
+    from dino_plugin.visualization.contact_sheet import save_image, views_sheet
+    from dino_plugin.visualization.curves import plot_curves
+
     torch.set_num_threads(2)  # the recipe's number, so that rounding is the same everywhere
     use_safe_loading()
     cfg, hook = load_config(args)

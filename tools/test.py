@@ -1,30 +1,36 @@
 """Evaluate a checkpoint by a config: python tools/test.py configs/knn/knn_imagenette.py CHECKPOINT"""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-from mmengine.fileio import dump
-from mmengine.hooks.test_time_aug_hook import PrepareTTAHook
-from mmengine.runner import Runner
-from rich import print as rich_print
-from rich.table import Table
+from dino_plugin.engine.command_line import add_launch_arguments, existing, new_parser
 
-from dino_plugin.engine.launch import add_arguments, load_config
-from dino_plugin.engine.trained_model import name_backbone
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Evaluate a checkpoint by a config.')
-    add_arguments(parser)
-    parser.add_argument('checkpoint', help="a training checkpoint, an exported backbone, the authors' own, or 'none'")
+    parser = new_parser('Evaluate a checkpoint by a config.')
+    add_launch_arguments(parser)
+    parser.add_argument(
+        'checkpoint',
+        type=_none_or_existing,
+        help="a training checkpoint, an exported backbone, the authors' own, or 'none'",
+    )
     parser.add_argument('--out', help='write the results to this .json, .yaml or .pkl file')
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation, where the config has a tta_pipeline'
     )
     parser.add_argument('--show-dir', help='segmentation and detection: draw predictions into this folder')
     return parser.parse_args()
+
+
+def _none_or_existing(path: str) -> str:
+    return path if path == 'none' else existing(path)
 
 
 def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
@@ -44,6 +50,9 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
     """A bare backbone reads the checkpoint by its own rules; the state of any other model has to fit to the letter."""
+    from dino_plugin.engine.runner import Runner
+    from dino_plugin.engine.trained_model import name_backbone
+
     reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
     if reads_itself and checkpoint != 'none':
         cfg.model.backbone.checkpoint = checkpoint
@@ -55,19 +64,37 @@ def build_runner(cfg: Config, checkpoint: str) -> Runner:
     return runner
 
 
+def show(results: dict, title: str) -> None:
+    """A table below its title, which is a line of its own: as a part of the table it would be broken anywhere."""
+    from rich import print as rich_print
+    from rich.table import Table
+
+    table = Table('result', 'value')
+    for name, value in results.items():
+        table.add_row(name, f'{value:.2f}' if isinstance(value, float) else str(value))
+    print(title)
+    rich_print(table)
+
+
 def main() -> None:
     args = parse_args()
+    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    from mmengine.dist import is_main_process
+    from mmengine.fileio import dump
+    from mmengine.hooks.test_time_aug_hook import PrepareTTAHook
+
+    from dino_plugin.engine.launch import load_config
+    from dino_plugin.engine.mistakes import explained
+
     cfg = load_config(args)
     apply_test_arguments(cfg, args)
-    runner = build_runner(cfg, args.checkpoint)
-    if args.tta:
-        runner.register_hook(PrepareTTAHook(cfg.tta_model))
-    results = runner.test()
+    with explained(cfg, 'test'):
+        runner = build_runner(cfg, args.checkpoint)
+        if args.tta:
+            runner.register_hook(PrepareTTAHook(cfg.tta_model))
+        results = runner.test()
     if is_main_process():
-        table = Table('result', 'value', title=f'{Path(args.config).stem}: {args.checkpoint}')
-        for name, value in results.items():
-            table.add_row(name, f'{value:.2f}' if isinstance(value, float) else str(value))
-        rich_print(table)
+        show(results, f'{Path(args.config).stem}: {args.checkpoint}')
         if args.out:
             dump(results, args.out)
     failed = {name: count for name, count in results.items() if name.endswith('/failed') and count}

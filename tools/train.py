@@ -1,24 +1,33 @@
 """Train by a config: python tools/train.py configs/dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py --work-dir DIR"""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from dino_plugin.engine.command_line import add_launch_arguments, existing, new_parser
 
-from dino_plugin.engine.launch import add_arguments, load_config
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train by a config.')
-    add_arguments(parser)
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='PATH', help='go on from PATH, or from the latest')
+    parser = new_parser('Train by a config.')
+    add_launch_arguments(parser)
+    parser.add_argument('--resume', nargs='?', const='auto', type=_auto_or_existing, metavar='PATH',
+                        help='go on from PATH, or from the latest')  # fmt: skip
     parser.add_argument('--amp', action='store_true', help='mixed precision (configs of dino_plugin have it already)')
     parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the total batch size')
     return parser.parse_args()
+
+
+def _auto_or_existing(path: str) -> str:
+    return path if path == 'auto' else existing(path)
 
 
 def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
@@ -34,16 +43,34 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.merge_from_dict({'auto_scale_lr.enable': True})
 
 
+def stopped(work_dir: str, resumed: bool, began: float) -> str:
+    """What to type after Ctrl-C."""
+    command = ['python', *sys.argv]
+    latest = Path(work_dir, 'last_checkpoint')  # mmengine's --resume reads it; it may be of an earlier training
+    if latest.is_file() and (resumed or latest.stat().st_mtime >= began):
+        command += [] if resumed else ['--resume']
+        return f'\nStopped. To go on from {latest.read_text().strip()}:\n    {shlex.join(command)}'
+    return f'\nStopped before the first checkpoint in {work_dir}. To start again:\n    {shlex.join(command)}'
+
+
 def main() -> None:
     args = parse_args()
+    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    from mmengine.registry import RUNNERS
+
+    from dino_plugin.engine.launch import load_config
+    from dino_plugin.engine.mistakes import explained
+    from dino_plugin.engine.runner import Runner
+
     cfg = load_config(args)
     apply_training_arguments(cfg, args)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    try:
-        runner.train()
-    except KeyboardInterrupt:
-        command = shlex.join(['python', *sys.argv, *([] if args.resume else ['--resume'])])
-        raise SystemExit(f'\nStopped. To go on from the latest checkpoint in {cfg.work_dir}:\n    {command}') from None
+    began = time.time()
+    with explained(cfg, 'train', 'val'):
+        try:
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.train()
+        except KeyboardInterrupt:
+            raise SystemExit(stopped(cfg.work_dir, bool(args.resume), began)) from None
 
 
 if __name__ == '__main__':

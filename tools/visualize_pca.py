@@ -1,34 +1,64 @@
-"""Patch features as colours: python tools/visualize_pca.py CHECKPOINT IMAGE [IMAGE ...] --out features.png"""
+"""Patch features as colours: python tools/visualize_pca.py CHECKPOINT IMAGE_OR_FOLDER [...] --out features.png"""
 
 import argparse
+import sys
 from pathlib import Path
 
-import cv2
-import torch
-from mmengine.config import DictAction
+from dino_plugin.engine.command_line import add_options, existing, fail, option_values
 
-from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.data.decoding import decode_image
-from dino_plugin.visualization.pca import pca_of_images
+MOST_IMAGES = 24
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Show patch features as colours, shared by all images.')
-    parser.add_argument('checkpoint', help="a training checkpoint, an exported backbone, or the authors' own")
-    parser.add_argument('images', nargs='+', help='all of the shape of the first, after resizing')
+    parser.add_argument('checkpoint', type=existing, help="a training checkpoint, an exported one, or the authors' own")
+    parser.add_argument('images', nargs='+', type=existing, metavar='IMAGE_OR_FOLDER',
+                        help='all are given the shape of the first; of a folder all images in and below it are taken, '
+                        f'of more than {MOST_IMAGES} images as many, spread over the sorted names')  # fmt: skip
     parser.add_argument('--out', default='features.png', help='the picture (default: features.png)')
     parser.add_argument('--size', type=int, default=480, help='shorter side in pixels (default: 480)')
     parser.add_argument('--smooth', action='store_true', help='enlarge the maps smoothly')
-    parser.add_argument('--backbone', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='what the checkpoint does not say: model_name=vit_small_patch16_224')  # fmt: skip
+    add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
     return parser.parse_args()
+
+
+def image_paths(names: list[str]) -> list[Path]:
+    """The images, and those of folders, sorted; of too many as many as fit, spread over all, which is told."""
+    from dino_plugin.data.image_dataset import find_images
+
+    paths: list[Path] = []
+    for name in names:
+        found = sorted(find_images(name)[0]) if Path(name).is_dir() else [name]
+        if not found:
+            fail(f'no image in {name} or below')
+        paths += map(Path, found)
+    if len(paths) <= MOST_IMAGES:
+        return paths
+    print(f'{MOST_IMAGES} of {len(paths)} images, spread over all.', file=sys.stderr)
+    return [paths[index * len(paths) // MOST_IMAGES] for index in range(MOST_IMAGES)]
 
 
 def main() -> None:
     args = parse_args()
+    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    import cv2
+    import torch
+
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.data.decoding import decode_image
+    from dino_plugin.visualization.pca import pca_of_images
+
+    frames = []
+    for path in image_paths(args.images):
+        try:
+            frames.append(decode_image(path.read_bytes()))
+        except ValueError as error:
+            fail(f'{path}: {error}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    backbone = TimmBackbone(**args.backbone, checkpoint=args.checkpoint).to(device)
-    frames = [decode_image(Path(path).read_bytes()) for path in args.images]
+    try:
+        backbone = TimmBackbone(**option_values(args.backbone), checkpoint=args.checkpoint).to(device)
+    except ValueError as error:
+        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # the same options, without a config
     sheet = pca_of_images(backbone, frames, args.size, args.smooth)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(args.out, sheet[..., ::-1]):

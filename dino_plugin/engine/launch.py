@@ -1,36 +1,28 @@
-"""What the command lines of tools/train.py and tools/test.py share."""
+"""From the arguments of tools/train.py and tools/test.py to a config and to processes."""
 
 import argparse
 import importlib
 import os
 import time
+import traceback
 from pathlib import Path
 from pickle import UnpicklingError
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.checkpoint import use_safe_loading
 from dino_plugin.config_files import find_config
 from dino_plugin.core.reduce import join_processes_on_cpu
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that OpenMMLab's tools have everywhere."""
-    parser.add_argument('config', help='a file, or a name below configs/ for one that ships with dino_plugin')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<name of the config>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+from dino_plugin.engine.command_line import fail, option_values
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the command line's changes; files are read safely from here on."""
     use_safe_loading()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(find_config(args.config))
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     if args.launcher != 'none':
@@ -40,6 +32,22 @@ def load_config(args: argparse.Namespace) -> Config:
         join_processes_on_cpu()
         cfg.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
         cfg.sync_bn = None  # PyTorch's has no CPU form
+    return cfg
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The file ``args.config`` with the changes of ``args.cfg_options``.
+
+    Raises:
+        SystemExit: If the config cannot be read; with one sentence that names the line.
+    """
+    try:
+        cfg = Config.fromfile(find_config(args.config))
+    except Exception as error:  # a config is a program: it may raise anything
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>']
+        place = f'{lines[-1].filename}, line {lines[-1].lineno}' if lines else args.config
+        fail(f'the config cannot be read. {place}: {type(error).__name__}: {error}')
+    cfg.merge_from_dict(option_values(args.cfg_options))
     return cfg
 
 

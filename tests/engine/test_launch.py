@@ -1,11 +1,12 @@
-import argparse
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from dino_plugin.engine import launch
+from dino_plugin.engine.command_line import add_launch_arguments, new_parser
 
 HALF_WRITTEN_CACHE = """
 import threading
@@ -45,9 +46,27 @@ def test_batch_norms_are_synchronised_only_where_pytorch_can(device, monkeypatch
     monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
     monkeypatch.setattr(launch, 'get_device', lambda: device)
     monkeypatch.setattr(launch, 'join_processes_on_cpu', lambda: None)
-    parser = argparse.ArgumentParser()
-    launch.add_arguments(parser)
+    parser = new_parser('')
+    add_launch_arguments(parser)
     cfg = launch.load_config(
         parser.parse_args(['dino/dino_resnet50_8xb64-coslr-100e_in1k.py', '--launcher', 'pytorch'])
     )
     assert cfg.sync_bn == (None if device == 'cpu' else 'torch')
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ("model = dict(\n    type='A'\ntrain_cfg = 1\n", r'own\.py.*SyntaxError: .*line \d'),
+        ('model = 1\nother = no_such_name\n', r"own\.py, line 2: NameError: name 'no_such_name'"),
+        ("_base_ = './no_such_base.py'\n", r'FileNotFoundError: .*no_such_base\.py'),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_told_in_one_sentence(text, expected, tmp_path, capsys):
+    own = tmp_path / 'own.py'
+    own.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        launch.read_config(new_parser('').parse_args([str(own)]))
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and len(said.strip().splitlines()) == 1
+    assert re.search(expected, said), said

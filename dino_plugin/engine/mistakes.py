@@ -1,0 +1,123 @@
+"""A caller's mistake in one message, with the option that cures it, instead of a traceback."""
+
+import copy
+import inspect
+import linecache
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from dino_plugin.engine.command_line import fail
+
+EXAMPLES = dict(data_root='path/to/images', ann_file='path/to/list.txt', checkpoint='path/to/checkpoint.pth')
+MODES = ('train', 'val', 'test')
+
+
+@contextmanager
+def explained(config: Config, *modes: str) -> Iterator[None]:
+    """Ends the program with an error's message alone if this package raised it on purpose.
+
+    A class does not know where in a config it stands. So the refused value, or failing that the refused argument, is
+    looked up in the config, and its full name is added to the message, as ``--cfg-options`` takes it. The traceback
+    goes to the log file.
+
+    Args:
+        config: As it was read, before the program changes it.
+        *modes: What runs: 'train', 'val', 'test'; parts of the config for other modes are not named.
+
+    Raises:
+        SystemExit: With status 2, instead of the error.
+    """
+    config = copy.deepcopy(config)
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        frames = list(_frames(error.__traceback__))
+        if not _is_message(frames[-1]):
+            raise
+        sections = _sections(config, modes)
+        names = refused_options(sections, str(error), [type(frame.tb_frame.f_locals.get('self')) for frame in frames])
+        options = [f'{name}={EXAMPLES.get(name.rpartition(".")[2], "...")}' for name in names]
+        cure = ['In a config, or on the command line:', f'    --cfg-options {" ".join(options)}'] if options else []
+        log_file = _log_to_file(traceback.format_exc())
+        fail('\n'.join([str(error), *cure, *([f'The traceback is in {log_file}'] if log_file else [])]))
+
+
+def refused_options(sections: dict, message: str, classes: list[type]) -> list[str]:
+    """The full names of the options that an error is about.
+
+    Args:
+        sections: Of the config.
+        message: Of the error.
+        classes: Whose code raised it, from the outside in.
+    """
+    ours = {cls.__name__: cls for cls in classes if cls.__module__.startswith('dino_plugin.')}
+    found, unset = [], []
+    for path, settings in _settings(sections):
+        cls = ours.get(str(settings.get('type')).rpartition('.')[2])
+        for name, value in settings.items():
+            named = cls is not None or any(_has(message, word) for word in (name, *path[-1:]))
+            if name != 'type' and named and _has(message, str(value).rstrip('/')):
+                found.append('.'.join([*path, name]))
+        if cls is not None:
+            arguments = [name for name in inspect.signature(cls).parameters if _has(message, name)]
+            unset += ['.'.join([*path, name]) for name in arguments if not settings.get(name)]
+    return found or unset
+
+
+def _settings(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """Each dict in a config with the way to it; what is None is not set."""
+    if isinstance(config, dict):
+        inner = {key: value for key, value in config.items() if isinstance(value, dict) or _holds_dicts(value)}
+        yield path, {key: value for key, value in config.items() if key not in inner and value not in (None, '')}
+    else:
+        inner = {str(index): value for index, value in enumerate(config)} if _holds_dicts(config) else {}
+    for key, value in inner.items():
+        yield from _settings(value, (*path, key))
+
+
+def _holds_dicts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(entry, dict) or _holds_dicts(entry) for entry in value)
+
+
+def _has(message: str, word: str) -> bool:
+    """Whether a message holds this name, number or beginning of a path, not as part of another."""
+    return bool(word) and re.search(rf'(?<![\w.-]){re.escape(word)}(?![\w-]|\.\d)', message) is not None
+
+
+def _sections(config: Config, modes: tuple[str, ...]) -> dict:
+    """What mmengine's runner reads; the rest of a config are variables, and to set them changes nothing."""
+    others = tuple(f'{mode}_' for mode in MODES if mode not in modes)
+    read = [name for name in inspect.signature(Runner).parameters if name != 'cfg' and not name.startswith(others)]
+    return {name: config[name] for name in read if name in config}
+
+
+def _frames(current: TracebackType | None) -> Iterator[TracebackType]:
+    while current is not None:
+        yield current
+        current = current.tb_next
+
+
+def _is_message(innermost: TracebackType) -> bool:
+    """Whether an error comes from a ``raise`` of this package, written for whoever called it."""
+    code = innermost.tb_frame.f_code
+    ours = innermost.tb_frame.f_globals.get('__name__', '').startswith('dino_plugin.')
+    return ours and linecache.getline(code.co_filename, innermost.tb_lineno).lstrip().startswith('raise ')
+
+
+def _log_to_file(text: str) -> str | None:
+    """The name of the log file, if there is one."""
+    logger = MMLogger.get_current_instance()
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None))
+            return handler.baseFilename
+    return None

@@ -1,0 +1,155 @@
+"""mmengine's runner with a first log that fits a screen."""
+
+import logging
+from collections.abc import Sized
+from typing import Any
+
+import torch
+from mmengine import runner as mmengine_runner
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.engine.model import SelfDistillationModel
+
+# Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
+SILENCED = (
+    '"FileClient" will be deprecated in future',
+    '"HardDiskBackend" is the alias of "LocalBackend"',
+    'Distributed training is not used, all SyncBatchNorm',
+    'Checkpoints will be saved to',
+    'paramwise_options -- ',
+)
+
+
+class ConsoleFilter(logging.Filter):
+    """Leaves to the log file what fills screens before anything has begun: environment, whole config, table of hooks.
+
+    Attributes:
+        starting: Until it is set to False, messages of several lines are left out, unless they are warnings.
+    """
+
+    starting = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the console shows it."""
+        text = record.getMessage()
+        fills_screens = self.starting and '\n' in text.strip() and record.levelno < logging.WARNING
+        return not fills_screens and not text.startswith(SILENCED)
+
+
+class Runner(mmengine_runner.Runner):
+    """mmengine's, for any config; the console begins with what is trained or tested, the log file is complete."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """mmengine's, with a filter before the console."""
+        logger = super().build_logger(*args, **kwargs)
+        self.console_filter = ConsoleFilter()
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(self.console_filter)
+        return logger
+
+    def train(self) -> nn.Module:
+        """Train, after a description of it."""
+        self.register_hook(FirstLogHook(), 'LOWEST')
+        return super().train()
+
+    def test(self) -> dict:
+        """Test, after a description of it."""
+        self.register_hook(FirstLogHook(), 'LOWEST')
+        return super().test()
+
+
+class FirstLogHook(Hook):
+    """Logs what is about to happen when all of it is built, and opens the console."""
+
+    def before_train(self, runner: Runner) -> None:
+        """What is trained."""
+        self._log(runner, describe_training(runner))
+
+    def before_test(self, runner: Runner) -> None:
+        """What is tested."""
+        self._log(runner, describe_test(runner))
+
+    def _log(self, runner: Runner, text: str) -> None:
+        runner.console_filter.starting = False
+        runner.logger.info(text)
+
+
+def describe_training(runner: mmengine_runner.Runner) -> str:
+    """Method, network, images, precision, length and folder of a training, in eight lines."""
+    model, loop, loader = _unwrapped(runner.model), runner.train_loop, runner.train_dataloader
+    begun = f', after {runner.iter:,} of them' if runner.iter else ''
+    epochs = f'{loop.max_epochs:,} epochs, ' if loop.max_epochs > 1 else ''
+    lines = {
+        'method': _method(model),
+        'network': _network(model),
+        'trained': f'{_count(parameter for parameter in model.parameters() if parameter.requires_grad)} parameters',
+        'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}',
+        'computes': f'in {_precision(runner)} on {_device(model)}',
+        'length': f'{epochs}{loop.max_iters:,} steps{begun}',
+        'writes to': f'{runner.work_dir} (checkpoints), {runner.log_dir} (whole log, config, curves)',
+        'to go on': 'after a stop: the same command with --resume',
+    }
+    return '\n'.join(['Training begins.', *(f'    {name:<10} {text}' for name, text in lines.items())])
+
+
+def describe_test(runner: mmengine_runner.Runner) -> str:
+    """Network, images, metrics and folder of a test, in two lines."""
+    model, loop = _unwrapped(runner.model), runner.test_loop
+    metrics = ', '.join(type(metric).__name__ for metric in loop.evaluator.metrics)
+    return (
+        f'{metrics}: {_size(loop.dataloader.dataset)} samples; {_network(model)}, on {_device(model)}.\n'
+        f'    Results go to {runner.work_dir}, the whole log to {runner.log_dir}'
+    )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _method(model: nn.Module) -> str:
+    if not isinstance(model, SelfDistillationModel):
+        return type(model).__name__
+    losses = model.distillation.losses.items()
+    return ', '.join(f'{name} ({type(loss).__name__})' for name, loss in losses)
+
+
+def _network(model: nn.Module) -> str:
+    """The first backbone of ours, which is the student's, or any other."""
+    network = next((module for module in model.modules() if isinstance(module, TimmBackbone)), None)
+    if network is not None:
+        return f'{network.description["model_name"]}, {_count(network.parameters())} parameters'
+    network = getattr(model, 'backbone', model)
+    return f'{type(network).__name__}, {_count(network.parameters())} parameters'
+
+
+def _count(parameters: Any) -> str:
+    number = sum(parameter.numel() for parameter in parameters)
+    return f'{number / 1e6:,.1f} million' if number >= 1e5 else f'{number:,}'
+
+
+def _size(dataset: Any) -> str:
+    return f'{len(dataset):,}' if isinstance(dataset, Sized) else 'a stream'
+
+
+def _batch(runner: mmengine_runner.Runner, loader: Any) -> str:
+    accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    factors = {'processes': get_world_size(), 'batches a step': accumulated}
+    return ' × '.join([str(loader.batch_size), *(f'{number} {name}' for name, number in factors.items() if number > 1)])
+
+
+def _precision(runner: mmengine_runner.Runner) -> str:
+    """Of ours by its name; mmengine's wrappers for mixed precision say nothing better than their class."""
+    wrapper = runner.optim_wrapper
+    name = getattr(wrapper, 'precision', None)
+    return name or ('fp32' if type(wrapper).__name__ == 'OptimWrapper' else type(wrapper).__name__)
+
+
+def _device(model: nn.Module) -> str:
+    device = next(model.parameters()).device
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type
