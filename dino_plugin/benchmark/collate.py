@@ -18,19 +18,6 @@ from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LE
 from dino_plugin.data.preprocessor import ViewPreprocessor
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sizes of a batch, and how many batches make one timing."""
-    for name, default, what in (
-        ('batch', 32, 'images in a batch'),
-        ('batches', 12, 'batches a round'),
-        ('workers', 2, 'processes of the data loader'),
-        ('global-size', 224, 'pixels of the two global views'),
-        ('local-size', 96, 'pixels of the local views'),
-        ('num-local', 8, 'local views of an image'),
-    ):
-        parser.add_argument(f'--{name}', type=int, default=default, help=f'{what} (default: {default})')
-
-
 class Samples(Dataset):
     """Views that are ready, a new copy of them at each call: what is measured is their way to the main process."""
 

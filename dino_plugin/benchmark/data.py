@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from torchvision.datasets.folder import pil_loader
 
 from dino_plugin.benchmark.harness import Candidate
-from dino_plugin.benchmark.images import add_image_arguments, image_paths
+from dino_plugin.benchmark.images import image_paths
 from dino_plugin.benchmark.pillow_views import mean_error
 from dino_plugin.benchmark.profile import RECIPE, profile
 from dino_plugin.benchmark.reference import Reference
@@ -30,13 +30,6 @@ SPLITS = dict(
 )
 NUM_CHECKED = 8  # images, view by view
 NUM_COMPARED = 32  # images whose statistics are compared, some of them several times where there are fewer
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Images, and how many of them make one timing."""
-    add_image_arguments(parser)
-    parser.add_argument('--chunk', type=int, default=16, help='images a round (default: 16)')
-    parser.add_argument('--num-local', type=int, default=8, help='local views of an image (default: 8)')
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:

@@ -1,14 +1,6 @@
 """Where a benchmark runs, and what can be chosen there."""
 
-import argparse
-
 import torch
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """The GPU, if there is one."""
-    best = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default=best, help=f'(default here: {best})')
 
 
 def say_missing_gpu(report, names: list[str]) -> None:

@@ -10,11 +10,6 @@ from dino_plugin.data.image_dataset import find_images
 BUNDLED = CHECKOUT / 'tests/data/davis/JPEGImages/480p'
 
 
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder of images."""
-    parser.add_argument('--images', help='a folder; every image below it (default: the DAVIS frames of a checkout)')
-
-
 def image_paths(options: argparse.Namespace) -> list[str]:
     """All images of the folder, in an order that is random and always the same.
 

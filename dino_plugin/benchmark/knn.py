@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dino_plugin.benchmark.devices import add_device_argument
 from dino_plugin.benchmark.harness import Candidate
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
@@ -18,18 +17,6 @@ from dino_plugin.evaluation.nearest import PART
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
 NUM_CHECKED = 64  # queries, by the plain formula
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sizes of the bank."""
-    add_device_argument(parser)
-    for name, default, what in (
-        ('bank', 100_000, 'labelled samples'),
-        ('queries', 2_000, 'samples to classify; the reference needs 100 or more'),
-        ('dim', 384, 'features of a sample'),
-        ('classes', 1_000, 'classes'),
-    ):
-        parser.add_argument(f'--{name}', type=int, default=default, help=f'{what} (default: {default})')
 
 
 class Task(NamedTuple):

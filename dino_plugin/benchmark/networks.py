@@ -23,18 +23,6 @@ DEPTH = 12
 LEARNING_RATE = 1e-5  # small: the views are noise
 
 
-def add_network_arguments(parser: argparse.ArgumentParser, batch: int) -> None:
-    """Sizes of the views and of the head."""
-    for name, default, what in (
-        ('batch', batch, 'images in a step'),
-        ('global-size', 224, 'pixels of the two global views'),
-        ('local-size', 96, 'pixels of the local views'),
-        ('num-local', 8, 'local views of an image'),
-        ('prototypes', 65536, 'of the head'),
-    ):
-        parser.add_argument(f'--{name}', type=int, default=default, help=f'{what} (default: {default})')
-
-
 def recipe_of(options: argparse.Namespace, model: str) -> Recipe:
     """What the formula of operations has to know."""
     return Recipe(

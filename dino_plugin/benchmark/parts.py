@@ -6,32 +6,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dino_plugin.benchmark.devices import add_device_argument
+from dino_plugin.benchmark.arguments import COMPILED
 from dino_plugin.benchmark.harness import Candidate
-from dino_plugin.benchmark.networks import WIDTHS, OurStep, add_network_arguments
+from dino_plugin.benchmark.networks import OurStep
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.benchmark.switch import relative_gap, time_switch
-from dino_plugin.benchmark.switches import COMPILED, SWITCHES
+from dino_plugin.benchmark.switches import SWITCHES
 from dino_plugin.core.losses.dino import cross_view_entropy
 from dino_plugin.core.targets import Centering
 from dino_plugin.engine.optim import SelfDistillationOptimWrapper
 
 MAX_NORM = 3.0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The network whose parameters they work on, and which of them."""
-    names = [*PARTS, *SWITCHES]
-    add_device_argument(parser)
-    parser.add_argument('--model', choices=list(WIDTHS), default='small', help='(default: small)')
-    parser.add_argument(
-        '--only', nargs='+', choices=names, default=names, metavar='NAME', help=f'of {", ".join(names)}'
-    )
-    parser.add_argument(
-        '--compile', action='store_true', help=f'measure {" and ".join(COMPILED)}, too; takes minutes on a CPU'
-    )
-    add_network_arguments(parser, batch=8)
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from dino_plugin.benchmark.devices import add_device_argument
 from dino_plugin.benchmark.harness import Candidate, time_call
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
@@ -18,15 +17,6 @@ from dino_plugin.evaluation.propagation import LabelPropagator
 
 NUM_CONTEXT, RADIUS, TOP_K, TEMPERATURE = 7, 12, 5, 0.1  # of facebookresearch/dino's command
 NUM_CHECKED = 64  # patches, by the plain formula
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Sizes of the frames."""
-    add_device_argument(parser)
-    parser.add_argument('--grids', nargs='+', default=['16=30x52', '8=60x104'], metavar='PATCH=ROWSxCOLUMNS',
-                        help='of patches, by the size of a patch (default: 16=30x52 8=60x104, of 480p)')  # fmt: skip
-    parser.add_argument('--dim', type=int, default=384, help='features of a patch (default: 384)')
-    parser.add_argument('--objects', type=int, default=4, help='with the background (default: 4)')
 
 
 class Video(NamedTuple):

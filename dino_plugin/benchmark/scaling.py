@@ -11,10 +11,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from dino_plugin.benchmark.devices import add_device_argument
 from dino_plugin.benchmark.harness import Candidate, Comparison, median
-from dino_plugin.benchmark.images import BUNDLED, add_image_arguments
-from dino_plugin.benchmark.networks import CONFIG, WIDTHS, OurStep, add_network_arguments, random_views
+from dino_plugin.benchmark.images import BUNDLED
+from dino_plugin.benchmark.networks import CONFIG, OurStep, random_views
 from dino_plugin.benchmark.processes import time_in_processes
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
@@ -27,20 +26,6 @@ STEP_AXES = {
     'local-views': ('num_local', [0, 4, 8], [0, 4, 8, 16]),
     'image-size': ('global_size', [96, 160, 224], [160, 224, 320, 448]),
 }
-AXES = [*STEP_AXES, 'workers', 'processes']
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which axes, the points on each, and what the other sizes are meanwhile."""
-    add_device_argument(parser)
-    add_image_arguments(parser)
-    parser.add_argument('--axes', nargs='+', choices=AXES, default=AXES, help='(default: all)')
-    parser.add_argument('--points', nargs='+', type=int, help='in place of the usual ones; for one axis')
-    parser.add_argument('--model', choices=list(WIDTHS), default='small', help='(default: small)')
-    parser.add_argument('--precision', choices=['fp32', 'bf16'], default='bf16', help='(default: bf16)')
-    parser.add_argument('--compile-blocks', action='store_true', help='as the backbone takes it')
-    parser.add_argument('--num-images', type=int, default=64, help='of the axis of workers, a round (default: 64)')
-    add_network_arguments(parser, batch=64 if torch.cuda.is_available() else 2)
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:

@@ -7,14 +7,12 @@ from functools import partial
 import torch
 from rich.table import Table
 
-from dino_plugin.benchmark.devices import add_device_argument, say_missing_gpu
+from dino_plugin.benchmark.devices import say_missing_gpu
 from dino_plugin.benchmark.flops import ATTAINABLE, step_flops
 from dino_plugin.benchmark.harness import Candidate, Comparison, median
 from dino_plugin.benchmark.networks import (
-    WIDTHS,
     OurStep,
     ReferenceStep,
-    add_network_arguments,
     random_views,
     recipe_of,
 )
@@ -24,21 +22,8 @@ from dino_plugin.benchmark.step_check import check_step
 from dino_plugin.benchmark.step_profile import profile_step
 from dino_plugin.benchmark.switch import saved_for_backward
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.engine.optim import PRECISIONS
 
 GPU_ROWS = ['step_gpu_small', 'step_gpu_base', 'memory_small', 'memory_base']
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Networks and sizes."""
-    add_device_argument(parser)
-    parser.add_argument('--model', nargs='+', choices=list(WIDTHS), help='(default: small; on a GPU small and base)')
-    usual = 'bf16' if torch.cuda.is_available() else 'fp32'
-    parser.add_argument(
-        '--profile', nargs='?', choices=[*PRECISIONS], const=usual, metavar='PRECISION',
-        help=f'show where the time of our step goes instead, in fp32, bf16 or fp16 (default: {usual})',
-    )  # fmt: skip
-    add_network_arguments(parser, batch=64 if torch.cuda.is_available() else 2)
 
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:

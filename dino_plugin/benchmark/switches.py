@@ -177,7 +177,6 @@ def compiled_colours(options: argparse.Namespace) -> Switch:
 
 
 # Compiled at first use, which takes minutes on a CPU.
-COMPILED = ('compiled_blocks', 'compiled_colours')
 SWITCHES: dict[str, Callable[[argparse.Namespace], Switch]] = dict(
     class_token_only=class_token_only,
     packed_views=packed_views,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from fake_reference import write_reference
 
-from dino_plugin.benchmark import command_line
+from dino_plugin.benchmark import arguments, command_line, knn, networks, parts, scaling, switches
 from dino_plugin.benchmark.harness import Candidate
+from dino_plugin.engine.optim import PRECISIONS
 
 SMALL_NETWORK = ['--global-size', '32', '--local-size', '16', '--num-local', '2', '--prototypes', '64', '--batch', '2']
 ONCE = ['--rounds', '1', '--warm-up', '0']
@@ -127,7 +128,7 @@ def test_ctrl_c_shows_what_was_measured_so_far(benchmark, monkeypatch):
     def run(options, report, reference):
         report.compare('Two', [Candidate('one', print), Candidate('two', interrupt)], unit='call', baseline='one')
 
-    monkeypatch.setattr(command_line.COMMANDS['knn'], 'run', run)
+    monkeypatch.setattr(knn, 'run', run)
     status, found, printed = benchmark('knn', '--rounds', '5', '--warm-up', '0')
     assert status == 130 and found['interrupted']
     assert set(found['seconds']) == {'one', 'two'} and set(found['ratios']) == {'two'}
@@ -139,6 +140,26 @@ def test_the_command_line_ends_in_one_line_of_json(repository):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])['command'] == 'knn'
     assert 'knn' in done.stdout.splitlines()[-2]
+
+
+def test_the_arguments_name_what_there_is():
+    assert set(arguments.PARTS) == set(parts.PARTS)
+    assert set(arguments.SWITCHES) == set(switches.SWITCHES) > set(arguments.COMPILED)
+    assert set(arguments.MODELS) == set(networks.WIDTHS)
+    assert set(arguments.PRECISIONS) == set(PRECISIONS)
+    assert set(arguments.AXES) == {*scaling.STEP_AXES, 'workers', 'processes'}
+
+
+@pytest.mark.parametrize(
+    ('has_gpu', 'device', 'batch', 'precision'), [(True, 'cuda', 64, 'bf16'), (False, 'cpu', 2, 'fp32')]
+)
+def test_the_machine_decides_what_is_not_given(has_gpu, device, batch, precision):
+    options = arguments.build_parser().parse_args(['step', '--profile'])
+    arguments.complete(options, has_gpu)
+    assert (options.device, options.batch, options.profile) == (device, batch, precision)
+    options = arguments.build_parser().parse_args(['step', '--device', 'cpu', '--batch', '3', '--profile', 'fp16'])
+    arguments.complete(options, has_gpu)
+    assert (options.device, options.batch, options.profile) == ('cpu', 3, 'fp16')
 
 
 def test_wrong_paths_are_named():

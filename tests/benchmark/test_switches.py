@@ -8,12 +8,13 @@ from torch.nn import functional
 from dino_plugin.backbones import timm_backbone
 from dino_plugin.backbones.rotary_memory import RememberedPositions
 from dino_plugin.benchmark import parts, switches
+from dino_plugin.benchmark.arguments import COMPILED
 from dino_plugin.benchmark.switch import Outcome, Switch, relative_gap, saved_for_backward
 from dino_plugin.core.distillation import Network
 from dino_plugin.core.losses import dino
 
 TINY = COMMANDS['parts']
-MEASURED = [name for name in switches.SWITCHES if name not in switches.COMPILED]
+MEASURED = [name for name in switches.SWITCHES if name not in COMPILED]
 
 
 def larger(function):
@@ -102,7 +103,7 @@ def test_a_gradient_that_is_not_a_number_is_noticed(benchmark, monkeypatch):
     assert found['checks'] == {'loss_backward': False}
 
 
-@pytest.mark.parametrize('name', switches.COMPILED)
+@pytest.mark.parametrize('name', COMPILED)
 def test_what_is_compiled_is_measured_only_where_it_is_asked_for(benchmark, monkeypatch, name):
     status, found, printed = benchmark('parts', *TINY, '--only', name)
     assert status == 0 and not found['seconds'] and not found['checks']
