@@ -4,6 +4,7 @@ Its samples are ``(views, label, filename)``, its batches ``(views, labels, file
 imports Lightly, when it is called.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,11 +45,16 @@ def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **k
 
     Raises:
         ImportError: If Lightly is not installed.
+        FileNotFoundError: If the folder does not exist.
     """
     try:
         from lightly.data import LightlyDataset as Lightly
     except ImportError as error:
         raise ImportError('dino_plugin.LightlyDataset needs Lightly: pip install "dino_plugin[lightly]"') from error
+    if not os.path.isdir(input_dir):
+        raise FileNotFoundError(
+            f'input_dir is not a folder: {input_dir} (working directory: {os.getcwd()}). Give the folder of images.'
+        )
     if isinstance(transform, dict):
         transform = TRANSFORMS.build(transform)
     return Lightly(input_dir, transform=transform, **kwargs)

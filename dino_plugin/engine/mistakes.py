@@ -17,17 +17,21 @@ from mmengine.runner import Runner
 
 from dino_plugin.engine.command_line import fail
 
-EXAMPLES = dict(data_root='path/to/images', ann_file='path/to/list.txt', checkpoint='path/to/checkpoint.pth')
+# Names of options that are files or folders, whatever class has them, and what to type.
+EXAMPLES = dict(
+    data_root='path/to/images', input_dir='path/to/images', ann_file='path/to/list.txt',
+    img_path='images', seg_map_path='masks', checkpoint='path/to/checkpoint.pth', load_from='path/to/checkpoint.pth',
+)  # fmt: skip
 MODES = ('train', 'val', 'test')
 
 
 @contextmanager
 def explained(config: Config, *modes: str) -> Iterator[None]:
-    """Ends the program with an error's message alone if this package raised it on purpose.
+    """Ends the program with an error's message alone if this package raised it on purpose, or a path does not exist.
 
     A class does not know where in a config it stands. So the refused value, or failing that the refused argument, is
-    looked up in the config, and its full name is added to the message, as ``--cfg-options`` takes it. The traceback
-    goes to the log file.
+    looked up in the config, and its full name is added to the message, as ``--cfg-options`` takes it. Paths that other
+    packages do not find are looked up likewise. The traceback goes to the log file.
 
     Args:
         config: As it was read, before the program changes it.
@@ -41,14 +45,15 @@ def explained(config: Config, *modes: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, OSError, ImportError) as error:
         frames = list(_frames(error.__traceback__))
-        if not _is_message(frames[-1]):
+        ours, message = _is_message(frames[-1]), str(error)
+        classes = [type(frame.tb_frame.f_locals.get('self')) for frame in frames] if ours else []
+        names = [] if '--cfg-options' in message else refused_options(_sections(config, modes), message, classes)
+        if not ours and not (names and isinstance(error, FileNotFoundError)):
             raise
-        sections = _sections(config, modes)
-        names = refused_options(sections, str(error), [type(frame.tb_frame.f_locals.get('self')) for frame in frames])
-        options = [f'{name}={EXAMPLES.get(name.rpartition(".")[2], "...")}' for name in names]
-        cure = ['In a config, or on the command line:', f'    --cfg-options {" ".join(options)}'] if options else []
+        lines = [message, *(['In a config, or on the command line:'] if names else [])]
+        lines += [f'    --cfg-options {name}={EXAMPLES.get(name.rpartition(".")[2], "...")}' for name in names]
         log_file = _log_to_file(traceback.format_exc())
-        fail('\n'.join([str(error), *cure, *([f'The traceback is in {log_file}'] if log_file else [])]))
+        fail('\n'.join([*lines, *([f'The traceback is in {log_file}'] if log_file else [])]))
 
 
 def refused_options(sections: dict, message: str, classes: list[type]) -> list[str]:
@@ -57,7 +62,7 @@ def refused_options(sections: dict, message: str, classes: list[type]) -> list[s
     Args:
         sections: Of the config.
         message: Of the error.
-        classes: Whose code raised it, from the outside in.
+        classes: Whose code raised it; without any, options that name files and folders are looked at.
     """
     ours = {cls.__name__: cls for cls in classes if cls.__module__.startswith('dino_plugin.')}
     found, unset = [], []
@@ -65,6 +70,7 @@ def refused_options(sections: dict, message: str, classes: list[type]) -> list[s
         cls = ours.get(str(settings.get('type')).rpartition('.')[2])
         for name, value in settings.items():
             named = cls is not None or any(_has(message, word) for word in (name, *path[-1:]))
+            named = named if classes else name in EXAMPLES
             if name != 'type' and named and _has(message, str(value).rstrip('/')):
                 found.append('.'.join([*path, name]))
         if cls is not None:

@@ -1,6 +1,8 @@
 """mmengine's runner with a first log that fits a screen."""
 
 import logging
+import re
+import warnings
 from collections.abc import Sized
 from typing import Any
 
@@ -22,6 +24,13 @@ SILENCED = (
     'Distributed training is not used, all SyncBatchNorm',
     'Checkpoints will be saved to',
     'paramwise_options -- ',
+    'The prefix is not set in metric class',
+)
+# Likewise, as Python's warnings.
+SILENCED_WARNINGS = (
+    'Fail to import ``MultiScaleDeformableAttention``',
+    '``build_loss`` would be deprecated soon',
+    'The draw is False, it means that the hook for visualization will not take effect',
 )
 
 
@@ -53,6 +62,12 @@ class Runner(mmengine_runner.Runner):
                 handler.addFilter(self.console_filter)
         return logger
 
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """mmengine's, without warnings that nobody can act on."""
+        for message in SILENCED_WARNINGS:
+            warnings.filterwarnings('ignore', re.escape(message))
+        return super().build_model(model)
+
     def train(self) -> nn.Module:
         """Train, after a description of it."""
         self.register_hook(FirstLogHook(), 'LOWEST')
@@ -83,15 +98,15 @@ class FirstLogHook(Hook):
 def describe_training(runner: mmengine_runner.Runner) -> str:
     """Method, network, images, precision, length and folder of a training, in eight lines."""
     model, loop, loader = _unwrapped(runner.model), runner.train_loop, runner.train_dataloader
-    begun = f', after {runner.iter:,} of them' if runner.iter else ''
+    begun = f', of which {runner.iter:,} are done' if runner.iter else ''
     epochs = f'{loop.max_epochs:,} epochs, ' if loop.max_epochs > 1 else ''
     lines = {
-        'method': _method(model),
+        **_method(model),
         'network': _network(model),
         'trained': f'{_count(parameter for parameter in model.parameters() if parameter.requires_grad)} parameters',
         'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}',
         'computes': f'in {_precision(runner)} on {_device(model)}',
-        'length': f'{epochs}{loop.max_iters:,} steps{begun}',
+        'length': f'{epochs}{loop.max_iters:,} iterations{begun}',
         'writes to': f'{runner.work_dir} (checkpoints), {runner.log_dir} (whole log, config, curves)',
         'to go on': 'after a stop: the same command with --resume',
     }
@@ -112,11 +127,11 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
-def _method(model: nn.Module) -> str:
+def _method(model: nn.Module) -> dict[str, str]:
     if not isinstance(model, SelfDistillationModel):
-        return type(model).__name__
+        return {'model': type(model).__name__}
     losses = model.distillation.losses.items()
-    return ', '.join(f'{name} ({type(loss).__name__})' for name, loss in losses)
+    return {'losses': ', '.join(f'{name} ({type(loss).__name__})' for name, loss in losses)}
 
 
 def _network(model: nn.Module) -> str:
@@ -139,7 +154,7 @@ def _size(dataset: Any) -> str:
 
 def _batch(runner: mmengine_runner.Runner, loader: Any) -> str:
     accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-    factors = {'processes': get_world_size(), 'batches a step': accumulated}
+    factors = {'processes': get_world_size(), 'batches before a step': accumulated}
     return ' × '.join([str(loader.batch_size), *(f'{number} {name}' for name, number in factors.items() if number > 1)])
 
 

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -85,17 +86,61 @@ def test_the_sheet_shows_each_image_beside_its_map():
         pca_sheet(images[:1], colours)
 
 
-def test_the_tool_makes_a_picture_of_video_frames(repository, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def run_tool(repository, tmp_path, monkeypatch, capsys):
+    """Arguments after the checkpoint, of a small network -> what tools/visualize_pca.py prints."""
     backbone = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     state = {f'distillation.teacher.backbone.{key}': value for key, value in backbone.state_dict().items()}
     torch.save({'meta': {'backbone': backbone.description}, 'state_dict': state}, tmp_path / 'epoch_1.pth')
+    tool = str(repository / 'tools/visualize_pca.py')
+
+    def run(*arguments: str | Path) -> tuple[str, str]:
+        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'epoch_1.pth'), *map(str, arguments)])
+        runpy.run_path(tool, run_name='__main__')
+        return capsys.readouterr()
+
+    return run
+
+
+def test_the_tool_makes_a_picture_of_video_frames(run_tool, repository, tmp_path):
     frames = sorted((repository / 'tests/data/davis/JPEGImages/480p/blackswan').glob('*.jpg'))[:2]
-    tool, out = str(repository / 'tools/visualize_pca.py'), tmp_path / 'pictures' / 'swan.png'
-    arguments = [tool, str(tmp_path / 'epoch_1.pth'), *map(str, frames), '--out', str(out), '--size', '60']
-    monkeypatch.setattr(sys, 'argv', arguments)
-    runpy.run_path(tool, run_name='__main__')
-    assert capsys.readouterr().out.split()[-1] == str(out)
+    out = tmp_path / 'pictures' / 'swan.png'
+    printed, _ = run_tool(*frames, '--out', out, '--size', '60')
+    assert printed.split()[-1] == str(out)
     rows, columns = 56, 104  # multiples of the patch: nothing of the map belongs to padding
     picture = cv2.imread(str(out))
     assert picture.shape == (2 * rows + 2, 2 * columns + 2, 3)
     assert picture[:rows, columns + 2 :].std() > 30
+
+
+def test_the_tool_takes_all_images_of_a_folder_in_the_order_of_their_names(run_tool, twelve_images, tmp_path):
+    of_folder, of_files = tmp_path / 'folder.png', tmp_path / 'files.png'
+    run_tool(twelve_images, '--out', of_folder, '--size', '32')
+    run_tool(*sorted(twelve_images.iterdir()), '--out', of_files, '--size', '32')
+    assert (cv2.imread(str(of_folder)) == cv2.imread(str(of_files))).all()
+    assert cv2.imread(str(of_folder)).shape[0] == 12 * 32 + 11 * 2
+
+
+def test_of_a_large_folder_the_tool_takes_some_of_all_parts_and_says_so(repository, tmp_path, capsys):
+    tool = runpy.run_path(str(repository / 'tools/visualize_pca.py'))
+    for number in range(48):
+        (tmp_path / f'{number:02}.jpg').touch()
+    assert [path.stem for path in tool['image_paths']([str(tmp_path)])] == [
+        f'{number:02}' for number in range(0, 48, 2)
+    ]
+    assert capsys.readouterr().err == '24 of 48 images, spread over all.\n'
+
+
+def test_a_file_or_folder_without_an_image_is_named(run_tool, repository, tmp_path, capsys):
+    empty, broken = tmp_path / 'empty', tmp_path / 'broken.jpg'
+    empty.mkdir()
+    broken.touch()
+    for path, said in (
+        (empty, f'no image in {empty}'),
+        (broken, f'{broken}: the file is empty'),
+        ('no', 'no does not'),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run_tool(path)
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
