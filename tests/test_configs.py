@@ -33,7 +33,6 @@ CLIPS = Path(__file__).parent / 'data/davis'
 CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
-SMALL_DATA = 'dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
 
 
 def load(name: str) -> Config:
@@ -235,8 +234,7 @@ def test_a_config_of_ones_own_needs_only_a_path(twelve_images, tmp_path):
     own = tmp_path / 'mine.py'
     own.write_text(
         f"_base_ = '{config_path(CUSTOM)}'\n"
-        f"data_root = '{twelve_images}'\n"
-        'train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root)))\n'
+        f"train_dataloader = dict(dataset=dict(dataset=dict(data_root='{twelve_images}')))\n"
     )
     cfg = Config.fromfile(own)
     assert cfg.train_dataloader.dataset.dataset.data_root == str(twelve_images)
@@ -411,38 +409,6 @@ def test_the_resnet_recipe_is_the_authors_for_one_machine():
 
 def test_a_small_batch_gets_a_slow_teacher():
     assert load('dino/dino_vit-small-p16_1xb64-coslr-100e_in1k.py').model.momentum.start == 0.9995
-
-
-def small_data_config(num_images: int, folder: Path) -> Config:
-    text, replaced = re.subn(
-        r'^num_images = .*$', f'num_images = {num_images}', config_path(SMALL_DATA).read_text(), flags=re.M
-    )
-    assert replaced == 1
-    copy = folder / f'small_{num_images}.py'
-    copy.write_text(text.replace("_base_ = './", f"_base_ = '{config_path(SMALL_DATA).parent}/"))
-    return Config.fromfile(copy)
-
-
-def test_the_small_data_table_is_what_the_config_computes(tmp_path):
-    row = r'^#   (?:up to )?([\d,]+) +(?:[\d,]+-)?([\d,]+) +([\d.]+) +([\d.]+)(?: -> ([\d.]+))?  '
-    rows = re.findall(row, config_path(SMALL_DATA).read_text(), flags=re.MULTILINE)
-    assert len(rows) == 4
-    for images, prototypes, momentum, coldest, warmest in rows:
-        images = int(images.replace(',', ''))
-        model = small_data_config(images, tmp_path).model
-        assert model.heads.cls.prototypes == int(prototypes.replace(',', ''))
-        assert model.momentum.start == pytest.approx(float(momentum), abs=6e-4)
-        temperature = model.losses.dino.teacher_temperature
-        assert temperature.start == pytest.approx(float(coldest), abs=6e-4)
-        assert temperature.then == pytest.approx(float(warmest or coldest), abs=6e-4)
-        assert ('koleo' in model.losses) == (model.losses.dino.target.type == 'dino_plugin.SinkhornKnopp')
-        assert ('koleo' in model.losses) == model.heads.cls.batch_norm == (images < 200_000)
-
-
-def test_the_small_data_rule_knows_its_limits(tmp_path):
-    tiny, huge = (small_data_config(num_images, tmp_path).model for num_images in (40, 10**9))
-    assert (tiny.heads.cls.prototypes, huge.heads.cls.prototypes) == (512, 65536)
-    assert (tiny.momentum.start, huge.momentum.start) == (0.99, 0.996)
 
 
 def test_a_config_is_found_by_its_name_with_and_without_the_folder(tmp_path, monkeypatch):

@@ -1,10 +1,17 @@
 # Little data with iBOT: the values of DINO's small-data config, and a patch loss of a quarter of the weight.
 #
-# Command:  copy configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py and set num_images and data_root in it,
-#           copy configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py and name that copy in its _base_, then:
-#           python tools/train.py path/to/your_copy.py
+# Command:  python tools/train.py configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py \
+#               --cfg-options model.num_images=5000 train_dataloader.dataset.dataset.data_root=path/to/images
 # Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
 # Expected: no figure for this network; what a small one learnt with these losses is in docs/small_data.md.
+#
+# Or as a config of yours, three lines:
+#   _base_ = 'dino_plugin::ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py'
+#   model = dict(num_images=5000)
+#   train_dataloader = dict(dataset=dict(dataset=dict(data_root='path/to/images')))
+#
+# What follows from model.num_images is in configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py. With 200,000
+# images or more take ibot_vit-small-p16_1xb64-coslr-100e_custom.py.
 _base_ = '../dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
 
 model = dict(

@@ -12,7 +12,8 @@ def build(registry: Registry, config: dict, **known):
     """Build ``config`` and its nested configs; offer ``known`` values to the constructors that ask for them.
 
     A head's ``in_dim`` is the backbone's ``embed_dim``, a target's ``prototypes`` are its head's: they are written
-    down once. Nested dicts with a ``type`` (schedules, targets) are built first. A value in the config wins.
+    down once. Nested dicts with a ``type`` (schedules, targets, functions that compute a number) are built first. A
+    value in the config wins.
 
     Raises:
         TypeError: If ``config`` is no dict with a ``type``.

@@ -10,14 +10,18 @@ from dino_plugin.engine.build import build
 from dino_plugin.registry import MODELS
 
 
-def build_heads(heads: Mapping[str, dict], backbone: nn.Module) -> dict[str, nn.Module]:
-    """Heads by name, as wide at their entrance as the backbone at its exit."""
-    width = backbone.embed_dim
-    return {name: build(MODELS, head, in_dim=width, input_dim=width) for name, head in heads.items()}
+def build_heads(heads: Mapping[str, dict], backbone: nn.Module, **known) -> dict[str, nn.Module]:
+    """Heads by name, as wide at their entrance as the backbone at its exit; they may ask for ``known`` values too."""
+    known |= dict.fromkeys(('in_dim', 'input_dim'), backbone.embed_dim)
+    return {name: build(MODELS, head, **known) for name, head in heads.items()}
 
 
 def build_guide(
-    student_heads: Mapping[str, nn.Module], checkpoint: str, heads: Mapping[str, dict], backbone: dict | None = None
+    student_heads: Mapping[str, nn.Module],
+    checkpoint: str,
+    heads: Mapping[str, dict],
+    backbone: dict | None = None,
+    num_images: int | None = None,
 ) -> Teacher:
     """The teacher of a training checkpoint, frozen, to guide a student.
 
@@ -26,12 +30,13 @@ def build_guide(
         checkpoint: Of a training of this package, with the heads.
         heads: Configs of the guide's heads by name, as it was trained with.
         backbone: Config of its backbone; by default a `TimmBackbone` that takes its name from the checkpoint.
+        num_images: That the guide was trained on, where its heads ask for it; by default the student's.
 
     Raises:
         ValueError: If the checkpoint does not hold all of it, or student and guide differ in their prototypes.
     """
     network = build(MODELS, backbone or dict(type='dino_plugin.TimmBackbone'), checkpoint=checkpoint)
-    built = build_heads(heads, network)
+    built = build_heads(heads, network, num_images=num_images)
     for name in set(built) & set(student_heads):
         own, theirs = (getattr(head, 'prototypes', None) for head in (student_heads[name], built[name]))
         if own != theirs:

@@ -33,6 +33,8 @@ class SelfDistillationModel(BaseModel):
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
         checkpoint: Of a training of this package, with these heads: student and teacher start as its teacher.
         guide: ``dict(checkpoint=..., heads=..., backbone=...)``, see :func:`~dino_plugin.engine.guide.build_guide`.
+        num_images: Images of the training. It is filled in wherever these configs ask for it, see
+            :mod:`~dino_plugin.engine.for_images`; without such values it changes nothing.
         data_preprocessor: Config, as in mmengine.
 
     Raises:
@@ -47,6 +49,7 @@ class SelfDistillationModel(BaseModel):
         momentum: dict | float,
         checkpoint: str | None = None,
         guide: dict | None = None,
+        num_images: int | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
@@ -55,14 +58,17 @@ class SelfDistillationModel(BaseModel):
                 f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
                 'checkpoint and pretrained from `backbone`, or, to start with new heads, keep them alone.'
             )
-        student = build(MODELS, backbone)
-        built_heads = build_heads(heads, student)
+        known = dict(num_images=num_images)
+        student = build(MODELS, backbone, **known)
+        built_heads = build_heads(heads, student, **known)
         if checkpoint:
             load_teacher(student, built_heads, checkpoint)
-        known = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
-        built_losses = {name: build(MODELS, loss, **known.get(loss.get('head'), {})) for name, loss in losses.items()}
-        momentum = build(TASK_UTILS, momentum) if isinstance(momentum, dict) else momentum
-        built_guide = build_guide(built_heads, **guide) if guide else None
+        of_head = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
+        built_losses = {
+            name: build(MODELS, loss, **known, **of_head.get(loss.get('head'), {})) for name, loss in losses.items()
+        }
+        momentum = build(TASK_UTILS, momentum, **known) if isinstance(momentum, dict) else momentum
+        built_guide = build_guide(built_heads, **known | guide) if guide else None
         self.distillation = SelfDistillation(student, built_heads, built_losses, momentum, built_guide)
         self.progress: float | None = None
         self.register_state_dict_post_hook(_without_guide)

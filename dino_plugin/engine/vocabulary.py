@@ -29,6 +29,7 @@ from dino_plugin.engine.bank_loop import BankTestLoop
 from dino_plugin.engine.clip_loop import ClipTestLoop
 from dino_plugin.engine.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.feature_extractor import FeatureExtractor
+from dino_plugin.engine.for_images import momentum_for_images, prototypes_for_images, value_for_images
 from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.hooks.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
@@ -50,7 +51,10 @@ VOCABULARY = {
         TimmFeatureVector, BatchNormMaps, (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
     ],
-    registry.TASK_UTILS: [Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator],
+    registry.TASK_UTILS: [
+        Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,
+        prototypes_for_images, momentum_for_images, value_for_images,
+    ],
     registry.DATASETS: [
         ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, CheckedSegmentation,
     ],
