@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dino_plugin.backbones.creation import create, pixels_of_a_token
+from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS, create, pixels_of_a_token
 from dino_plugin.checkpoint import backbone_description, backbone_state, load_backbone, load_checkpoint
 from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.weights.export_formats import Exported, in_format
@@ -25,9 +25,7 @@ _TRAINING_ARGUMENTS = (
     'drop_rate',
     'proj_drop_rate',
     'attn_drop_rate',
-    'rope_shift_coords',
-    'rope_jitter_coords',
-    'rope_rescale_coords',
+    *ROTARY_AUGMENTATIONS,
 )
 _GRAPH_SUFFIXES = {'onnx': '.onnx', 'torch_export': '.pt2'}
 

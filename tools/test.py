@@ -44,7 +44,7 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if args.show_dir:
         if 'visualization' not in cfg.default_hooks:
             raise SystemExit(f'--show-dir: {args.config} has nothing to draw.')
-        cfg.default_hooks.visualization.draw = True
+        cfg.default_hooks.visualization.update(draw=True, interval=1)  # some versions draw each 50th image
         cfg.visualizer.save_dir = args.show_dir
 
 

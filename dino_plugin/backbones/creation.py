@@ -7,6 +7,7 @@ from torch import nn
 from dino_plugin.checkpoint import backbone_description
 
 UNUSED = (nn.Identity, type(None))
+ROTARY_AUGMENTATIONS = {'rope_shift_coords', 'rope_jitter_coords', 'rope_rescale_coords'}
 
 
 def described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
@@ -39,12 +40,30 @@ def create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module
     if not timm.is_model(model_name):
         similar = timm.list_models(f'*{model_name.split("_")[0]}*')[:5]
         raise ValueError(f'TimmBackbone: timm has no model {model_name!r}; similar names: {similar}.')
+    arguments = {key: value for key, value in timm_arguments.items() if key not in ROTARY_AUGMENTATIONS}
     try:  # transformers accept any image size only if asked to
-        return timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **timm_arguments})
+        model = timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **arguments})
     except TypeError as error:
         if 'dynamic_img_size' not in str(error):
             raise
-        return timm.create_model(model_name, pretrained, num_classes=0, **timm_arguments)
+        model = timm.create_model(model_name, pretrained, num_classes=0, **arguments)
+    _augment_rotary_positions(model, {key: timm_arguments[key] for key in ROTARY_AUGMENTATIONS & timm_arguments.keys()})
+    return model
+
+
+def _augment_rotary_positions(model: nn.Module, augmentations: dict[str, float | None]) -> None:
+    """Sets on timm's rotary positions what only newer versions of timm take as arguments of the network."""
+    rope = getattr(model, 'rope', None)
+    if augmentations and not hasattr(rope, 'aug_active'):
+        raise ValueError(
+            f"TimmBackbone: {sorted(augmentations)} move the coordinates of DINOv3's rotary positions, which "
+            f'{type(model).__name__} does not have; leave them out.'
+        )
+    for key, value in augmentations.items():
+        setattr(rope, key.removeprefix('rope_'), value)
+    if augmentations:
+        parts = (rope.shift_coords, rope.jitter_coords, rope.rescale_coords)
+        rope.aug_active = any(part is not None for part in parts)
 
 
 def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:

@@ -23,17 +23,17 @@ class RememberedPositions:
         self.rope = rope
         self.known: dict[tuple, Tensor] = {}
 
-    def __call__(self, shape: Sequence[int] | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """Sines and cosines of the angles at each place of the grid."""
+    def __call__(self, shape: Sequence[int] | None = None, **options) -> Tensor:
+        """Sines and cosines of the angles at each place of the grid; newer versions of timm name a ``dtype``."""
         compute = type(self.rope).get_embed
         if shape is None or (self.rope.training and self.rope.aug_active):
-            return compute(self.rope, shape, dtype)
-        key = (*shape, dtype, self.rope.periods.dtype, self.rope.periods.device)
+            return compute(self.rope, shape, **options)
+        key = (*shape, *options.values(), self.rope.periods.dtype, self.rope.periods.device)
         if key not in self.known:
             if len(self.known) == _GRIDS:
                 self.known.pop(next(iter(self.known)))
             with torch.inference_mode(False):  # else training could not use what an evaluation computed
-                self.known[key] = compute(self.rope, shape, dtype)
+                self.known[key] = compute(self.rope, shape, **options)
         return self.known[key]
 
 

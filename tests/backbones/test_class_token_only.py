@@ -130,6 +130,8 @@ def test_the_last_blocks_mlp_and_projection_see_one_token_and_the_norm_one(kind)
 @pytest.mark.parametrize('kind', OTHERS)
 def test_networks_of_other_parts_give_all_tokens(kind):
     backbone = make(kind)
+    if kind == 'cross-covariance' and not hasattr(backbone.model, 'num_prefix_tokens'):
+        pytest.skip('this version of timm does not say which tokens of XCiT are patches')
     tokens, expected = (backbone(images_of(rows=64, columns=64), patches=patches) for patches in (False, True))
     assert type(tokens) is Tokens
     assert torch.equal(tokens.class_token, expected.class_token)

@@ -114,8 +114,9 @@ def test_the_teacher_averages_it_and_sees_no_view_that_needs_it():
 
 def test_it_learns_as_fast_as_the_shared_one_under_a_layer_decay():
     depths = make('rope').layer_depths()
+    blocks = max(depth for name, depth in depths.items() if '.blocks.' in name)
     for part in ('weight', 'bias'):
-        assert depths[f'local_norm.{part}'] == depths[f'model.norm.{part}'] == max(depths.values())
+        assert depths[f'local_norm.{part}'] == depths[f'model.norm.{part}'] >= blocks
 
 
 def test_the_next_call_has_the_shared_one_again_also_after_an_error():

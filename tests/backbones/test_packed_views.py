@@ -146,6 +146,8 @@ def test_a_block_before_the_last_runs_once(changes, calls):
 @pytest.mark.parametrize('kind', ['average pooled', 'convnet', 'cross-covariance'])
 def test_networks_of_other_parts_take_them_one_by_one(kind):
     backbone = make(kind)
+    if kind == 'cross-covariance' and not hasattr(backbone.model, 'num_prefix_tokens'):
+        pytest.skip('this version of timm does not say which tokens of XCiT are patches')
     views = ViewBatch(torch.randn(2, 2, 3, 64, 64).double(), torch.randn(3, 2, 3, 32, 32).double())
     for found, images in zip(backbone.forward_together(views), (views.global_views, views.local_views), strict=True):
         assert torch.equal(found.class_token, backbone(images).class_token)

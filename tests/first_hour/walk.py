@@ -4,8 +4,8 @@
     python tests/first_hour/walk.py --installed     # dino_plugin as this interpreter has it installed
 
 Every block of that section runs as it is written: one in Python that begins with ``# name.py`` is that file, one in
-bash is typed. Then the roads of the other files in this folder: OpenMMLab's own programs, configs in pure Python, a copy
-of a shipped recipe. Images are the bundled ones; the working folder has a blank in its name.
+bash is typed. Then the roads of the other files in this folder: OpenMMLab's own programs, configs in pure Python, a
+copy of a shipped recipe. Images are the bundled ones; the working folder has a blank in its name.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.checkpoint import use_safe_loading
 
 
 def describe(checkpoint: dict, model: nn.Module) -> None:
@@ -20,6 +21,10 @@ class DescribeBackboneHook(Hook):
     `tools/test.py` then needs no option that names it, and neither does whoever takes the backbone out of it. The
     checkpoints of pretraining say so without this hook.
     """
+
+    def before_run(self, runner) -> None:
+        """Read checkpoints safely: some versions of mmengine read anything, others not even their own."""
+        use_safe_loading()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Leave the description in the checkpoint."""

@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
+from dino_plugin.checkpoint import use_safe_loading
 from dino_plugin.engine.hooks.describe_backbone import describe
 from dino_plugin.engine.model import SelfDistillationModel
 
@@ -24,6 +25,10 @@ class EMATeacherHook(Hook):
     Raises:
         TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
     """
+
+    def before_run(self, runner) -> None:
+        """Read checkpoints safely: some versions of mmengine read anything, others not even their own."""
+        use_safe_loading()
 
     def before_train(self, runner) -> None:
         """Refuse an optimiser wrapper that hides skipped steps."""
