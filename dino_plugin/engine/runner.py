@@ -28,6 +28,8 @@ SILENCED = (
 )
 # Likewise, as Python's warnings.
 SILENCED_WARNINGS = (
+    'Setting MKL_NUM_THREADS environment variable',
+    '`broadcast_buffers` is deprecated',
     'Fail to import ``MultiScaleDeformableAttention``',
     '``build_loss`` would be deprecated soon',
     'The draw is False, it means that the hook for visualization will not take effect',
@@ -62,11 +64,11 @@ class Runner(mmengine_runner.Runner):
                 handler.addFilter(self.console_filter)
         return logger
 
-    def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """mmengine's, without warnings that nobody can act on."""
+    def setup_env(self, env_cfg: dict) -> None:
+        """mmengine's, without warnings that nobody can act on; it is the first that a runner does."""
         for message in SILENCED_WARNINGS:
             warnings.filterwarnings('ignore', re.escape(message))
-        return super().build_model(model)
+        super().setup_env(env_cfg)
 
     def train(self) -> nn.Module:
         """Train, after a description of it."""
@@ -116,7 +118,8 @@ def describe_training(runner: mmengine_runner.Runner) -> str:
 def describe_test(runner: mmengine_runner.Runner) -> str:
     """Network, images, metrics and folder of a test, in two lines."""
     model, loop = _unwrapped(runner.model), runner.test_loop
-    metrics = ', '.join(type(metric).__name__ for metric in loop.evaluator.metrics)
+    evaluator = getattr(loop, 'evaluator', loop)  # an own loop may do without, an own evaluator may have no metrics
+    metrics = ', '.join(type(metric).__name__ for metric in getattr(evaluator, 'metrics', [evaluator]))
     return (
         f'{metrics}: {_size(loop.dataloader.dataset)} samples; {_network(model)}, on {_device(model)}.\n'
         f'    Results go to {runner.work_dir}, the whole log to {runner.log_dir}'

@@ -2,14 +2,16 @@
 
 import logging
 import re
+import warnings
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from small_training import small_config
 from torch import nn
 
-from dino_plugin.engine.runner import ConsoleFilter, Runner
+from dino_plugin.engine.runner import SILENCED_WARNINGS, ConsoleFilter, Runner
 
 
 def record(text: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -98,6 +100,41 @@ def test_any_model_of_mmengine_is_described(tmp_path, capsys):
     assert said['trained   '] == '11 parameters'
     assert said['images    '] == '6 in batches of 2'
     assert said['length    '] == '3 iterations'
+
+
+def test_a_test_is_described_by_metric_samples_and_network(tmp_path, capsys):
+    class Mean(BaseMetric):
+        def process(self, batch, samples) -> None:
+            self.results += samples
+
+        def compute_metrics(self, results) -> dict:
+            return dict(mean=float(torch.stack(results).mean()))
+
+    class Identity(Plain):
+        def test_step(self, data) -> list:
+            return list(data)
+
+    runner = Runner(
+        Identity(),
+        str(tmp_path),
+        test_dataloader=torch.utils.data.DataLoader([torch.full((3,), 2.0)] * 5),
+        test_cfg=dict(),
+        test_evaluator=[Mean(prefix='all')],
+        experiment_name=f'test_{tmp_path.name}',
+    )
+    assert runner.test() == {'all/mean': 2.0}
+    device = 'cpu' if not torch.cuda.is_available() else torch.cuda.get_device_name()
+    said = f'Mean: 5 samples; Linear, 8 parameters, on {device}.'
+    assert f'{said}\n    Results go to {tmp_path}' in capsys.readouterr().out
+
+
+def test_only_the_warnings_that_are_named_are_silenced(tmp_path):
+    with warnings.catch_warnings(record=True) as shown:
+        loud(tmp_path, 'warnings')
+        for message in (*SILENCED_WARNINGS, 'another', f'another, about: {SILENCED_WARNINGS[0]}'):
+            warnings.warn(f'{message} and so on', stacklevel=1)
+    said = [str(warning.message) for warning in shown if str(warning.message).endswith('and so on')]
+    assert said == ['another and so on', f'another, about: {SILENCED_WARNINGS[0]} and so on']
 
 
 @pytest.mark.parametrize('number', [99_999, 100_000, 21_665_664])
