@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.engine.command_line import add_launch_arguments, existing, new_parser
+from dino_plugin.engine.command_line import add_launch_arguments, existing, import_yapf, new_parser
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -79,6 +79,8 @@ def show(results: dict, title: str) -> None:
 def main() -> None:
     args = parse_args()
     # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    if args.launcher != 'none':
+        import_yapf()
     from mmengine.dist import is_main_process
     from mmengine.fileio import dump
     from mmengine.hooks.test_time_aug_hook import PrepareTTAHook

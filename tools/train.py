@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.engine.command_line import add_launch_arguments, existing, new_parser
+from dino_plugin.engine.command_line import add_launch_arguments, existing, import_yapf, new_parser
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -56,6 +56,8 @@ def stopped(work_dir: str, resumed: bool, began: float) -> str:
 def main() -> None:
     args = parse_args()
     # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    if args.launcher != 'none':
+        import_yapf()
     from mmengine.registry import RUNNERS
 
     from dino_plugin.engine.launch import load_config

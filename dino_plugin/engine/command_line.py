@@ -1,9 +1,12 @@
 """What the commands of tools/ read from their command lines; light to import, so that --help comes at once."""
 
 import argparse
+import importlib
 import re
 import sys
+import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NoReturn
 
 from dino_plugin.config_files import find_config
@@ -101,3 +104,21 @@ def _with_blanks(value):
     if isinstance(value, (list, tuple)):
         return type(value)(map(_with_blanks, value))
     return value.replace('\0', ' ') if isinstance(value, str) else value
+
+
+def import_yapf(attempts: int = 50) -> None:
+    """Imports yapf, which mmengine writes configs with, while other processes of the same run do so too.
+
+    Before mmengine, some versions of which import it.
+
+    At its first import on a machine yapf caches its grammar, and puts the file in place before all of it is written, so
+    a process that starts at the same moment may read half of it.
+    """
+    for attempt in range(attempts):
+        try:
+            importlib.import_module('yapf')
+            return
+        except (EOFError, UnpicklingError):
+            if attempt == attempts - 1:
+                raise
+            time.sleep(0.1)

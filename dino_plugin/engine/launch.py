@@ -1,12 +1,9 @@
 """From the arguments of tools/train.py and tools/test.py to a config and to processes."""
 
 import argparse
-import importlib
 import os
-import time
 import traceback
 from pathlib import Path
-from pickle import UnpicklingError
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -25,8 +22,6 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
-    if args.launcher != 'none':
-        import_yapf()
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         # mmengine's own ways to join the processes and to wrap the model ask for a GPU.
         join_processes_on_cpu()
@@ -49,19 +44,3 @@ def read_config(args: argparse.Namespace) -> Config:
         fail(f'the config cannot be read. {place}: {type(error).__name__}: {error}')
     cfg.merge_from_dict(option_values(args.cfg_options))
     return cfg
-
-
-def import_yapf(attempts: int = 50) -> None:
-    """Imports yapf, which mmengine writes configs with, while other processes of the same run do so too.
-
-    At its first import on a machine yapf caches its grammar, and puts the file in place before all of it is written, so
-    a process that starts at the same moment may read half of it.
-    """
-    for attempt in range(attempts):
-        try:
-            importlib.import_module('yapf')
-            return
-        except (EOFError, UnpicklingError):
-            if attempt == attempts - 1:
-                raise
-            time.sleep(0.1)

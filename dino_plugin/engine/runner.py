@@ -13,8 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from torch import nn
+from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.data.shared_memory import spare_shared_memory
+from dino_plugin.engine.dataloaders import for_any_workers
 from dino_plugin.engine.model import SelfDistillationModel
 
 # Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
@@ -63,6 +66,13 @@ class Runner(mmengine_runner.Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(self.console_filter)
         return logger
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        """mmengine's; ``num_workers=0`` and little shared memory are no reason to fail."""
+        loader = mmengine_runner.Runner.build_dataloader(for_any_workers(dataloader), *args, **kwargs)
+        spare_shared_memory(loader)
+        return loader
 
     def setup_env(self, env_cfg: dict) -> None:
         """mmengine's, without warnings that nobody can act on; it is the first that a runner does."""

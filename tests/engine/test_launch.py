@@ -25,7 +25,7 @@ try:
     raise SystemExit('the cache is not where this test expects it')
 except EOFError:
     pass
-from dino_plugin.engine.launch import import_yapf
+from dino_plugin.engine.command_line import import_yapf
 threading.Timer(0.3, lambda: [file.unlink() for file in cache.iterdir()]).start()
 import_yapf()
 assert sys.modules['yapf'].yapf_api.FormatCode('x  = 1')[0] == 'x = 1\\n'
