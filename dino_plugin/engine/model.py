@@ -58,6 +58,7 @@ class SelfDistillationModel(BaseModel):
                 f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
                 'checkpoint and pretrained from `backbone`, or, to start with new heads, keep them alone.'
             )
+        self.num_images = num_images
         known = dict(num_images=num_images)
         student = build(MODELS, backbone, **known)
         built_heads = build_heads(heads, student, **known)

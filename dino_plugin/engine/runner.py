@@ -116,7 +116,7 @@ def describe_training(runner: mmengine_runner.Runner) -> str:
         **_method(model),
         'network': _network(model),
         'trained': f'{_count(parameter for parameter in model.parameters() if parameter.requires_grad)} parameters',
-        'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}',
+        'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}{_doubt(model, loader.dataset)}',
         'computes': f'in {_precision(runner)} on {_device(model)}',
         'length': f'{epochs}{loop.max_iters:,} iterations{begun}',
         'writes to': f'{runner.work_dir} (checkpoints), {runner.log_dir} (whole log, config, curves)',
@@ -163,6 +163,14 @@ def _count(parameters: Any) -> str:
 
 def _size(dataset: Any) -> str:
     return f'{len(dataset):,}' if isinstance(dataset, Sized) else 'a stream'
+
+
+def _doubt(model: nn.Module, dataset: Any) -> str:
+    """Whether a recipe that follows from the number of images was told another one."""
+    told = getattr(model, 'num_images', None)
+    if told is None or abs(told - len(dataset)) <= 0.1 * len(dataset):
+        return ''
+    return f'; the recipe is for {told:,}: --cfg-options model.num_images={len(dataset)}'
 
 
 def _batch(runner: mmengine_runner.Runner, loader: Any) -> str:

@@ -42,6 +42,15 @@ def described(runner: Runner, capsys) -> dict[str, str]:
     return dict(re.fullmatch(r'    (.{10}) (.*)', line).groups() for line in lines if line.startswith('    '))
 
 
+@pytest.mark.parametrize(
+    ('told', 'doubt'), [(43, ''), (5000, '; the recipe is for 5,000: --cfg-options model.num_images=40')]
+)
+def test_a_recipe_for_another_number_of_images_is_named(told, doubt, tmp_path, capsys):
+    short = dict(train_dataloader__dataset__dataset__indices=40, train_cfg__max_epochs=1)
+    said = described(loud(tmp_path, 'told', model__num_images=told, **short), capsys)
+    assert said['images    '] == f'40 in batches of 16{doubt}'
+
+
 def test_a_training_is_described_by_what_was_built(tmp_path, capsys):
     short = dict(train_dataloader__dataset__dataset__indices=40, train_cfg__max_epochs=1)
     runner = loud(tmp_path, 'described', optim_wrapper__accumulative_counts=2, **short)
