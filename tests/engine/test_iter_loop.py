@@ -242,12 +242,13 @@ def test_the_command_line_keeps_the_rule(repository, tmp_path, monkeypatch):
     import runpy
 
     from dino_plugin.engine import launch
+    from dino_plugin.engine.command_line import add_launch_arguments, new_parser
 
     config = tmp_path / 'config.py'
     config.write_text("auto_scale_lr = dict(enable=False, base_batch_size=1024, rule='sqrt')\n")
     monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
-    parser = argparse.ArgumentParser()
-    launch.add_arguments(parser)
+    parser = new_parser('')
+    add_launch_arguments(parser)
     cfg = launch.load_config(parser.parse_args([str(config)]))
     train_py = runpy.run_path(str(repository / 'tools/train.py'))
     arguments = argparse.Namespace(resume=None, amp=False, no_validate=False, auto_scale_lr=True)
