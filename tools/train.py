@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     add_launch_arguments(parser)
     parser.add_argument('--resume', nargs='?', const='auto', type=_auto_or_existing, metavar='PATH',
                         help='go on from PATH, or from the latest')  # fmt: skip
-    parser.add_argument('--amp', action='store_true', help='mixed precision (configs of dino_plugin have it already)')
+    parser.add_argument('--amp', action='store_true', help='bf16; without it our configs choose by the device')
     parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the total batch size')
     return parser.parse_args()

@@ -22,6 +22,10 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f'{cfg.work_dir} cannot be written ({error}); choose another folder: --work-dir DIR')
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         # mmengine's own ways to join the processes and to wrap the model ask for a GPU.
         join_processes_on_cpu()

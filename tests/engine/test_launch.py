@@ -8,6 +8,7 @@ import pytest
 from dino_plugin.engine import launch
 from dino_plugin.engine.command_line import add_launch_arguments, new_parser
 
+CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 HALF_WRITTEN_CACHE = """
 import threading
 from pathlib import Path
@@ -70,3 +71,13 @@ def test_a_config_that_cannot_be_read_is_told_in_one_sentence(text, expected, tm
     said = capsys.readouterr().err
     assert stop.value.code == 2 and len(said.strip().splitlines()) == 1
     assert re.search(expected, said), said
+
+
+def test_a_work_dir_that_cannot_be_made_is_told_with_the_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
+    (tmp_path / 'file').touch()
+    parser = new_parser('')
+    add_launch_arguments(parser)
+    with pytest.raises(SystemExit):
+        launch.load_config(parser.parse_args([CUSTOM, '--work-dir', str(tmp_path / 'file/inside')]))
+    assert re.search(r'file/inside cannot be written .* --work-dir DIR', capsys.readouterr().err)
