@@ -9,6 +9,7 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 import cv2
 import pytest
 import torch
+from mmengine.config import config as mmengine_config
 from yapf.yapflib import yapf_api
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,6 +22,8 @@ cv2.setNumThreads(0)
 def unformatted_configs() -> None:
     """mmengine writes each config into log and checkpoint through yapf, which takes seconds; code is code without."""
     yapf_api.FormatCode = lambda code, **_: (code, False)
+    if hasattr(mmengine_config, 'FormatCode'):  # older versions have imported it by its name
+        mmengine_config.FormatCode = yapf_api.FormatCode
 
 
 @pytest.fixture(scope='session')
