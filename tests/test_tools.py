@@ -354,7 +354,7 @@ def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
     done, calls = checkout.run('run_tests.sh', 'tests/core', '-x')
     assert done.returncode == 0, done.stderr
     assert '-m venv .venv' in calls
-    assert '--editable .[onedl,lightly,test]' in calls
+    assert '--editable .[onedl,lightly,onnx,test]' in calls
     assert calls.strip().endswith('-m pytest -n 2 --dist loadfile tests/core -x')
     done, calls = checkout.run('run_tests.sh')
     assert done.returncode == 0
@@ -374,7 +374,7 @@ def test_the_tests_install_what_the_quickstart_did_not(checkout):
     assert '--editable .[onedl]' in calls
     _, calls = checkout.run('run_tests.sh')
     assert 'venv' not in calls
-    assert '--editable .[onedl,lightly,test]' in calls
+    assert '--editable .[onedl,lightly,onnx,test]' in calls
 
 
 def test_changed_dependencies_are_installed(checkout):
