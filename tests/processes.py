@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dino_plugin.engine.command_line import import_yapf
+from dino_plugin.commands.command_line import import_yapf
 
 
 def run_in_processes(function, *arguments, processes: int = 2) -> None:

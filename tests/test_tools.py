@@ -15,8 +15,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from dino_plugin.engine.launch import load_config
-from dino_plugin.engine.runner import Runner
+from dino_plugin.commands.launch import load_config
+from dino_plugin.commands.runner import Runner
 
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'

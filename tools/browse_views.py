@@ -2,7 +2,7 @@
 
 import argparse
 
-from dino_plugin.engine.command_line import new_parser
+from dino_plugin.commands.command_line import new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,8 +17,8 @@ def main() -> None:
     # Nothing heavy is imported before: --help and wrong usage are answered at once.
     from mmengine.registry import DATASETS, init_default_scope
 
-    from dino_plugin.engine.launch import read_config
-    from dino_plugin.engine.mistakes import explained
+    from dino_plugin.commands.launch import read_config
+    from dino_plugin.commands.mistakes import explained
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
 
     cfg = read_config(args)

@@ -115,7 +115,7 @@ def segmentation_miou(backbone: dict, work_dir: Path) -> float:
     """mIoU of a linear probe of a frozen backbone, trained and tested by mmsegmentation."""
     from mmengine.config import Config
 
-    from dino_plugin.engine.runner import Runner
+    from dino_plugin.commands.runner import Runner
 
     cfg = Config.fromfile(config_path(SEGMENTATION))
     cfg.work_dir = str(work_dir)
@@ -186,7 +186,7 @@ def main() -> None:
     import dino_plugin.engine.vocabulary  # noqa: F401
     from dino_plugin.backbones.timm_backbone import TimmBackbone
     from dino_plugin.checkpoint import use_safe_loading
-    from dino_plugin.engine.runner import Runner
+    from dino_plugin.commands.runner import Runner
     from dino_plugin.export import export_backbone
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
     from dino_plugin.visualization.curves import plot_curves

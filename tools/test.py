@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.engine.command_line import add_launch_arguments, existing, import_yapf, new_parser
+from dino_plugin.commands.command_line import add_launch_arguments, existing, import_yapf, new_parser
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -50,7 +50,7 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
     """A bare backbone reads the checkpoint by its own rules; the state of any other model has to fit to the letter."""
-    from dino_plugin.engine.runner import Runner
+    from dino_plugin.commands.runner import Runner
     from dino_plugin.engine.trained_model import name_backbone
 
     reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
@@ -85,8 +85,8 @@ def main() -> None:
     from mmengine.fileio import dump
     from mmengine.hooks.test_time_aug_hook import PrepareTTAHook
 
-    from dino_plugin.engine.launch import load_config
-    from dino_plugin.engine.mistakes import explained
+    from dino_plugin.commands.launch import load_config
+    from dino_plugin.commands.mistakes import explained
 
     cfg = load_config(args)
     apply_test_arguments(cfg, args)

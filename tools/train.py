@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.engine.command_line import add_launch_arguments, existing, import_yapf, new_parser
+from dino_plugin.commands.command_line import add_launch_arguments, existing, import_yapf, new_parser
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -60,9 +60,9 @@ def main() -> None:
         import_yapf()
     from mmengine.registry import RUNNERS
 
-    from dino_plugin.engine.launch import load_config
-    from dino_plugin.engine.mistakes import explained
-    from dino_plugin.engine.runner import Runner
+    from dino_plugin.commands.launch import load_config
+    from dino_plugin.commands.mistakes import explained
+    from dino_plugin.commands.runner import Runner
 
     cfg = load_config(args)
     apply_training_arguments(cfg, args)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dino_plugin.engine.command_line import add_options, existing, fail, option_values
+from dino_plugin.commands.command_line import add_options, existing, fail, option_values
 
 MOST_IMAGES = 24
 

@@ -241,8 +241,8 @@ def test_the_command_line_keeps_the_rule(repository, tmp_path, monkeypatch):
     import argparse
     import runpy
 
-    from dino_plugin.engine import launch
-    from dino_plugin.engine.command_line import add_launch_arguments, new_parser
+    from dino_plugin.commands import launch
+    from dino_plugin.commands.command_line import add_launch_arguments, new_parser
 
     config = tmp_path / 'config.py'
     config.write_text("auto_scale_lr = dict(enable=False, base_batch_size=1024, rule='sqrt')\n")

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from dino_plugin.engine.command_line import fail
+from dino_plugin.commands.command_line import fail
 
 # Names of options that are files or folders, whatever class has them, and what to type.
 EXAMPLES = dict(

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from dino_plugin.engine import launch
-from dino_plugin.engine.command_line import add_launch_arguments, new_parser
+from dino_plugin.commands import launch
+from dino_plugin.commands.command_line import add_launch_arguments, new_parser
 
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 HALF_WRITTEN_CACHE = """
@@ -26,7 +26,7 @@ try:
     raise SystemExit('the cache is not where this test expects it')
 except EOFError:
     pass
-from dino_plugin.engine.command_line import import_yapf
+from dino_plugin.commands.command_line import import_yapf
 threading.Timer(0.3, lambda: [file.unlink() for file in cache.iterdir()]).start()
 import_yapf()
 assert sys.modules['yapf'].yapf_api.FormatCode('x  = 1')[0] == 'x = 1\\n'

@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import Config, DictAction
 
-from dino_plugin.engine.command_line import add_options, option_values
+from dino_plugin.commands.command_line import add_options, option_values
 
 VALUES = [
     '1', '-2', '1e-3', 'inf', '1_000', '0x10', 'None', 'none', 'True', 'false', '', 'word', 'a=b', 'a/b.jpg',
