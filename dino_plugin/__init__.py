@@ -1,8 +1,8 @@
 """DINO-family self-supervised learning for the OpenMMLab ecosystem."""
 
-from dino_plugin.config_files import config_path, serve_configs
-from dino_plugin.mmcv_operations import stand_in_for_compiled_operations
-from dino_plugin.providers import require_openmmlab
+from dino_plugin.openmmlab.config_files import config_path, serve_configs
+from dino_plugin.openmmlab.mmcv_operations import stand_in_for_compiled_operations
+from dino_plugin.openmmlab.providers import require_openmmlab
 
 __version__ = '0.1.0'
 __all__ = ['__version__', 'config_path']

@@ -9,7 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from dino_plugin.config_files import config_root
+from dino_plugin.openmmlab.config_files import config_root
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import cv2
 import pytest
 import torch
 from mmengine.config import config as mmengine_config
+from mmengine.logging import MMLogger
 from yapf.yapflib import yapf_api
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,6 +31,15 @@ def unformatted_configs() -> None:
 def repository() -> Path:
     """The checkout under test."""
     return REPOSITORY
+
+
+@pytest.fixture
+def log(tmp_path_factory, request):
+    """The text that was logged, by this process and by its workers."""
+    file = tmp_path_factory.mktemp('log') / 'run.log'
+    MMLogger.get_instance(request.node.name, log_file=str(file))
+    yield file.read_text
+    MMLogger._instance_dict.pop(request.node.name)
 
 
 @pytest.fixture(scope='session')

@@ -1,10 +1,9 @@
 """Tiny networks of every architecture that is read or written under other names, with weights that all matter."""
 
-from pathlib import Path
-
 import cv2
 import timm
 import torch
+from bundled import CIFAR
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, layer_norm, linear
 
@@ -44,7 +43,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def photographs(rows: int = 32, columns: int = 32) -> Tensor:
     """Ten of the bundled photographs."""
-    folder = Path(__file__).parent / 'data/cifar10_mini/test'
+    folder = CIFAR
     paths = sorted(folder.rglob('*.jpg'))[::100]
     pixels = [torch.from_numpy(cv2.imread(str(path))[:rows, :columns, ::-1].copy()) for path in paths]
     return torch.stack(pixels).movedim(-1, 1).float() / 255 - 0.5

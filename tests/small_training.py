@@ -1,11 +1,8 @@
 """A complete training config that takes a second on CPU: real components, real images, a tiny network."""
 
-from pathlib import Path
-
+from bundled import CIFAR
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
-
-IMAGES = Path(__file__).parent / 'data' / 'cifar10_mini' / 'test'
 
 
 def small_config(work_dir, **changes) -> Config:
@@ -85,7 +82,7 @@ def small_config(work_dir, **changes) -> Config:
                     type='dino_plugin.SeededDataset',
                     dataset=dict(
                         type='dino_plugin.ImageDataset',
-                        data_root=str(IMAGES),
+                        data_root=str(CIFAR),
                         indices=100,
                         pipeline=[
                             dict(type='dino_plugin.LoadImage'),

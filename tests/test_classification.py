@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.config_files import config_path, config_root
+from dino_plugin.openmmlab.config_files import config_path, config_root
 
 try:
     import mmpretrain

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from bundled import CIFAR, DAVIS
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from dino_plugin.config_files import config_path, config_root, find_config
-from dino_plugin.data.split import SPLITS
+from dino_plugin.data.views.split_of_work import SPLITS
+from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
 
 ROOT = config_root()
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
@@ -29,8 +30,6 @@ ELSEWHERE = {
     'detection': 'test_detection.py',
     'classification': 'test_classification.py',
 }
-CLIPS = Path(__file__).parent / 'data/davis'
-CLASS_FOLDERS = Path(__file__).parent / 'data/cifar10_mini/test'
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 
@@ -68,7 +67,7 @@ def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
         for loader in (hook[key] for key in ('bank', 'queries') if key in hook):
             loader.num_workers = 0
             # one image in fifty, of every class
-            loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(0, 1000, 50)))
+            loader.dataset.update(data_root=str(CIFAR), indices=list(range(0, 1000, 50)))
             next(step for step in loader.dataset.pipeline if 'resize' in step).update(resize=36, crop=32)
     cfg.train_cfg.update({'max_iters' if 'max_iters' in cfg.train_cfg else 'max_epochs': steps})
     if 'max_epochs' in cfg.train_cfg:
@@ -93,17 +92,19 @@ def shrink_network(model: ConfigDict, work_dir: Path) -> None:
         if head.type == 'dino_plugin.DINOHead':
             head.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
     model.pop('checkpoint', None)  # of the stage before
-    if 'guide' in model:
-        model.guide.heads = model.heads
-        model.guide.checkpoint = save_guide({key: value for key, value in model.items() if key != 'guide'}, work_dir)
+    if 'frozen_teacher' in model:
+        model.frozen_teacher.heads = model.heads
+        model.frozen_teacher.checkpoint = save_frozen_teacher(
+            {key: value for key, value in model.items() if key != 'frozen_teacher'}, work_dir
+        )
 
 
-def save_guide(config: dict, work_dir: Path) -> str:
+def save_frozen_teacher(config: dict, work_dir: Path) -> str:
     """A training checkpoint of the same network, before its first step."""
     model = MODELS.build(config)
     meta = dict(backbone=model.distillation.teacher.backbone.description)
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), work_dir / 'guide.pth')
-    return str(work_dir / 'guide.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), work_dir / 'frozen_teacher.pth')
+    return str(work_dir / 'frozen_teacher.pth')
 
 
 class TeacherWatch(Hook):
@@ -201,7 +202,7 @@ def test_a_knn_config_runs(name, tmp_path):
     cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', **network)
     for loader in (cfg.test_dataloader, cfg.test_cfg.bank_dataloader):
         loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
-        loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(0, 1000, 40)))
+        loader.dataset.update(data_root=str(CIFAR), indices=list(range(0, 1000, 40)))
         for step in loader.dataset.pipeline:
             if 'resize' in step:
                 step.update(resize=36, crop=32)
@@ -218,7 +219,7 @@ def test_a_video_config_keeps_the_mask_of_a_video_that_stands_still(name, tmp_pa
         folder = tmp_path / f'clips/{kind}/480p/still'
         folder.mkdir(parents=True)
         for number in range(4):
-            shutil.copy(CLIPS / f'{kind}/480p/blackswan/00000.{ending}', folder / f'{number:05}.{ending}')
+            shutil.copy(DAVIS / f'{kind}/480p/blackswan/00000.{ending}', folder / f'{number:05}.{ending}')
     cfg = load(name)
     network = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
     cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', **network)

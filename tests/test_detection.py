@@ -7,7 +7,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from dino_plugin.config_files import config_path
+from dino_plugin.openmmlab.config_files import config_path
 
 MASK_RCNN = 'detection/vit-small-p16_mask-rcnn_8xb2-1x_coco.py'
 

@@ -5,7 +5,7 @@ import math
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from dino_plugin.config_files import config_root
+from dino_plugin.openmmlab.config_files import config_root
 
 
 def test_training_on_real_images_raises_knn_lowers_the_loss_and_does_not_collapse(tmp_path, monkeypatch, repository):

@@ -24,9 +24,9 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from PIL import Image
 
-from dino_plugin.checkpoint import load_checkpoint
-from dino_plugin.config_files import config_path, config_root, find_config
 from dino_plugin.engine.vocabulary import VOCABULARY
+from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
+from dino_plugin.weights.checkpoint import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = REPOSITORY / 'tests/data/cifar10_mini/test'

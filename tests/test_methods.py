@@ -5,23 +5,24 @@ import json
 import pytest
 import timm
 import torch
+from bundled import CIFAR
 from mmengine.config import Config
 from mmengine.runner import Runner
 from networks import photographs
-from test_configs import CLASS_FOLDERS, load, shrink
+from test_configs import load, shrink
 from video_clips import small_clips
 
 from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.checkpoint import load_checkpoint
-from dino_plugin.config_files import config_path
-from dino_plugin.data.davis_dataset import DAVISDataset
 from dino_plugin.data.preprocessor import ViewPreprocessor
-from dino_plugin.evaluation.davis import evaluate_clip, global_results
+from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.features import extract_features
-from dino_plugin.evaluation.knn import knn_accuracy
-from dino_plugin.evaluation.video import segment_clip
-from dino_plugin.export import export_backbone
+from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
+from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
+from dino_plugin.evaluation.video.segment_clip import segment_clip
+from dino_plugin.export.backbone import export_backbone
+from dino_plugin.openmmlab.config_files import config_path
+from dino_plugin.weights.checkpoint import load_checkpoint
 
 NAMES = [f'{method}/{method}_vit-small-p16_1xb64-coslr-100e_custom.py' for method in ('ibot', 'dinov2', 'dinov3')]
 
@@ -65,7 +66,7 @@ def test_knn_classifies_by_the_teachers_features(trained, tmp_path):
     cfg.model.backbone.checkpoint = str(checkpoint)
     for first, loader in enumerate((cfg.test_dataloader, cfg.test_cfg.bank_dataloader)):
         loader.update(num_workers=0, persistent_workers=False)
-        loader.dataset.update(data_root=str(CLASS_FOLDERS), indices=list(range(first, 1000, 20)))
+        loader.dataset.update(data_root=str(CIFAR), indices=list(range(first, 1000, 20)))
     cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name
     runner = Runner.from_cfg(cfg)
     backbone = TimmBackbone(checkpoint=str(checkpoint)).eval()

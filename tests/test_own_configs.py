@@ -14,9 +14,9 @@ from mmengine.hub import get_config
 from mmengine.registry import FUNCTIONS
 
 from dino_plugin import registry
-from dino_plugin.config_files import config_path
 from dino_plugin.engine.vocabulary import VOCABULARY
-from dino_plugin.import_hooks import after_import
+from dino_plugin.openmmlab.config_files import config_path
+from dino_plugin.openmmlab.import_hooks import after_import
 
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 

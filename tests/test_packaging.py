@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import dino_plugin
-from dino_plugin import providers
+from dino_plugin.openmmlab import providers
 
 
 @pytest.fixture(scope='module')
@@ -230,7 +230,8 @@ def test_the_versions_asked_for_at_import_are_those_of_setup_cfg(repository):
 
 def test_the_check_does_not_import_what_it_checks():
     script = (
-        'import sys; from dino_plugin.providers import require_openmmlab as r; r(); print("mmengine" in sys.modules)'
+        'import sys; from dino_plugin.openmmlab.providers import require_openmmlab as r; '
+        'r(); print("mmengine" in sys.modules)'
     )
     run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
     assert run.stdout.strip() == 'False', run.stderr

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.config_files import config_path, config_root
+from dino_plugin.openmmlab.config_files import config_path, config_root
 
 mmseg = pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from bundled import DAVIS
 
-from dino_plugin.data.masks import read_mask, write_mask
+from dino_plugin.data.images.label_masks import read_mask, write_mask
 
-BUNDLED = Path(__file__).parent / 'data/davis'
 NAMES = ('blackswan', 'car-shadow', 'libby')
 
 
@@ -25,11 +25,11 @@ def small_clips(root: Path, names=NAMES, frames: int = 5, columns: int = 214, ma
     for name in names:
         for kind in ('JPEGImages', 'Annotations'):
             (root / kind / '480p' / name).mkdir(parents=True)
-        for index, path in enumerate(sorted((BUNDLED / 'JPEGImages/480p' / name).iterdir())[:frames]):
+        for index, path in enumerate(sorted((DAVIS / 'JPEGImages/480p' / name).iterdir())[:frames]):
             image = cv2.resize(cv2.imread(str(path)), size, interpolation=cv2.INTER_AREA)
             cv2.imwrite(str(root / 'JPEGImages/480p' / name / path.name), image)
             if masks is None or index < masks:
-                mask = read_mask(BUNDLED / 'Annotations/480p' / name / f'{path.stem}.png')
+                mask = read_mask(DAVIS / 'Annotations/480p' / name / f'{path.stem}.png')
                 write_mask(reduced(mask, size), mask_path(root, name, path.stem))
     return root
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from dino_plugin.weights.formats import FORMATS, GRAPH_FORMATS
+from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from dino_plugin.export import export_backbone  # PyTorch takes seconds: not before --help or a mistake
+    from dino_plugin.export.backbone import export_backbone  # PyTorch takes seconds: not before --help or a mistake
 
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
     out = args.out or Path(args.checkpoint).with_suffix('')

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.config_files import CHECKOUT, config_path
+from dino_plugin.openmmlab.config_files import CHECKOUT, config_path
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
 
     from dino_plugin.backbones.timm_backbone import TimmBackbone
-    from dino_plugin.data.clip import Clip
+    from dino_plugin.evaluation.video.clip import Clip
 
 # Nothing heavy is imported before it is needed: --help and wrong usage are answered at once.
 CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
@@ -72,7 +72,7 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
 
 def has_classes(folder: Path) -> bool:
     """Whether a folder consists of at least two sub-folders, and no image lies beside them."""
-    from dino_plugin.data.image_dataset import EXTENSIONS
+    from dino_plugin.data.images.image_dataset import EXTENSIONS
 
     if not folder.is_dir():
         raise SystemExit(f'--images {folder} is not a folder.')
@@ -93,7 +93,7 @@ def raw_pixels(hook: ConfigDict) -> float:
     import torch
     from mmengine.registry import DATASETS
 
-    from dino_plugin.evaluation.raw_pixels import raw_pixel_accuracy
+    from dino_plugin.evaluation.classification.raw_pixels import raw_pixel_accuracy
 
     parts = []
     for config in (hook.bank.dataset, hook.queries.dataset):
@@ -104,7 +104,7 @@ def raw_pixels(hook: ConfigDict) -> float:
 
 def save_features(backbone: TimmBackbone, out: Path) -> Path:
     """Patch features of a few video frames as colours."""
-    from dino_plugin.data.decoding import decode_image
+    from dino_plugin.data.images.decoding import decode_image
     from dino_plugin.visualization.contact_sheet import save_image
     from dino_plugin.visualization.pca import pca_of_images
 
@@ -130,8 +130,8 @@ def segmentation_miou(backbone: dict, work_dir: Path) -> float:
 
 def propagation_score(masks_of_clip: Callable[[Clip], Iterable]) -> float:
     """J&F in per cent over the bundled clips, three of DAVIS-2016 with every sixth frame."""
-    from dino_plugin.data.davis_dataset import DAVISDataset
-    from dino_plugin.evaluation.davis import evaluate_clip, global_results
+    from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
+    from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 
     clips = DAVISDataset(DAVIS, year=2016).clips
     return 100 * global_results([evaluate_clip(clip, masks_of_clip(clip)) for clip in clips])['J&F-Mean']
@@ -142,7 +142,7 @@ def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[
     import torch
 
     from dino_plugin.backbones.timm_backbone import TimmBackbone
-    from dino_plugin.evaluation.video import copy_first_mask
+    from dino_plugin.evaluation.video.segment_clip import copy_first_mask
 
     torch.manual_seed(0)
     networks = {'': dict(arguments, checkpoint=str(backbone_file)), '_untrained': arguments}
@@ -157,8 +157,8 @@ def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[
 
 def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
     """Masks of a clip at half of DAVIS's resolution, written as masks, film and sheet as they come."""
-    from dino_plugin.evaluation.clip_results import ClipResults
-    from dino_plugin.evaluation.video import segment_clip
+    from dino_plugin.evaluation.video.clip_results import ClipResults
+    from dino_plugin.evaluation.video.segment_clip import segment_clip
 
     settings = dict(short_side=240, multiple=16)
     return ClipResults(folder, clip, settings).write(segment_clip(backbone, clip, **settings))
@@ -185,11 +185,11 @@ def main() -> None:
 
     import dino_plugin.engine.vocabulary  # noqa: F401
     from dino_plugin.backbones.timm_backbone import TimmBackbone
-    from dino_plugin.checkpoint import use_safe_loading
     from dino_plugin.commands.runner import Runner
-    from dino_plugin.export import export_backbone
+    from dino_plugin.export.backbone import export_backbone
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
     from dino_plugin.visualization.curves import plot_curves
+    from dino_plugin.weights.checkpoint import use_safe_loading
 
     torch.set_num_threads(2)  # the recipe's number, so that rounding is the same everywhere
     use_safe_loading()

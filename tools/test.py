@@ -51,7 +51,7 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
     """A bare backbone reads the checkpoint by its own rules; the state of any other model has to fit to the letter."""
     from dino_plugin.commands.runner import Runner
-    from dino_plugin.engine.trained_model import name_backbone
+    from dino_plugin.engine.downstream.trained_model import name_backbone
 
     reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
     if reads_itself and checkpoint != 'none':

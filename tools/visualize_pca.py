@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def image_paths(names: list[str]) -> list[Path]:
     """The images, and those of folders, sorted; of too many as many as fit, spread over all, which is told."""
-    from dino_plugin.data.image_dataset import find_images
+    from dino_plugin.data.images.image_dataset import find_images
 
     paths: list[Path] = []
     for name in names:
@@ -45,7 +45,7 @@ def main() -> None:
     import torch
 
     from dino_plugin.backbones.timm_backbone import TimmBackbone
-    from dino_plugin.data.decoding import decode_image
+    from dino_plugin.data.images.decoding import decode_image
     from dino_plugin.visualization.pca import pca_of_images
 
     frames = []

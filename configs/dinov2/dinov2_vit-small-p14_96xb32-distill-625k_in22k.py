@@ -2,20 +2,20 @@
 #
 # Command:  on each of 12 machines: NNODES=12 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dinov2/dinov2_vit-small-p14_96xb32-distill-625k_in22k.py 8 \
-#               --cfg-options model.guide.checkpoint=work_dirs/LARGE/iter_625000.pth
+#               --cfg-options model.frozen_teacher.checkpoint=work_dirs/LARGE/iter_625000.pth
 # Hardware: 96 GPUs of 80 GB. Not run by us.
 # Expected: no figure at this data; the released ViT-S/14, distilled from a ViT-g/14 on LVD-142M: ImageNet k-NN 79.0 %,
 #           linear 81.1 % (MODEL_CARD of facebookresearch/dinov2).
 #
 # As in the paper, nothing is hidden from the student and none of its depth is dropped; the patch loss compares all
-# patches. What is saved and exported as the teacher is the average of the student. The guide needs the heads that it
-# was trained with, which the released files do not have: it is a checkpoint of your own run.
+# patches. What is saved and exported as the teacher is the average of the student. The frozen teacher needs
+# the heads that it was trained with, which the released files do not have: it is a checkpoint of your own run.
 _base_ = './dinov2_vit-small-p14_96xb32-long-625k_in22k.py'
 
 model = dict(
     backbone=dict(mask_token=False, subset_drop_path=0.0),
     losses=dict(ibot=dict(patches='all')),
-    guide=dict(
+    frozen_teacher=dict(
         checkpoint='work_dirs/dinov2_vit-giant-p14_256xb12-long-625k_in22k/iter_625000.pth',
         heads={{_base_.model.heads}},
     ),

@@ -4,7 +4,7 @@ import timm
 from timm.layers import to_2tuple
 from torch import nn
 
-from dino_plugin.checkpoint import backbone_description
+from dino_plugin.weights.checkpoint import backbone_description
 
 UNUSED = (nn.Identity, type(None))
 ROTARY_AUGMENTATIONS = {'rope_shift_coords', 'rope_jitter_coords', 'rope_rescale_coords'}

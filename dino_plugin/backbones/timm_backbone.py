@@ -16,8 +16,8 @@ from dino_plugin.backbones.pre_norm_blocks import embedded, is_known, through_bl
 from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
-from dino_plugin.checkpoint import backbone_state, load_backbone, load_checkpoint
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
+from dino_plugin.weights.checkpoint import backbone_state, load_backbone, load_checkpoint
 
 
 class TimmBackbone(nn.Module):

@@ -14,8 +14,8 @@ from dino_plugin.benchmark.harness import Candidate, median
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.data.collate import multi_crop_collate
-from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 
 class Samples(Dataset):

@@ -17,11 +17,11 @@ from dino_plugin.benchmark.profile import RECIPE, profile
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.data.collate import multi_crop_collate
-from dino_plugin.data.decoding import decode_image
+from dino_plugin.data.images.decoding import decode_image
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackViews
 from dino_plugin.data.multi_crop import NUM_GLOBAL, MultiCrop
-from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 SPLITS = dict(
     worker='everything in the worker',

@@ -4,8 +4,8 @@ import argparse
 import random
 from pathlib import Path
 
-from dino_plugin.config_files import CHECKOUT
-from dino_plugin.data.image_dataset import find_images
+from dino_plugin.data.images.image_dataset import find_images
+from dino_plugin.openmmlab.config_files import CHECKOUT
 
 BUNDLED = CHECKOUT / 'tests/data/davis/JPEGImages/480p'
 

@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from dino_plugin.benchmark.harness import Candidate
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
-from dino_plugin.evaluation.knn import knn_accuracy, knn_predict
-from dino_plugin.evaluation.nearest import PART
+from dino_plugin.evaluation.classification.knn import knn_accuracy, knn_predict
+from dino_plugin.evaluation.classification.nearest import PART
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.benchmark.flops import Recipe
 from dino_plugin.benchmark.reference import Reference
-from dino_plugin.config_files import config_path
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
+from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
+from dino_plugin.openmmlab.config_files import config_path
 from dino_plugin.registry import MODELS
 
 CONFIG = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'

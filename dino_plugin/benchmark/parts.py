@@ -15,7 +15,7 @@ from dino_plugin.benchmark.switch import relative_gap, time_switch
 from dino_plugin.benchmark.switches import SWITCHES
 from dino_plugin.core.losses.dino import cross_view_entropy
 from dino_plugin.core.targets import Centering
-from dino_plugin.engine.optim import SelfDistillationOptimWrapper
+from dino_plugin.engine.training.optim import SelfDistillationOptimWrapper
 
 MAX_NORM = 3.0
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode, functional
 
 from dino_plugin.data.multi_crop import Box, ViewParameters
-from dino_plugin.data.photometric import ColourChange
+from dino_plugin.data.views.photometric import ColourChange
 
 JITTER = dict(
     brightness=functional.adjust_brightness,

@@ -11,9 +11,9 @@ from torchvision.datasets.folder import pil_loader
 from dino_plugin.benchmark.harness import Candidate
 from dino_plugin.benchmark.pillow_views import pillow_colours, pillow_resized
 from dino_plugin.benchmark.report import Report
-from dino_plugin.data.colour import apply_colour_change
-from dino_plugin.data.decoding import decode_image
+from dino_plugin.data.images.decoding import decode_image
 from dino_plugin.data.multi_crop import NUM_GLOBAL, MultiCrop, ViewParameters
+from dino_plugin.data.views.colour import apply_colour_change
 
 RECIPE = dict(global_size=224, global_scale=(0.4, 1.0), local_size=96, local_scale=(0.05, 0.4))
 

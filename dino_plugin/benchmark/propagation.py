@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, normalize
 from dino_plugin.benchmark.harness import Candidate, time_call
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
-from dino_plugin.evaluation.propagation import LabelPropagator
+from dino_plugin.evaluation.video.propagation import LabelPropagator
 
 NUM_CONTEXT, RADIUS, TOP_K, TEMPERATURE = 7, 12, 5, 0.1  # of facebookresearch/dino's command
 NUM_CHECKED = 64  # patches, by the plain formula

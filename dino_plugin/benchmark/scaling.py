@@ -18,7 +18,7 @@ from dino_plugin.benchmark.processes import time_in_processes
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.benchmark.step import in_gib, step_candidate
-from dino_plugin.config_files import config_path
+from dino_plugin.openmmlab.config_files import config_path
 
 # Name of an axis: the option of a step that it changes, and what is tried on a CPU and on a GPU.
 STEP_AXES = {
@@ -102,7 +102,7 @@ def _checksums(loader: DataLoader) -> list[int]:
     """Of the pixels of each batch: of its views, or of the images that they are cut from later."""
     sums = []
     for views in loader:
-        images = views.pending and views.pending.images
+        images = views.unfinished and views.unfinished.images
         sums.append(zlib.crc32((images.pixels if images else views.global_views).contiguous().numpy()))
     return sums
 

@@ -7,7 +7,7 @@ from dino_plugin.benchmark.networks import OurStep, ReferenceStep, as_floats
 from dino_plugin.benchmark.reference import Reference
 from dino_plugin.benchmark.report import Report
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.engine.optim import PRECISIONS
+from dino_plugin.engine.precision import PRECISIONS
 
 ROUNDING = 1e-5  # of the loss, relative; a hundred times that of one operation in float32
 GRADIENT_ROUNDING = 1e-3  # of the norm of all gradients

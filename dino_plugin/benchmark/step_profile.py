@@ -17,7 +17,7 @@ from dino_plugin.benchmark.harness import Candidate, median
 from dino_plugin.benchmark.networks import OurStep, recipe_of
 from dino_plugin.benchmark.report import Report
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.engine.optim import PRECISIONS
+from dino_plugin.engine.precision import PRECISIONS
 
 STAGE, BACKWARD = 'stage: ', 'autograd::engine::evaluate_function'
 # Work of the student's backbone, by what the names of PyTorch's operations contain.

@@ -21,8 +21,8 @@ from dino_plugin.core.distillation import Network, Teacher
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses import dino
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.data.device_colour import change_colours
 from dino_plugin.data.multi_crop import MultiCrop
+from dino_plugin.data.views.device_colour import change_colours
 
 PATCH, HEAD_DIM = 16, 64
 DROP_RATE = 0.3

@@ -9,7 +9,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import NoReturn
 
-from dino_plugin.config_files import find_config
+from dino_plugin.openmmlab.config_files import find_config
 
 CONFIG_HELP = 'a file, or a name below configs/ for one that ships with dino_plugin'
 OPTIONS_HELP = """\

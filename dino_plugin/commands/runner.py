@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.data.shared_memory import spare_shared_memory
-from dino_plugin.engine.dataloaders import for_any_workers
-from dino_plugin.engine.model import SelfDistillationModel
+from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.shared_memory import spare_shared_memory
+from dino_plugin.engine.training.model import SelfDistillationModel
 
 # Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
 SILENCED = (

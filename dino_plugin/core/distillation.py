@@ -70,8 +70,8 @@ class SelfDistillation(nn.Module):
     no drop path and no dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as
     the running statistics of a batch norm, are its own, or the student's where it is not run.
 
-    With a ``guide``, a network trained before and usually larger, the losses compare the student with that one, which
-    never moves; the teacher still averages the student and is the network to keep.
+    With a ``frozen_teacher``, a network trained before and usually larger, the losses compare the student
+    with that one, which never moves; the teacher still averages the student and is the network to keep.
 
     Args:
         backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` says that these are local views. It
@@ -81,11 +81,11 @@ class SelfDistillation(nn.Module):
         heads: By name; losses refer to these names.
         losses: By name; the names appear in the log.
         momentum: Share of the teacher that is kept at each step; a number or a schedule.
-        guide: Gives the targets instead of the teacher; its heads have the student's names and prototypes.
+        frozen_teacher: Gives the targets instead of the teacher; its heads have the student's names and prototypes.
 
     Raises:
-        ValueError: If a loss names a head that is missing here or in the guide, a head is used by no loss, or there is
-            no loss.
+        ValueError: If a loss names a head that is missing here or in the frozen teacher, a head is used by no loss, or
+            there is no loss.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, algorithm 1.
@@ -97,23 +97,23 @@ class SelfDistillation(nn.Module):
         heads: Mapping[str, nn.Module],
         losses: Mapping[str, Loss],
         momentum: Schedule | float,
-        guide: Teacher | None = None,
+        frozen_teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
-        _check_wiring(heads, losses, guide)
+        _check_wiring(heads, losses, frozen_teacher)
         self.student = Network(backbone, heads)
         self.teacher = Teacher(copy.deepcopy(backbone), copy.deepcopy(dict(heads)))
-        self.guide = None if guide is None else guide.eval()
+        self.frozen_teacher = None if frozen_teacher is None else frozen_teacher.eval()
         self.losses = nn.ModuleDict(losses)
         self.momentum = as_schedule(momentum)
         for loss in losses.values():
             loss.follow_teacher(self.teacher, 0.0)
 
     def train(self, mode: bool = True) -> 'SelfDistillation':
-        """The guide stays in evaluation mode, batch norms included: it learnt its statistics long ago."""
+        """The frozen teacher stays in evaluation mode, batch norms included: it learnt its statistics long ago."""
         super().train(mode)
-        if self.guide is not None:
-            self.guide.eval()
+        if self.frozen_teacher is not None:
+            self.frozen_teacher.eval()
         return self
 
     def forward(self, views: ViewBatch, progress: float) -> dict[str, Float[Tensor, '']]:
@@ -123,12 +123,12 @@ class SelfDistillation(nn.Module):
             ValueError: If there are fewer than two views of each image, or the local views are the larger ones.
         """
         _check_views(views)
-        guide = self.guide or self.teacher
+        targets_from = self.frozen_teacher or self.teacher
         read = {name for loss in self.losses.values() for name in loss.reads_patches}
         teacher_global = None
         if self.uses_teacher:
             with torch.no_grad():
-                teacher_global, _ = guide(ViewBatch(views.global_views), global_patches='teacher_global' in read)
+                teacher_global, _ = targets_from(ViewBatch(views.global_views), global_patches='teacher_global' in read)
         student_global, student_local = self.student(views, 'student_global' in read, 'student_local' in read)
         step = Step(
             views=views,
@@ -136,14 +136,14 @@ class SelfDistillation(nn.Module):
             student_local=student_local,
             teacher_global=teacher_global,
             student_heads=self.student.heads,
-            teacher_heads=guide.heads,
+            teacher_heads=targets_from.heads,
             progress=progress,
         )
         return {name: loss.weight(progress) * loss(step) for name, loss in self.losses.items()}
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether any loss looks at the teacher, or at the guide in its place."""
+        """Whether any loss looks at the teacher, or at the frozen teacher in its place."""
         return any(loss.uses_teacher for loss in self.losses.values())
 
     @torch.no_grad()
@@ -166,7 +166,9 @@ class SelfDistillation(nn.Module):
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
-        if self.guide is not None or not self.uses_teacher:  # a teacher that is not run has no statistics of its own
+        if (
+            self.frozen_teacher is not None or not self.uses_teacher
+        ):  # a teacher that is not run has no statistics of its own
             for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
                 mine.copy_(theirs)
         for loss in self.losses.values():
@@ -190,7 +192,7 @@ def _check_views(views: ViewBatch) -> None:
             )
 
 
-def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss], guide: Teacher | None) -> None:
+def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss], frozen_teacher: Teacher | None) -> None:
     if not losses:
         raise ValueError('SelfDistillation: no losses; name at least one, e.g. losses=dict(dino=...).')
     used = {head for loss in losses.values() for head in loss.heads}
@@ -201,8 +203,8 @@ def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss], gu
         )
     if unused := sorted(set(heads) - used):
         raise ValueError(f'SelfDistillation: no loss uses the heads {unused}; remove them, or name them in a loss.')
-    if guide is not None and (absent := sorted(used - set(guide.heads))):
+    if frozen_teacher is not None and (absent := sorted(used - set(frozen_teacher.heads))):
         raise ValueError(
-            f'SelfDistillation: losses name the heads {absent}, which the guide has not (it has '
-            f'{sorted(guide.heads)}); a guide needs the heads that it was trained with.'
+            f'SelfDistillation: losses name the heads {absent}, which the frozen teacher has not (it has '
+            f'{sorted(frozen_teacher.heads)}); a frozen teacher needs the heads that it was trained with.'
         )

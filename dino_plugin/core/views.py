@@ -36,9 +36,9 @@ class ViewBatch(NamedTuple):
             looking for them later would make the host wait for the device.
         anchor_views: The boxes and flips of the global views once more, without colour changes and with as many pixels
             or more; seen by an anchor only (:class:`~dino_plugin.core.losses.gram.GramLoss`).
-        pending: What the preprocessor has yet to do for the views, None after it
-            (:class:`~dino_plugin.data.pending.Pending`). Views that are not even cut out of their images have no
-            pixels: their rows and columns are 0.
+        unfinished: What the preprocessor has yet to do for the views, None after it
+            (:class:`~dino_plugin.data.views.unfinished_views.Unfinished`). Views that are not even cut out of their
+            images have no pixels: their rows and columns are 0.
     """
 
     global_views: Shaped[Tensor, 'views batch _ _ _']
@@ -46,7 +46,7 @@ class ViewBatch(NamedTuple):
     masks: Bool[Tensor, 'views batch rows columns'] | None = None
     hidden: Int[Tensor, ' hidden'] | None = None
     anchor_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
-    pending: tuple | None = None
+    unfinished: tuple | None = None
 
     def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
         """The same views, with these patches of the global ones hidden."""

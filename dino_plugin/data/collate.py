@@ -1,7 +1,7 @@
 """Samples -> one batch, in the worker: our own samples and Lightly's.
 
 Lightly's users find their collate functions and adapters here too; they are written in
-:mod:`~dino_plugin.data.lightly_adapters` and :mod:`~dino_plugin.data.lightly_collate`.
+:mod:`~dino_plugin.data.lightly.adapters` and :mod:`~dino_plugin.data.lightly.old_collate`.
 """
 
 import zlib
@@ -15,16 +15,16 @@ from torch.utils.data import default_collate
 
 from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, stratified_ratios
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.data.lightly_adapters import (
+from dino_plugin.data.lightly.adapters import (
     MultiViewCollate,
     multi_view_collate,
     views_from_lightly,
     views_to_lightly,
 )
-from dino_plugin.data.lightly_collate import DINOCollateFunction
-from dino_plugin.data.pending import PendingSample, stack_pending
-from dino_plugin.data.scope import named_in_configs
-from dino_plugin.data.stacking import stack_blocks, stack_view_lists
+from dino_plugin.data.lightly.old_collate import DINOCollateFunction
+from dino_plugin.data.views.stacking import stack_blocks, stack_view_lists
+from dino_plugin.data.views.unfinished_views import UnfinishedSample, stack_unfinished
+from dino_plugin.openmmlab.scope import named_in_configs
 
 __all__ = [
     'DINOCollateFunction',
@@ -56,15 +56,15 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
 
     Returns:
         The views as they came: uint8 with channels last, or float with channels first. What is left to the device is
-        ``pending``.
+        ``unfinished``.
 
     Raises:
         TypeError: If the samples are of another form.
         ValueError: If there are fewer than two views, or views that belong together differ in number or size.
     """
     first = samples[0] if len(samples) else None
-    if isinstance(first, PendingSample):
-        return stack_pending(samples)
+    if isinstance(first, UnfinishedSample):
+        return stack_unfinished(samples)
     if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _are_blocks(first):
         return stack_blocks(samples)
     if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _is_view_list(first[0]):
@@ -129,17 +129,17 @@ def masked_collate(
 
 def _global_size(views: ViewBatch) -> tuple[int, int]:
     """Rows and columns of the global views, also of those that are not cut yet."""
-    if views.pending is not None and views.pending.images is not None:
-        return views.pending.images.sizes[0]
+    if views.unfinished is not None and views.unfinished.images is not None:
+        return views.unfinished.images.sizes[0]
     sides = tuple(views.global_views.shape[2:])
     return sides[1:] if views.global_views.is_floating_point() else sides[:2]
 
 
 def _checksum(views: ViewBatch) -> int:
     """A number that depends on what the first image shows and on what was drawn for it."""
-    if views.pending is None or views.pending.images is None:
+    if views.unfinished is None or views.unfinished.images is None:
         return zlib.crc32(views.global_views[0, 0].contiguous().numpy())
-    pixels, stacks, _, boxes, _ = views.pending.images
+    pixels, stacks, _, boxes, _ = views.unfinished.images
     first = pixels[: stacks[0].rows * stacks[0].columns * 3]
     return zlib.crc32(boxes.contiguous().numpy(), zlib.crc32(first.numpy()))
 

@@ -10,9 +10,9 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from torch import Tensor
 
-from dino_plugin.data.decoding import UndecodableImageError, decode_image
+from dino_plugin.data.images.decoding import UndecodableImageError, decode_image
 from dino_plugin.data.multi_crop import Block, MultiCrop, require_rgb, resize
-from dino_plugin.data.pending import PendingSample
+from dino_plugin.data.views.unfinished_views import UnfinishedSample
 
 
 class LoadImage(BaseTransform):
@@ -47,7 +47,7 @@ class MultiCropTransform(BaseTransform):
     """``img`` -> ``global_views``, ``local_views`` and, if there is an ``anchor_size``, ``anchor_views``: uint8 blocks.
 
     In a config its name is ``dino_plugin.MultiCrop``. With another ``split`` than ``'worker'`` it gives
-    ``pending_views`` instead, which ``dino_plugin.ViewPreprocessor`` finishes.
+    ``unfinished_views`` instead, which ``dino_plugin.ViewPreprocessor`` finishes.
 
     The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
 
@@ -61,8 +61,8 @@ class MultiCropTransform(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the blocks; ``local_views`` is None without local views."""
         sample = self.multi_crop.sample(_rgb(results))
-        if isinstance(sample, PendingSample):
-            results['pending_views'] = sample
+        if isinstance(sample, UnfinishedSample):
+            results['unfinished_views'] = sample
         else:
             results.update(zip(('global_views', 'local_views', 'anchor_views'), sample))
         return results
@@ -71,13 +71,13 @@ class MultiCropTransform(BaseTransform):
 class PackViews(BaseTransform):
     """Keep of ``results`` only what training needs: (global views, local views or None), and anchor views if any.
 
-    Views that are finished on the device are a :class:`~dino_plugin.data.pending.PendingSample`.
+    Views that are finished on the device are a :class:`~dino_plugin.data.views.unfinished_views.UnfinishedSample`.
     """
 
-    def transform(self, results: dict) -> tuple[Block | None, ...] | PendingSample:
+    def transform(self, results: dict) -> tuple[Block | None, ...] | UnfinishedSample:
         """The sample that :func:`~dino_plugin.data.collate.multi_crop_collate` takes."""
-        if 'pending_views' in results:
-            return results['pending_views']
+        if 'unfinished_views' in results:
+            return results['unfinished_views']
         views = _required(results, 'global_views', "put dict(type='dino_plugin.MultiCrop') before it")
         blocks = views, results['local_views']
         return (*blocks, results['anchor_views']) if 'anchor_views' in results else blocks

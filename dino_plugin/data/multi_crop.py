@@ -11,12 +11,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dino_plugin.data.boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
-from dino_plugin.data.colour import apply_colour_change, blur_taps
-from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from dino_plugin.data.pending import PendingSample, box_row, colour_row
-from dino_plugin.data.photometric import ColourChange, colour_recipe
-from dino_plugin.data.split import chosen_split
+from dino_plugin.data.views.colour import apply_colour_change, blur_taps
+from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.views.photometric import ColourChange, colour_recipe
+from dino_plugin.data.views.split_of_work import chosen_split
+from dino_plugin.data.views.unfinished_views import UnfinishedSample, box_row, colour_row
 
 Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
 
@@ -43,15 +43,15 @@ class MultiCrop:
         local_scale: As ``global_scale``, of a local view.
         num_local: Number of local views, 0 or more. There are always two global views.
         photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of what differs from one of them; see
-            :func:`~dino_plugin.data.photometric.colour_recipe`.
+            :func:`~dino_plugin.data.views.photometric.colour_recipe`.
         flip_probability: Of mirroring a view left and right, in [0, 1].
         anchor_size: As ``global_size``, and no smaller: the global views once more in this size, the same boxes and
             flips without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such views.
             The other views are the same with it and without.
         split: What is done here, in the worker of the data loader: ``'worker'`` all of it, ``'device'`` boxes and flips
             but no colours, ``'decode'`` nothing; :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` does the rest
-            where the model is. ``'auto'`` chooses by GPU and CPU cores, see :mod:`~dino_plugin.data.split`. Parameters
-            are drawn here in any case, the same ones, and the views agree within a grey level (mean absolute error).
+            where the model is. ``'auto'`` chooses by GPU and CPU cores, see `split_of_work`. Parameters are drawn here
+            in any case, the same ones, and the views agree within a grey level (mean absolute error).
 
     Raises:
         ValueError: If a size, a range, the number, a colour, the probability or the split is not possible.
@@ -91,7 +91,7 @@ class MultiCrop:
         self.split = chosen_split(split)
         self._taps = max(blur_taps(view.blur_sigma[1]) if view.blur_probability else 1 for view in self.recipe)
 
-    def sample(self, image: Any) -> tuple[Block | None, ...] | PendingSample:
+    def sample(self, image: Any) -> tuple[Block | None, ...] | UnfinishedSample:
         """What :func:`~dino_plugin.data.collate.multi_crop_collate` takes: :meth:`blocks`, or what becomes of them.
 
         Args:
@@ -105,7 +105,7 @@ class MultiCrop:
             return self.blocks(image)
         require_rgb(image)
         drawn = list(self.draw(*image.shape[:2]))
-        return PendingSample(
+        return UnfinishedSample(
             blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
             image=image if self.split == 'decode' else None,
             boxes=torch.tensor([box_row(view.box, view.flip) for view in drawn], dtype=torch.float32),
@@ -237,7 +237,7 @@ def require_rgb(image: Any) -> None:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f'expected an RGB image "rows columns 3", got an array of shape {image.shape}: load it with '
-            'dino_plugin.data.decoding.decode_image, or repeat the channel of a greyscale image three times'
+            'dino_plugin.data.images.decoding.decode_image, or repeat the channel of a greyscale image three times'
         )
     if image.dtype != np.uint8:
         raise TypeError(f'expected levels of uint8 in [0, 255], got {image.dtype}: scale to that range and convert')

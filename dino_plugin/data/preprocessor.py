@@ -9,15 +9,15 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.data.device_views import finish_views
-from dino_plugin.data.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
+from dino_plugin.data.views.device_views import finish_views
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 
 class ViewPreprocessor(BaseDataPreprocessor):
     """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
 
     - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which Lightly's and torchvision's transforms have
-      normalised already, only move, and so do masks. Of ``pending`` views the rest is done here, on the device
+      normalised already, only move, and so do masks. Of ``unfinished`` views the rest is done here, on the device
       (``split`` of :class:`~dino_plugin.data.multi_crop.MultiCrop`).
     - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
       -> ``dict(images=..., labels=...)``.
@@ -27,7 +27,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
     Args:
         mean: Per channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
         std: Likewise.
-        compile_colours: ``torch.compile`` the colours of pending views, at the first batch, which takes some 15
+        compile_colours: ``torch.compile`` the colours of unfinished views, at the first batch, which takes some 15
             seconds and a C++ compiler. Colours then take about two thirds of the time on a CPU; no GPU was measured.
             The views are the same but for a few in a million levels, which were on the edge between two.
 
@@ -53,10 +53,10 @@ class ViewPreprocessor(BaseDataPreprocessor):
         """Prepare one batch; ``training`` is part of mmengine's interface and makes no difference."""
         if isinstance(data, ViewBatch):
             data = self.cast_data(data)
-            if data.pending is not None:
+            if data.unfinished is not None:
                 levels = finish_views(data, self.compile_colours)
                 blocks = {name: self._normalise(view.movedim(2, -1)) for name, view in levels.items()}
-                return dict(views=data._replace(**blocks, pending=None))
+                return dict(views=data._replace(**blocks, unfinished=None))
             blocks = {name: getattr(data, name) for name in ('global_views', 'local_views', 'anchor_views')}
             blocks = {name: self._prepare(block) for name, block in blocks.items() if block is not None}
             return dict(views=data._replace(**blocks))

@@ -12,6 +12,7 @@ import torch
 # As Linux names them: products in bf16 on x86 (AVX-512, AMX) and on ARM. Others emulate them, slower than fp32.
 CPU_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16')
 CPUINFO = Path('/proc/cpuinfo')
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Choice(NamedTuple):

@@ -14,36 +14,37 @@ from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
-from dino_plugin.data.checked_segmentation import CheckedSegmentation
 from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
-from dino_plugin.data.davis_dataset import DAVISDataset
-from dino_plugin.data.image_dataset import ImageDataset
-from dino_plugin.data.lightly_adapters import LightlyDataset
-from dino_plugin.data.mixed_sampler import MixedBatchSampler
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.mixed_sampler import MixedBatchSampler
+from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
+from dino_plugin.data.images.sampler import ResumableSampler
+from dino_plugin.data.images.seeded_dataset import SeededDataset
+from dino_plugin.data.lightly.adapters import LightlyDataset
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
-from dino_plugin.data.multi_pipeline_dataset import MultiPipelineDataset
 from dino_plugin.data.preprocessor import ViewPreprocessor
-from dino_plugin.data.sampler import ResumableSampler
-from dino_plugin.data.seeded_dataset import SeededDataset
-from dino_plugin.engine.bank_loop import BankTestLoop
-from dino_plugin.engine.clip_loop import ClipTestLoop
-from dino_plugin.engine.clip_segmenter import ClipSegmenter
-from dino_plugin.engine.feature_extractor import FeatureExtractor
-from dino_plugin.engine.for_images import momentum_for_images, prototypes_for_images, value_for_images
-from dino_plugin.engine.hooks.collapse_monitor import CollapseMonitorHook
-from dino_plugin.engine.hooks.describe_backbone import DescribeBackboneHook
-from dino_plugin.engine.hooks.ema_teacher import EMATeacherHook
-from dino_plugin.engine.hooks.knn import KNNHook
-from dino_plugin.engine.hooks.skipped_steps import SkippedStepsHook
-from dino_plugin.engine.hooks.throughput import ThroughputHook
-from dino_plugin.engine.lightly_losses import LightlyPairLoss, LightlySwAVLoss
-from dino_plugin.engine.loops import ResumableEpochLoop, ResumableIterLoop
-from dino_plugin.engine.model import SelfDistillationModel
-from dino_plugin.engine.optim import ProgressScheduler, SelfDistillationOptimWrapper
-from dino_plugin.engine.parameter_groups import ParameterGroups
-from dino_plugin.engine.width_from_backbone import width_from_backbone
-from dino_plugin.evaluation.metrics import DAVISMetric, KNNMetric
-from dino_plugin.evaluation.propagation import LabelPropagator
+from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
+from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
+from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
+from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
+from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
+from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
+from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
+from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
+from dino_plugin.engine.training.hooks.knn import KNNHook
+from dino_plugin.engine.training.hooks.skipped_steps import SkippedStepsHook
+from dino_plugin.engine.training.hooks.throughput import ThroughputHook
+from dino_plugin.engine.training.lightly_losses import LightlyPairLoss, LightlySwAVLoss
+from dino_plugin.engine.training.loops import ResumableEpochLoop, ResumableIterLoop
+from dino_plugin.engine.training.model import SelfDistillationModel
+from dino_plugin.engine.training.optim import ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.engine.training.parameter_groups import ParameterGroups
+from dino_plugin.evaluation.classification.metric import KNNMetric
+from dino_plugin.evaluation.segmentation.checked_segmentation import CheckedSegmentation
+from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
+from dino_plugin.evaluation.video.metric import DAVISMetric
+from dino_plugin.evaluation.video.propagation import LabelPropagator
 
 VOCABULARY = {
     registry.MODELS: [

@@ -1,7 +1,6 @@
 """Images -> features: the only evaluator that sees a model."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import cv2
@@ -12,6 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.core.views import Tokens
 from dino_plugin.data.preprocessor import ViewPreprocessor
 
@@ -38,18 +38,6 @@ def pool(tokens: Tokens, features: str = 'class') -> Float[Tensor, 'images dim']
     if features == 'class+mean':
         return torch.cat([normalize(class_token, dim=-1), normalize(mean, dim=-1)], dim=-1)
     raise ValueError(f"features must be 'class', 'mean' or 'class+mean', got {features!r}.")
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and outside again whatever each part of the module was in."""
-    were_training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in were_training:
-            part.training = True
 
 
 def extract_features(

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from dino_plugin.data.device_views import finish_views
-from dino_plugin.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from dino_plugin.data.pending import PendingSample, stack_pending
-from dino_plugin.data.seeded_dataset import SeededDataset
+from dino_plugin.data.images.seeded_dataset import SeededDataset
+from dino_plugin.data.views.device_views import finish_views
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.views.unfinished_views import UnfinishedSample, stack_unfinished
 
 GAP = 4
 LABEL_HEIGHT = 18
@@ -34,8 +34,8 @@ def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
     Raises:
         TypeError: If it is neither.
     """
-    if isinstance(sample, PendingSample):
-        blocks = finish_views(stack_pending([sample])).values()
+    if isinstance(sample, UnfinishedSample):
+        blocks = finish_views(stack_unfinished([sample])).values()
         return [view.permute(1, 2, 0).to(torch.uint8).numpy() for block in blocks for view in block[:, 0]]
     if isinstance(sample, Sequence) and sample and isinstance(sample[0], Sequence):
         return [_shown(view) for view in sample[0]]

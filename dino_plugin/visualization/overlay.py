@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from dino_plugin.data.masks import davis_palette
+from dino_plugin.data.images.label_masks import davis_palette
 from dino_plugin.visualization.contact_sheet import WHITE, contact_sheet
 
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
-from dino_plugin.evaluation.features import evaluation_mode
 
 _DARKEST, _BRIGHTEST = 0.02, 0.98
 

@@ -6,8 +6,8 @@ from test_timm_backbone import NETWORKS
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.checkpoint import backbone_state, load_checkpoint
-from dino_plugin.export import export_backbone
+from dino_plugin.export.backbone import export_backbone
+from dino_plugin.weights.checkpoint import backbone_state, load_checkpoint
 
 PATCHED = ['plain', 'registers', 'rope']  # networks whose patches do not overlap
 

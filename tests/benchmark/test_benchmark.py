@@ -10,7 +10,7 @@ from fake_reference import write_reference
 
 from dino_plugin.benchmark import arguments, command_line, knn, networks, parts, scaling, switches
 from dino_plugin.benchmark.harness import Candidate
-from dino_plugin.engine.optim import PRECISIONS
+from dino_plugin.engine.precision import PRECISIONS
 
 SMALL_NETWORK = ['--global-size', '32', '--local-size', '16', '--num-local', '2', '--prototypes', '64', '--batch', '2']
 ONCE = ['--rounds', '1', '--warm-up', '0']

@@ -111,7 +111,7 @@ def test_what_is_compiled_is_measured_only_where_it_is_asked_for(benchmark, monk
     assert f'parts --only {name} --compile' in found['missing'][name]
     # Compiled for real it takes minutes.
     monkeypatch.setattr('dino_plugin.backbones.pre_norm_blocks._compiled', lambda function, mode: function)
-    monkeypatch.setattr('dino_plugin.data.device_colour._compiled', lambda operation: operation)
+    monkeypatch.setattr('dino_plugin.data.views.device_colour._compiled', lambda operation: operation)
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda *arguments, **options: None)
     _, found, _ = benchmark('parts', *TINY, '--only', name, '--compile')
     assert found['checks'] == {name: True} and not found['missing']

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from small_training import build_runner, small_config
 
 from dino_plugin.commands.mistakes import explained, refused_options
-from dino_plugin.config_files import config_path
+from dino_plugin.openmmlab.config_files import config_path
 
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 LIGHTLY = 'dino/dino_vit-small-p16_1xb64_lightly-dataset.py'

@@ -51,12 +51,12 @@ def make_head(seed=1, **arguments):
     return DINOHead(6, prototypes=8, hidden_dim=10, bottleneck_dim=4, **arguments)
 
 
-def make(drop=0.0, momentum=0.9, losses=None, heads=None, guide=None):
+def make(drop=0.0, momentum=0.9, losses=None, heads=None, frozen_teacher=None):
     torch.manual_seed(0)
     backbone = Backbone(drop)
     heads = {'cls': make_head()} if heads is None else heads
     losses = losses or {'dino': DINOLoss('cls', Centering(8))}
-    return SelfDistillation(backbone, heads, losses, momentum, guide)
+    return SelfDistillation(backbone, heads, losses, momentum, frozen_teacher)
 
 
 def make_views(num_global=2, num_local=3, batch=4, num_hidden=None):

@@ -41,10 +41,10 @@ def losses_of(*names):
     return {name: made[name] for name in names}
 
 
-def asked(losses, views, guide=None):
-    model = SelfDistillation(Asked(), {'cls': DINOHead(6, 8, 10, 4)}, losses, 0.9, guide)
+def asked(losses, views, frozen_teacher=None):
+    model = SelfDistillation(Asked(), {'cls': DINOHead(6, 8, 10, 4)}, losses, 0.9, frozen_teacher)
     model(views, 0.5)
-    teacher = model.teacher.backbone.asked if guide is None else guide.backbone.asked
+    teacher = model.teacher.backbone.asked if frozen_teacher is None else frozen_teacher.backbone.asked
     return [patches for _, _, patches in model.student.backbone.asked], [patches for _, _, patches in teacher]
 
 
@@ -61,8 +61,8 @@ def asked(losses, views, guide=None):
 def test_only_what_a_loss_reads_is_asked_for(names, student, teacher):
     views = make_views(num_local=3, num_hidden=[3] * 8)
     assert asked(losses_of(*names), views) == (student, teacher)
-    guide = Teacher(Asked(), {'cls': DINOHead(6, 8, 10, 4)})
-    assert asked(losses_of(*names), views, guide) == (student, teacher)
+    frozen_teacher = Teacher(Asked(), {'cls': DINOHead(6, 8, 10, 4)})
+    assert asked(losses_of(*names), views, frozen_teacher) == (student, teacher)
 
 
 def test_a_loss_that_does_not_say_gets_everything():

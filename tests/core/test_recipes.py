@@ -1,4 +1,4 @@
-"""Losses and heads put together to DINO, iBOT, DINOv2 and distillation from a guide; on one rank and on two.
+"""Losses and heads put together to DINO, iBOT, DINOv2 and distillation from a frozen teacher; on one rank and on two.
 
 A method whose additions are switched off is the simpler method, bit for bit.
 """
@@ -87,22 +87,22 @@ def test_without_a_loss_that_looks_at_the_teacher_it_is_not_run_but_follows():
         torch.testing.assert_close(after, 0.9 * before[name] + 0.1 * parameters_of(model.student)[name])
 
 
-def make_guide():
+def make_frozen_teacher():
     torch.manual_seed(9)
-    guide = Teacher(Backbone(drop=0.5), {'cls': make_head(3, batch_norm=True), 'more': make_head(4)})
-    guide.heads['cls'].mlp[1].running_mean.normal_()
-    return guide
+    frozen_teacher = Teacher(Backbone(drop=0.5), {'cls': make_head(3, batch_norm=True), 'more': make_head(4)})
+    frozen_teacher.heads['cls'].mlp[1].running_mean.normal_()
+    return frozen_teacher
 
 
-def guided(guide):
+def with_frozen_teacher(frozen_teacher):
     losses = {'dino': DINOLoss('cls', Centering(8)), 'patches': IBOTPatchLoss('cls', Centering(8), patches='all')}
-    return make(losses=losses, guide=guide, momentum=0.75)
+    return make(losses=losses, frozen_teacher=frozen_teacher, momentum=0.75)
 
 
-def test_a_guide_never_moves_while_the_teacher_follows_the_student():
+def test_a_frozen_teacher_never_moves_while_the_teacher_follows_the_student():
     """Nor do the statistics of its batch norms, before the first call of train() or after it."""
-    guide = make_guide()
-    model, at_first = guided(guide), copy.deepcopy(guide.state_dict())
+    frozen_teacher = make_frozen_teacher()
+    model, at_first = with_frozen_teacher(frozen_teacher), copy.deepcopy(frozen_teacher.state_dict())
     for _ in range(3):
         before = parameters_of(model.teacher)
         train_step(model, make_views())
@@ -110,19 +110,21 @@ def test_a_guide_never_moves_while_the_teacher_follows_the_student():
         for name, after in parameters_of(model.teacher).items():
             torch.testing.assert_close(after, 0.75 * before[name] + 0.25 * student[name])
         model.train()
-    assert all(torch.equal(value, at_first[name]) for name, value in guide.state_dict().items())
-    assert all(parameter.grad is None for parameter in guide.parameters())
-    assert guide.backbone.seen == [(2, 4, 3, 8, 8)] * 3
+    assert all(torch.equal(value, at_first[name]) for name, value in frozen_teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in frozen_teacher.parameters())
+    assert frozen_teacher.backbone.seen == [(2, 4, 3, 8, 8)] * 3
     assert model.teacher.backbone.seen == []
 
 
-def test_the_guide_gives_the_targets_in_the_teachers_place():
-    """As a model whose teacher has the guide's weights; what the teacher itself holds makes no difference."""
-    guide = make_guide()
-    guide.heads['cls'] = make_head(3)
-    model = guided(guide)
-    copied = guided(None)
-    copied.teacher.load_state_dict({name: value for name, value in guide.state_dict().items() if 'more' not in name})
+def test_the_frozen_teacher_gives_the_targets_in_the_teachers_place():
+    """As a model whose teacher has the frozen teacher's weights; what the teacher itself holds makes no difference."""
+    frozen_teacher = make_frozen_teacher()
+    frozen_teacher.heads['cls'] = make_head(3)
+    model = with_frozen_teacher(frozen_teacher)
+    copied = with_frozen_teacher(None)
+    copied.teacher.load_state_dict(
+        {name: value for name, value in frozen_teacher.state_dict().items() if 'more' not in name}
+    )
     with torch.no_grad():
         for parameter in model.teacher.parameters():
             parameter.add_(1.0)
@@ -130,13 +132,13 @@ def test_the_guide_gives_the_targets_in_the_teachers_place():
     assert found.keys() == expected.keys()
     for name, loss in found.items():
         torch.testing.assert_close(loss, expected[name], rtol=0, atol=0)
-        assert not torch.allclose(loss, guided(None)(make_views(), 0.0)[name])
+        assert not torch.allclose(loss, with_frozen_teacher(None)(make_views(), 0.0)[name])
 
 
-def test_a_guide_without_the_heads_that_losses_name_is_refused():
-    guide = Teacher(Backbone(), {'other': make_head()})
-    with pytest.raises(ValueError, match=r"heads \['cls'\], which the guide has not \(it has \['other'\]\)"):
-        guided(guide)
+def test_a_frozen_teacher_without_the_heads_that_losses_name_is_refused():
+    frozen_teacher = Teacher(Backbone(), {'other': make_head()})
+    with pytest.raises(ValueError, match=r"heads \['cls'\], which the frozen teacher has not \(it has \['other'\]\)"):
+        with_frozen_teacher(frozen_teacher)
 
 
 MODELS = {

@@ -3,7 +3,6 @@
 import gc
 
 import pytest
-from mmengine.logging import MMLogger
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -12,12 +11,3 @@ def little_garbage():
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture
-def log(tmp_path_factory, request):
-    """The text that was logged, by this process and by its workers."""
-    file = tmp_path_factory.mktemp('log') / 'run.log'
-    MMLogger.get_instance(request.node.name, log_file=str(file))
-    yield file.read_text
-    MMLogger._instance_dict.pop(request.node.name)

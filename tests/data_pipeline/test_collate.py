@@ -1,10 +1,9 @@
 """Batches hold exactly the views of their samples, in the documented order, whichever ecosystem made them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from bundled import CIFAR
 from PIL import Image
 from torch.utils.data import DataLoader
 from view_samples import block, block_samples, list_samples
@@ -13,7 +12,6 @@ from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.collate import image_collate, multi_crop_collate
 from dino_plugin.data.multi_crop import MultiCrop
 
-CIFAR = Path(__file__).parents[1] / 'data/cifar10_mini/test'
 PICTURES = sorted(CIFAR.glob('*/*.jpg'))[::100]
 
 

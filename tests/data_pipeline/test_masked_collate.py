@@ -1,23 +1,21 @@
 """Batches with masks: the grid is that of the backbone, and the masks are a function of the samples."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundled import CIFAR
 from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
 from view_samples import block_samples, list_samples
 
 from dino_plugin.data.collate import masked_collate, multi_crop_collate
+from dino_plugin.data.images.sampler import ResumableSampler
+from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.data.preprocessor import ViewPreprocessor
-from dino_plugin.data.sampler import ResumableSampler
-from dino_plugin.data.seeded_dataset import SeededDataset
-
-CIFAR = Path(__file__).parents[1] / 'data/cifar10_mini/test'
 
 
 def counts(views):

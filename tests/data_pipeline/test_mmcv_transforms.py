@@ -1,21 +1,21 @@
 import random
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from bundled import DAVIS
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms
 
-from dino_plugin.data.decoding import UndecodableImageError
+from dino_plugin.data.images.decoding import UndecodableImageError
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
 from dino_plugin.data.multi_crop import MultiCrop
 
-FRAME = next(iter(sorted((Path(__file__).parents[1] / 'data/davis/JPEGImages/480p').glob('*/00000.jpg'))))
+FRAME = next(iter(sorted((DAVIS / 'JPEGImages/480p').glob('*/00000.jpg'))))
 SMALL = dict(global_size=32, local_size=16, num_local=3)
 LOADERS = pytest.mark.parametrize('loader', [LoadImage, LoadImageFromFile])
 

@@ -1,18 +1,17 @@
 import inspect
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundled import DATA
 from PIL import Image, ImageFilter, ImageOps
 from pillow_images import pillow_resized
 from torchvision import transforms
 
 from dino_plugin.data.multi_crop import MultiCrop, draw_box, resize
 
-DATA = Path(__file__).parents[1] / 'data'
 FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/*.jpg'))[::9]
 IMAGES = [np.array(Image.open(path).convert('RGB').resize((214, 120), Image.BICUBIC)) for path in FRAMES]
 FRAME = np.array(Image.open(FRAMES[0]).convert('RGB'))

@@ -1,10 +1,9 @@
 """Views arrive on the device, channels first and normalised; whatever else arrives is refused with a cure."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from bundled import CIFAR
 from mmengine.dataset import pseudo_collate
 from PIL import Image
 from torchvision.transforms.functional import normalize, to_tensor
@@ -13,7 +12,6 @@ from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.collate import image_collate, multi_crop_collate
 from dino_plugin.data.preprocessor import ViewPreprocessor
 
-CIFAR = Path(__file__).parents[1] / 'data/cifar10_mini/test'
 PICTURES = [np.array(Image.open(path)) for path in sorted(CIFAR.glob('*/*.jpg'))[::125]]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -11,8 +11,7 @@ from small_training import build_runner, small_config
 from torch import nn
 
 from dino_plugin.engine import precision
-from dino_plugin.engine.optim import PRECISIONS
-from dino_plugin.engine.precision import choose_precision, for_cpu, for_gpu
+from dino_plugin.engine.precision import PRECISIONS, choose_precision, for_cpu, for_gpu
 
 X86 = 'processor\t: {core}\nmodel name\t: Some CPU\nflags\t\t: fpu sse2 avx512f {flags}\nbugs\t\t: spectre\n\n'
 ARM = 'processor\t: {core}\nBogoMIPS\t: 50.0\nFeatures\t: fp asimd {flags}\nCPU part\t: 0xd40\n\n'
@@ -131,7 +130,7 @@ def test_a_run_resumed_in_another_precision_says_so(tmp_path, monkeypatch):
     config = small_config(tmp_path, train_cfg__max_epochs=2, resume=True, optim_wrapper__precision='auto')
     resumed = build_runner(config)
     own = []
-    monkeypatch.setattr('dino_plugin.engine.optim.print_log', lambda line, *_: own.append(line))
+    monkeypatch.setattr('dino_plugin.engine.training.optim.print_log', lambda line, *_: own.append(line))
     resumed.train()
     assert resumed.optim_wrapper.precision == 'bf16'
     assert [line for line in own if 'trained in fp32' in line] == [

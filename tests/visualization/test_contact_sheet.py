@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision import transforms
 
-from dino_plugin.data.image_dataset import ImageDataset
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackViews
-from dino_plugin.data.seeded_dataset import SeededDataset
 from dino_plugin.visualization.contact_sheet import (
     GAP,
     LABEL_HEIGHT,

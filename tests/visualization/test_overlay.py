@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_plugin.data.masks import davis_palette
+from dino_plugin.data.images.label_masks import davis_palette
 from dino_plugin.visualization import overlay
 from dino_plugin.visualization.contact_sheet import GAP, LABEL_HEIGHT
 from dino_plugin.visualization.overlay import VideoWriter, mask_sheet, overlay_mask

@@ -1,0 +1,1 @@
+"""Files -> decoded images: data sets, their order, decoding."""

@@ -1,0 +1,120 @@
+"""The order of the samples, and the seed of each: what makes a run repeatable from any position."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+_MASK = np.uint64(2**63 - 1)
+_POSITIONS_PER_EPOCH = 2**40
+
+
+class ResumableSampler(Sampler):
+    """mmengine's ``DefaultSampler``, giving keys ``(index, seed)`` and able to start in the middle of an epoch.
+
+    The order of the indices, the sharding (position p goes to rank p mod world size) and the rounding are those of
+    ``DefaultSampler`` with the same seed. To each global position it adds the seed of that sample's augmentation,
+
+        seed = mix(mix(run_seed) + 2**40 * epoch + position)   with mix a bijection of the 63-bit integers,
+
+    so within a run no two samples share a seed, and seeds do not depend on the number of ranks or workers. The keys are
+    made for :class:`~dino_plugin.data.images.seeded_dataset.SeededDataset`.
+
+    Args:
+        dataset: Only its length matters.
+        shuffle: Permute the samples anew in each epoch.
+        seed: The same on every rank; drawn and shared between the ranks if None.
+        round_up: Repeat the first samples until each rank has equally many.
+
+    Raises:
+        TypeError: If the dataset is an mmengine dataset, which would not understand the keys.
+        ValueError: If the dataset is empty.
+    """
+
+    def __init__(self, dataset: Any, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
+        if isinstance(dataset, (BaseDataset, ConcatDataset, RepeatDataset, ClassBalancedDataset)):
+            raise TypeError(
+                f'ResumableSampler gives keys (index, seed), which {type(dataset).__name__} does not understand: '
+                "wrap it, dataset=dict(type='dino_plugin.SeededDataset', dataset=...)"
+            )
+        if len(dataset) == 0:
+            raise ValueError('ResumableSampler: the dataset is empty')
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.round_up = round_up
+        self.epoch = 0
+        self.rank, self.world_size = get_dist_info()
+        num_total = len(dataset)
+        if round_up:
+            num_total = math.ceil(num_total / self.world_size) * self.world_size
+        self.positions = range(self.rank, num_total, self.world_size)
+        self._num_skipped = 0
+
+    def __len__(self) -> int:
+        """Samples of this rank in a whole epoch, also while a shortened pass is under way."""
+        return len(self.positions)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
+        self.epoch = epoch
+
+    def skip(self, num_samples: int) -> None:
+        """Start the next pass, and only the next, this many samples of this rank later.
+
+        Args:
+            num_samples: Counted from the beginning of the epoch; nothing is loaded or replayed.
+
+        Raises:
+            ValueError: If it is negative or more than one pass holds.
+        """
+        if not 0 <= num_samples <= len(self):
+            raise ValueError(
+                f'cannot skip {num_samples} samples of a pass of {len(self)} (rank {self.rank} of {self.world_size}): '
+                'choose the epoch by set_epoch and skip within it, as dino_plugin.ResumableEpochLoop does'
+            )
+        self._num_skipped = num_samples
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        remaining = self.positions[self._num_skipped :]
+        self._num_skipped = 0
+        positions = np.arange(remaining.start, remaining.stop, remaining.step)
+        num_samples = len(self.dataset)
+        indices = positions % num_samples
+        if self.shuffle:
+            generator = torch.Generator()
+            generator.manual_seed(self.seed + self.epoch)
+            indices = torch.randperm(num_samples, generator=generator).numpy()[indices]
+        return _pairs(indices, sample_seeds(self.seed, self.epoch, positions))
+
+
+def sample_seeds(run_seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
+    """The seeds of these global positions of an epoch, as 63-bit unsigned integers."""
+    run = mix(np.array([run_seed % 2**63], dtype=np.uint64))
+    return mix(run + np.uint64(epoch * _POSITIONS_PER_EPOCH) + positions.astype(np.uint64))
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """A bijection of the integers below 2**63 whose output bits each depend on all input bits.
+
+    The finaliser of splitmix64, reduced to 63 bits: xor with a right shift and multiplication by an odd number are both
+    invertible modulo any power of two.
+
+    References:
+        Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", figure 15.
+    """
+    values = (values + np.uint64(0x1E3779B97F4A7C15)) & _MASK
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9) & _MASK
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB) & _MASK
+    return values ^ (values >> np.uint64(31))
+
+
+def _pairs(indices: np.ndarray, seeds: np.ndarray, block: int = 4096) -> Iterator[tuple[int, int]]:
+    """Python integers, made block by block: an epoch of a million of them at once would cost 100 MB."""
+    for start in range(0, len(indices), block):
+        yield from zip(indices[start : start + block].tolist(), seeds[start : start + block].tolist(), strict=True)

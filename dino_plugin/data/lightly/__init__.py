@@ -1,0 +1,1 @@
+"""Lightly and this package, both ways."""

@@ -1,0 +1,1 @@
+"""One image -> views, in the worker and on the device: crop boxes, colours, the split of the work."""

@@ -1,0 +1,50 @@
+"""What the worker left to do for a batch of views, done on the device where the batch is."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.views.device_colour import change_colours
+from dino_plugin.data.views.device_resize import cut_views
+from dino_plugin.data.views.stacking import KINDS
+
+
+def finish_views(batch: ViewBatch, compile_colours: bool = False) -> dict[str, Float32[Tensor, 'views batch 3 _ _']]:
+    """Cut, resize and colour what is unfinished, each kind of view at once.
+
+    Args:
+        batch: On any device, with something unfinished.
+        compile_colours: As in :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`. Cutting is never compiled,
+            since each batch has images of other shapes.
+
+    Returns:
+        Whole levels in [0, 255] by the name of the block: those that the worker would have made, within one grey
+        level (mean absolute error).
+    """
+    colours, images = batch.unfinished
+    num_global = len(batch.global_views)
+    rows = slice(0, num_global), slice(num_global, None), slice(0, num_global)
+    finished = {}
+    with _full_precision(colours.device.type):
+        for number, kind in enumerate(KINDS):
+            block = getattr(batch, f'{kind}_views')
+            if block is None:
+                continue
+            if images is None:
+                levels = block.movedim(-1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+            else:
+                levels = cut_views(images, rows[number], images.sizes[number])
+            if kind != 'anchor':
+                changes = colours[rows[number]].flatten(0, 1)
+                changed = change_colours(levels.flatten(0, 1), changes, compile_colours)
+                levels = changed.unflatten(0, levels.shape[:2])
+            finished[f'{kind}_views'] = levels
+    return finished
+
+
+def _full_precision(device: str) -> AbstractContextManager:
+    """Mixed precision, which is on around the whole training step, has too few digits for grey levels."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

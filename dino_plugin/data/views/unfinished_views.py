@@ -1,0 +1,174 @@
+"""Views that are finished on the device: what a sample and a batch carry, and how a batch is made of samples.
+
+The numbers of a view are drawn in the worker, whoever uses them. Here they become rows of a table, so that the device
+can work on all views at once: each row has the same columns, and what a view does not need is there as a number that
+changes nothing.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int, UInt8
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.views.colour import blur_kernel, hue_steps
+from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box
+from dino_plugin.data.views.photometric import ColourChange, Number
+from dino_plugin.data.views.stacking import KINDS, require_several_views, stack_blocks
+
+# A blend is (share of the pixel, of the mean luma, of the pixel's luma): x -> f x + (1 - f)(m mean + l L(x)).
+BLENDS = dict(brightness=(0.0, 0.0), contrast=(1.0, 0.0), saturation=(0.0, 1.0))
+NO_BLEND = (1.0, 0.0, 0.0)
+MAX_BLENDS = 3  # before the hue, and after it
+NO_SOLARISATION = 256  # a threshold that no level reaches
+# Columns of a row of colours; the taps of the blur follow.
+HUE, GREYSCALE, THRESHOLD, KERNEL = (2 * MAX_BLENDS * len(NO_BLEND) + column for column in range(4))
+PADDING = 64  # decoded images are stored in steps of so many pixels, so that many of a batch have one shape
+
+Size = tuple[int, int]
+
+
+class UnfinishedSample(NamedTuple):
+    """One sample whose views are finished on the device.
+
+    Args:
+        blocks: With ``split='device'`` the cut and resized views without their colours, by kind; else empty.
+        image: With ``split='decode'`` the image; else None.
+        boxes: Top, left, rows and columns in pixels and 1 for a flip, of global, then local views.
+        colours: As :func:`colour_row` makes them.
+        sizes: Rows and columns of global, local and anchor views; None where there are none.
+    """
+
+    blocks: tuple[Tensor | None, ...]
+    image: UInt8[np.ndarray, 'rows columns 3'] | None
+    boxes: Float32[Tensor, 'views 5']
+    colours: Float32[Tensor, 'views numbers']
+    sizes: tuple[Size, Size | None, Size | None]
+
+
+class Stack(NamedTuple):
+    """Neighbours in the flat buffer of decoded images that are stored with one shape, the rest of which is zero."""
+
+    start: int  # byte of the buffer
+    first: int  # image
+    images: int
+    rows: int
+    columns: int
+
+
+class DecodedImages(NamedTuple):
+    """The images of a batch in one buffer, those of one stored shape side by side.
+
+    Args:
+        pixels: Of all images.
+        stacks: Where they are; numbers of the host, since they are shapes.
+        order: Place in the batch of each image of the buffer.
+        boxes: Of the views, as in :class:`UnfinishedSample`, in the order of the batch.
+        sizes: As in :class:`UnfinishedSample`.
+    """
+
+    pixels: UInt8[Tensor, ' bytes']
+    stacks: tuple[Stack, ...]
+    order: Int[Tensor, ' batch']
+    boxes: Float32[Tensor, 'views batch 5']
+    sizes: tuple[Size, Size | None, Size | None]
+
+
+class Unfinished(NamedTuple):
+    """What is left to do for a batch: the colours, and with ``split='decode'`` cutting and resizing."""
+
+    colours: Float32[Tensor, 'views batch numbers']
+    images: DecodedImages | None = None
+
+
+def colour_row(change: ColourChange, taps: int) -> list[Number]:
+    """What is done to the colours of one view, as so many numbers for every view.
+
+    The jitter as three blends, a turn of the hue and three more blends, whichever of them do nothing; then greyscale
+    (0 or 1), the threshold of solarisation, and the blur's kernel in the middle of ``taps`` weights.
+
+    Raises:
+        ValueError: If the jitter has more than one hue, more than three blends on a side of it, or what is neither.
+    """
+    names = [name for name, _ in change.jitter]
+    place = names.index('hue') if 'hue' in names else len(names)
+    before, after = change.jitter[:place], change.jitter[place + 1 :]
+    turn = hue_steps(change.jitter[place][1]) if 'hue' in names else 0
+    threshold = NO_SOLARISATION if change.solarize_threshold is None else change.solarize_threshold
+    kernel = blur_kernel(change.blur_sigma).tolist()
+    margin = [0.0] * ((taps - len(kernel)) // 2)
+    return [*_blends(before), *_blends(after), turn, change.greyscale, threshold, *margin, *kernel, *margin]
+
+
+def _blends(jitter: Sequence[tuple[str, Number]]) -> list[Number]:
+    if len(jitter) > MAX_BLENDS or any(name not in BLENDS for name, _ in jitter):
+        raise ValueError(
+            f'the device jitters by one hue and, before and after it, {MAX_BLENDS} of {", ".join(BLENDS)}; got '
+            f"{jitter} on a side of the hue: use split='worker'"
+        )
+    blends = [(value, *BLENDS[name]) for name, value in jitter] + [NO_BLEND] * (MAX_BLENDS - len(jitter))
+    return [share for blend in blends for share in blend]
+
+
+def box_row(box: Box, flip: bool) -> list[Number]:
+    """Where one view is cut, as numbers."""
+    return [*box, float(flip)]
+
+
+def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
+    """The batch of these samples, without masks.
+
+    Decoded images have no views yet: there the blocks of the batch have no pixels, only views and batch.
+
+    Raises:
+        ValueError: If samples differ in the number or size of their views or in their ``split``.
+    """
+    if len({(sample.sizes, sample.colours.shape, sample.image is None) for sample in samples}) > 1:
+        raise ValueError('samples of different numbers or sizes of views, or splits, in one batch: give all the same')
+    first = samples[0]
+    unfinished = Unfinished(torch.stack([sample.colours for sample in samples], dim=1))
+    if first.image is None:
+        return stack_blocks([sample.blocks for sample in samples])._replace(unfinished=unfinished)
+    require_several_views(len(first.boxes))
+    images = pack_images([sample.image for sample in samples])
+    boxes = torch.stack([sample.boxes for sample in samples], dim=1)
+    unfinished = unfinished._replace(images=DecodedImages(*images, boxes, first.sizes))
+    numbers = NUM_GLOBAL, len(first.boxes) - NUM_GLOBAL, NUM_GLOBAL
+    empty = {
+        f'{kind}_views': torch.empty((number, len(samples), 0, 0, 3), dtype=torch.uint8) if size else None
+        for kind, number, size in zip(KINDS, numbers, first.sizes)
+    }
+    return ViewBatch(**empty, unfinished=unfinished)
+
+
+def pack_images(
+    images: Sequence[UInt8[np.ndarray, '_ _ 3']],
+) -> tuple[UInt8[Tensor, ' bytes'], tuple[Stack, ...], Int[Tensor, ' batch']]:
+    """Images of any sizes in one flat buffer; in a worker in shared memory, written once."""
+    shapes = [tuple(-(-side // PADDING) * PADDING for side in image.shape[:2]) for image in images]
+    order = sorted(range(len(images)), key=lambda place: shapes[place])
+    stacks, start, first = [], 0, 0
+    for (rows, columns), members in groupby(order, key=lambda place: shapes[place]):
+        stacks.append(Stack(start, first, len(list(members)), rows, columns))
+        start += stacks[-1].images * rows * columns * 3
+        first += stacks[-1].images
+    pixels = _buffer(start)
+    for stack in stacks:
+        slots = pixels.numpy()[stack.start :][: stack.images * stack.rows * stack.columns * 3]
+        slots = slots.reshape(stack.images, stack.rows, stack.columns, 3)
+        for slot, place in zip(slots, order[stack.first :]):
+            rows, columns = images[place].shape[:2]
+            slot[:rows, :columns] = images[place]
+            slot[rows:] = 0
+            slot[:rows, columns:] = 0
+    return pixels, tuple(stacks), torch.tensor(order)
+
+
+def _buffer(size: int) -> UInt8[Tensor, ' bytes']:
+    buffer = torch.empty(size, dtype=torch.uint8)
+    return buffer if get_worker_info() is None else buffer.share_memory_()

@@ -1,0 +1,1 @@
+"""A trained backbone in the models of other OpenMMLab packages."""

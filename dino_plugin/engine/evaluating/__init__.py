@@ -1,0 +1,1 @@
+"""The models and loops that evaluators run in."""

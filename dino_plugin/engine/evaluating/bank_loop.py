@@ -1,0 +1,62 @@
+"""A test loop for evaluators that compare test images with a bank of labelled ones."""
+
+import torch
+from mmengine.runner import TestLoop
+from torch.utils.data import DataLoader
+
+from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.shared_memory import spare_shared_memory
+
+
+class BankTestLoop(TestLoop):
+    """mmengine's test loop, preceded by a pass over the bank, whose predictions reach the metrics with `in_bank=True`.
+
+    The queries are the usual `test_dataloader`. In a distributed run each process takes a part of both, so both
+    samplers need `round_up=False`, or samples would count twice.
+
+    Args:
+        runner: The runner, filled in by mmengine like `dataloader` and `evaluator`.
+        bank_dataloader: Config of the dataloader of the labelled images.
+        **kwargs: Of mmengine's `TestLoop`.
+
+    Raises:
+        ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
+    """
+
+    def __init__(self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, **kwargs) -> None:
+        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
+        self.bank_dataloader = runner.build_dataloader(for_any_workers(bank_dataloader), seed=runner.seed)
+        for name, loader in (('bank', self.bank_dataloader), ('queries', self.dataloader)):
+            refuse_repeated_samples(loader, name)
+            spare_shared_memory(loader)
+        refuse_other_classes(self.bank_dataloader, self.dataloader)
+
+    def run(self) -> dict:
+        """The bank first, then the test set; returns the metrics."""
+        self.runner.model.eval()
+        with torch.no_grad():
+            for batch in self.bank_dataloader:
+                predictions = [dict(sample, in_bank=True) for sample in self.runner.model.test_step(batch)]
+                self.evaluator.process(data_samples=predictions, data_batch=batch)
+        return super().run()
+
+
+def refuse_repeated_samples(loader: DataLoader, name: str) -> None:
+    """Raises a ValueError if the sampler gives some samples to two processes."""
+    total = getattr(loader.sampler, 'total_size', len(loader.dataset))
+    if total != len(loader.dataset):
+        raise ValueError(
+            f'The sampler of the {name} gives out {total} samples of {len(loader.dataset)}: some would count twice. '
+            "Use sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)."
+        )
+
+
+def refuse_other_classes(bank: DataLoader, queries: DataLoader) -> None:
+    """Raises a ValueError if label 3 means one class in the bank and another in the queries."""
+    names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
+    if None not in names and tuple(names[0]) != tuple(names[1]):
+        differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'
+        raise ValueError(
+            f'Bank and queries have different classes ({len(names[0])} and {len(names[1])}; differing: {differing}), '
+            'so their labels do not mean the same. Give both datasets the same metainfo=dict(classes=[...]).'
+        )

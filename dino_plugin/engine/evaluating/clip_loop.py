@@ -1,0 +1,57 @@
+"""A test loop over video clips."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import TestLoop
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.engine.evaluating.bank_loop import refuse_repeated_samples
+from dino_plugin.evaluation.video.clip import Clip
+from dino_plugin.evaluation.video.clip_results import ClipResults, run_clip
+
+
+class ClipTestLoop(TestLoop):
+    """mmengine's test loop for a `ClipSegmenter`: each clip is written below the work directory and scored.
+
+    What is there already, made by the same weights and settings, is not computed again. A clip that fails is named in
+    the log and counted, and the others go on. In a distributed run each process takes a part of the clips.
+
+    Args:
+        runner: The runner, filled in by mmengine like `dataloader` and `evaluator`.
+        **kwargs: Of mmengine's `TestLoop`.
+
+    Raises:
+        ValueError: If the sampler gives a clip to two processes.
+    """
+
+    def __init__(self, runner, dataloader: DataLoader | dict, evaluator, **kwargs) -> None:
+        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
+        refuse_repeated_samples(self.dataloader, 'clips')
+        for metric in self.evaluator.metrics:
+            if getattr(metric, 'out_dir', '') is None:
+                metric.out_dir = runner.work_dir
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Sequence[Clip]) -> None:
+        """The clips of one batch, one after the other."""
+        self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
+        outputs = [self._run_clip(sample) for sample in self.runner.model.test_step(data_batch)]
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+    def _run_clip(self, sample: dict[str, Any]) -> dict[str, Any]:
+        clip = sample['clip']
+        masks = track(sample['masks'], clip.name, total=len(clip.frames), disable=not is_main_process())
+        try:
+            scores = run_clip(ClipResults(self.runner.work_dir, clip, sample['settings']), masks)
+        except Exception as error:  # whatever it is, hours of other clips must not be lost with it
+            print_log(f'{clip.name} failed: {type(error).__name__}: {error}', logger='current', level=logging.ERROR)
+            return dict(name=clip.name, scores=None, error=str(error))
+        return dict(name=clip.name, scores=scores, error=None)

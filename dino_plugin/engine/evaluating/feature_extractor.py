@@ -1,0 +1,52 @@
+"""A frozen backbone as the model of a test config."""
+
+import torch
+from jaxtyping import Float, Int
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from dino_plugin.engine.precision import PRECISIONS
+from dino_plugin.evaluation.features import pool
+from dino_plugin.registry import MODELS
+
+
+class FeatureExtractor(BaseModel):
+    """Images -> features, for evaluators that take features and labels such as `KNNMetric`.
+
+    Args:
+        backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
+        features: `class`, `mean` or `class+mean`, see `pool`.
+        precision: Of the network: `fp32`, `bf16` or `fp16`. Features are float32 in any case.
+        data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
+
+    Raises:
+        ValueError: If the precision is unknown.
+    """
+
+    def __init__(
+        self, backbone: dict, features: str = 'class', precision: str = 'fp32', data_preprocessor: dict | None = None
+    ) -> None:
+        super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
+        if precision not in PRECISIONS:
+            raise ValueError(f'FeatureExtractor: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
+        self.backbone = MODELS.build(backbone)
+        self.features = features
+        self.precision = precision
+
+    def forward(
+        self,
+        images: Float[Tensor, 'batch channels rows columns'],
+        labels: Int[Tensor, ' batch'] | None = None,
+        mode: str = 'tensor',
+    ) -> Float[Tensor, 'batch dim'] | list[dict[str, Tensor]]:
+        """Features in mode 'tensor'; `[dict(features=..., labels=...)]`, one dict for the batch, in mode 'predict'.
+
+        Raises:
+            ValueError: In mode 'loss': there is nothing to train.
+        """
+        if mode == 'loss':
+            raise ValueError('FeatureExtractor has no loss: run its config by tools/test.py, not by tools/train.py.')
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
+            features = pool(self.backbone(images), self.features)
+        return [dict(features=features, labels=labels)] if mode == 'predict' else features

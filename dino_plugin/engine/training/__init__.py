@@ -1,0 +1,1 @@
+"""The model, its optimiser, loops and hooks."""

@@ -1,0 +1,48 @@
+"""A frozen teacher: a network that was trained before, with its heads; a student learns its answers."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from dino_plugin.core.distillation import Teacher
+from dino_plugin.engine.training.build import build
+from dino_plugin.registry import MODELS
+from dino_plugin.weights.checkpoint import load_teacher
+
+
+def build_heads(heads: Mapping[str, dict], backbone: nn.Module, **known) -> dict[str, nn.Module]:
+    """Heads by name, as wide at their entrance as the backbone at its exit; they may ask for ``known`` values too."""
+    known |= dict.fromkeys(('in_dim', 'input_dim'), backbone.embed_dim)
+    return {name: build(MODELS, head, **known) for name, head in heads.items()}
+
+
+def build_frozen_teacher(
+    student_heads: Mapping[str, nn.Module],
+    checkpoint: str,
+    heads: Mapping[str, dict],
+    backbone: dict | None = None,
+    num_images: int | None = None,
+) -> Teacher:
+    """The teacher of a training checkpoint, frozen, for a student to learn from.
+
+    Args:
+        student_heads: By name; those that the frozen teacher has too must have the same prototypes.
+        checkpoint: Of a training of this package, with the heads.
+        heads: Configs of the frozen teacher's heads by name, as it was trained with.
+        backbone: Config of its backbone; by default a `TimmBackbone` that takes its name from the checkpoint.
+        num_images: That the frozen teacher was trained on, where its heads ask for it; by default the student's.
+
+    Raises:
+        ValueError: If the checkpoint does not hold all of it, or student and frozen teacher differ in their prototypes.
+    """
+    network = build(MODELS, backbone or dict(type='dino_plugin.TimmBackbone'), checkpoint=checkpoint)
+    built = build_heads(heads, network, num_images=num_images)
+    for name in set(built) & set(student_heads):
+        own, theirs = (getattr(head, 'prototypes', None) for head in (student_heads[name], built[name]))
+        if own != theirs:
+            raise ValueError(
+                f'The head {name!r} has {own} prototypes in the student and {theirs} in the frozen teacher; they are '
+                f'compared one by one, so write prototypes={theirs} in heads.{name}.'
+            )
+    load_teacher(network, built, checkpoint)
+    return Teacher(network, built)

@@ -1,0 +1,59 @@
+"""The one place that moves the teacher."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
+from torch import Tensor
+
+from dino_plugin.engine.downstream.describe_backbone import describe
+from dino_plugin.engine.training.model import SelfDistillationModel
+from dino_plugin.weights.checkpoint import use_safe_loading
+
+
+def unwrapped(model) -> SelfDistillationModel:
+    """The model itself, without mmengine's wrapper for several processes."""
+    return model.module if is_model_wrapper(model) else model
+
+
+class EMATeacherHook(Hook):
+    """After each step of the optimiser, and only then, the teacher follows the student.
+
+    Accumulated batches and skipped steps leave it where it is. Before each iteration the hook tells the model its
+    progress; each checkpoint receives the backbone's description and the names of the losses in its ``meta``, so that
+    evaluators and the export need no config.
+
+    Raises:
+        TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
+    """
+
+    def before_run(self, runner) -> None:
+        """Read checkpoints safely: some versions of mmengine read anything, others not even their own."""
+        use_safe_loading()
+
+    def before_train(self, runner) -> None:
+        """Refuse an optimiser wrapper that hides skipped steps."""
+        if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+            raise TypeError(
+                'AmpOptimWrapper does not say when it skipped a step, so the teacher would move without the student; '
+                "use optim_wrapper=dict(type='dino_plugin.SelfDistillationOptimWrapper', precision='fp16', ...)."
+            )
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Tell the model its progress."""
+        unwrapped(runner.model).progress = runner.iter / runner.max_iters
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Move the teacher if the student moved."""
+        model, optim_wrapper = unwrapped(runner.model), runner.optim_wrapper
+        stepped = getattr(optim_wrapper, 'stepped', None)
+        if stepped is None:  # mmengine's plain wrapper
+            stepped = optim_wrapper.should_update()
+        if isinstance(stepped, Tensor) and stepped.device.type == 'cpu':
+            stepped = bool(stepped)
+        model.distillation.update_teacher(model.progress, stepped)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Leave the backbone's description and the names of the losses in the checkpoint."""
+        distillation = unwrapped(runner.model).distillation
+        checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
+        describe(checkpoint, distillation.student.backbone)

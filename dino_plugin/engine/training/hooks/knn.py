@@ -1,0 +1,114 @@
+"""k-NN of the teacher's features while it trains."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
+
+from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.shared_memory import spare_shared_memory
+from dino_plugin.engine.evaluating.bank_loop import refuse_other_classes, refuse_repeated_samples
+from dino_plugin.engine.training.hooks.ema_teacher import unwrapped
+from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.metric import usable_ks
+from dino_plugin.evaluation.features import Features, extract_features
+
+
+class KNNHook(Hook):
+    """Every few epochs, and after the last, classifies labelled images by the features learnt so far.
+
+    The only number that says during a run whether it learns; the labels never reach the training. Logged as
+    `knn/top1_k20` and so on, in percent, to the log, the message hub and the visualizer. Training goes on as if nothing
+    had happened: modes and random states are put back. Each process takes a part of the images.
+
+    Args:
+        bank: Config of the dataloader of labelled images, with `ImageDataset(with_labels=True)`, `image_collate` and
+            `DefaultSampler(shuffle=False, round_up=False)`.
+        queries: Likewise, of the images to classify.
+        interval: Epochs between two evaluations; iterations if not `by_epoch`.
+        by_epoch: What `interval` counts. Runs with an iteration-based loop need False.
+        ks: Numbers of neighbours.
+        features: `class`, `mean` or `class+mean`, see `pool`.
+        source: `teacher` or `student`.
+        before_training: Evaluate the untrained network too, so that the curve begins where learning does.
+
+    Raises:
+        ValueError: If `interval` or `source` makes no sense, or the dataloaders do not fit each other.
+    """
+
+    # After the hooks that move the teacher and that read what its last forward pass left, before checkpoints are saved.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        bank: DataLoader | dict,
+        queries: DataLoader | dict,
+        interval: int = 10,
+        by_epoch: bool = True,
+        ks: Sequence[int] = (10, 20),
+        features: Features = 'class',
+        source: str = 'teacher',
+        before_training: bool = True,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'KNNHook: interval={interval} must be at least 1.')
+        if source not in ('teacher', 'student'):
+            raise ValueError(f"KNNHook: source must be 'teacher' or 'student', got {source!r}.")
+        self.bank, self.queries = bank, queries
+        self.interval, self.by_epoch = interval, by_epoch
+        self.ks, self.features = tuple(ks), features
+        self.source, self.before_training = source, before_training
+
+    def before_train(self, runner) -> None:
+        """Builds the dataloaders, so that a mistake shows at once; evaluates unless the run was resumed."""
+        with untouched_random_state():
+            self.bank = runner.build_dataloader(for_any_workers(self.bank), seed=runner.seed)
+            self.queries = runner.build_dataloader(for_any_workers(self.queries), seed=runner.seed)
+        for name, loader in (('bank', self.bank), ('queries', self.queries)):
+            refuse_repeated_samples(loader, f'{name} of KNNHook')
+            spare_shared_memory(loader)
+        refuse_other_classes(self.bank, self.queries)
+        self.ks = usable_ks(self.ks, len(self.bank.dataset))
+        if self.before_training and runner.iter == 0:
+            self._evaluate(runner, 0)
+
+    def after_train_epoch(self, runner) -> None:
+        """Evaluates when epochs are counted."""
+        if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            self._evaluate(runner, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Evaluates when iterations are counted."""
+        if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
+            self._evaluate(runner, runner.iter + 1)
+
+    def _evaluate(self, runner, step: int) -> None:
+        model = unwrapped(runner.model)
+        backbone = getattr(model.distillation, self.source).backbone
+        with untouched_random_state():
+            bank = extract_features(backbone, self.bank, self.features, model.data_preprocessor)
+            queries = extract_features(backbone, self.queries, self.features, model.data_preprocessor)
+            scores = knn_accuracy(*bank, *queries, self.ks, over_ranks=True)
+        scores = {f'knn/{name}': score for name, score in scores.items()}
+        for name, score in scores.items():
+            runner.message_hub.update_scalar(name, score)
+        runner.visualizer.add_scalars(scores, step=step)
+        text = ', '.join(f'{name.removeprefix("knn/")} {score:.1f} %' for name, score in scores.items())
+        runner.logger.info(f'k-NN of the {self.source} after {step} iterations: {text}')
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """Puts the random states of Python, numpy and torch (CPU and the current GPU) back where they were."""
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

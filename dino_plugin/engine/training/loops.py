@@ -1,0 +1,153 @@
+"""Training loops."""
+
+import math
+from itertools import islice
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.shared_memory import spare_shared_memory
+
+
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's epochs, but a checkpoint from the middle of one goes on there, bit for bit.
+
+    The data order comes from :class:`~dino_plugin.data.images.sampler.ResumableSampler`, which starts an epoch anywhere
+    without loading what came before. The random numbers of the main process (drop path) are a function of seed, rank
+    and iteration, so none of them has to be saved, for any number of processes.
+
+    ``auto_scale_lr`` may have a ``rule``, see :func:`as_linear_rule`.
+
+    Raises:
+        ValueError: If no batch can be filled, the sampler counts in batches of another size, the rule of
+            ``auto_scale_lr`` is unknown, or, when it runs, a checkpoint counts iterations that do not fit its epoch.
+    """
+
+    def __init__(self, runner, dataloader, max_epochs: int, val_begin: int = 1, val_interval: int = 1) -> None:
+        super().__init__(runner, for_any_workers(dataloader), max_epochs, val_begin, val_interval)
+        _check_batches(self.dataloader)
+        spare_shared_memory(self.dataloader)
+        runner.auto_scale_lr = as_linear_rule(getattr(runner, 'auto_scale_lr', None), self.dataloader.batch_size)
+        self._seed_when_built = runner.seed
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        self._continue_sampler(done)
+        left = max(0, self.max_iters - self._iter)
+        for index, batch in enumerate(islice(self.dataloader, left), start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch) -> None:
+        """One iteration, with its own random numbers."""
+        entropy = np.random.SeedSequence((self.runner.seed, get_rank(), self._iter))
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        super().run_iter(idx, data_batch)
+
+    def _continue_sampler(self, done: int) -> None:
+        sampler = self.dataloader.sampler
+        if self.runner.seed != self._seed_when_built and hasattr(sampler, 'seed'):
+            sampler.seed = self.runner.seed  # a resumed run takes its seed from the checkpoint
+        if not 0 <= done <= len(self.dataloader):
+            raise ValueError(
+                f'{self._iter} iterations do not end in epoch {self._epoch + 1} of {len(self.dataloader)} iterations '
+                'each: the checkpoint is of a run with another batch size, number of processes or images. Resume with '
+                'the same, or count by dino_plugin.ResumableIterLoop.'
+            )
+        if done:
+            if not hasattr(sampler, 'skip'):
+                raise TypeError(
+                    f'Cannot go on after {done} iterations of an epoch with {type(sampler).__name__}; use '
+                    "sampler=dict(type='dino_plugin.ResumableSampler'), or resume from an epoch's end."
+                )
+            sampler.skip(min(done * self.dataloader.batch_size, len(sampler)))  # the last batch may be smaller
+
+
+class ResumableIterLoop(ResumableEpochLoop):
+    """A `ResumableEpochLoop` that counts iterations: as many passes over the data as it takes, the last cut short.
+
+    DINOv2 and DINOv3 count iterations whatever the size of the data. An epoch is one pass, also for hooks that count
+    epochs and for validation; the cut one counts as the last. A run that is resumed with another batch size, number of
+    processes or images keeps its number of iterations, and goes on in the pass that they lie in.
+
+    Args:
+        runner: Filled in by mmengine.
+        dataloader: Likewise.
+        max_iters: Iterations of the whole training.
+
+    Raises:
+        ValueError: If ``max_iters`` is not a positive whole number; and as the epoch loop does.
+    """
+
+    def __init__(self, runner, dataloader, max_iters: int | float) -> None:
+        if max_iters < 1 or max_iters != int(max_iters):
+            raise ValueError(
+                f'ResumableIterLoop: max_iters={max_iters} must be a whole number of iterations, 1 or more.'
+            )
+        super().__init__(runner, dataloader, max_epochs=1)
+        self._max_iters = int(max_iters)
+        self._max_epochs = math.ceil(self._max_iters / len(self.dataloader))
+
+    def run(self) -> torch.nn.Module:
+        """Train until the last iteration."""
+        done = self._iter - self._epoch * len(self.dataloader)
+        if not 0 <= done <= len(self.dataloader):
+            self._epoch = self._iter // len(self.dataloader)
+        return super().run()
+
+
+def _check_batches(dataloader: DataLoader) -> None:
+    if len(dataloader) == 0:
+        raise ValueError(
+            f'The {len(dataloader.sampler)} images of a process fill no batch of {dataloader.batch_size}, and '
+            'drop_last=True drops the rest: use a smaller batch_size, or more images.'
+        )
+    counted = getattr(dataloader.sampler, 'batch_size', dataloader.batch_size)
+    if counted != dataloader.batch_size:
+        raise ValueError(
+            f'{type(dataloader.sampler).__name__} has batch_size={counted}, the dataloader '
+            f'{dataloader.batch_size}: the sampler decides by batch, so write the same number in both.'
+        )
+
+
+def as_linear_rule(auto_scale_lr: dict | None, batch_size: int | None) -> dict | None:
+    """mmengine's ``auto_scale_lr``, such that its linear rule gives the factor of the ``rule`` in it.
+
+    linear: factor = real / base        sqrt: factor = sqrt(real / base)
+
+    mmengine multiplies each learning rate by real / base_batch_size, after the loop is built and before the schedulers
+    are, and knows no other rule. With base_batch_size = sqrt(base * real) that factor is the square root, so a loop can
+    translate the rule before it is applied. ``real`` counts the images of one forward pass on all processes, without
+    those of other batches that are accumulated (``accumulative_counts``): so does mmengine.
+
+    Args:
+        auto_scale_lr: ``dict(enable=..., base_batch_size=..., rule='linear' or 'sqrt')``; linear without a rule.
+        batch_size: Images of one process.
+
+    Raises:
+        ValueError: If the rule is unknown.
+
+    References:
+        Linear: Goyal et al. 2017, arXiv:1706.02677. Square root: DINOv2's code, lr * sqrt(batch / 1024).
+    """
+    if auto_scale_lr is None:
+        return None
+    linear = dict(auto_scale_lr)
+    rule = linear.pop('rule', 'linear')
+    if rule not in ('linear', 'sqrt'):
+        raise ValueError(f"auto_scale_lr: rule={rule!r} is unknown; use 'linear' or 'sqrt'.")
+    if rule == 'sqrt' and linear.get('enable') and 'base_batch_size' in linear:
+        base, real = linear['base_batch_size'], batch_size * get_world_size()
+        linear['base_batch_size'] = math.sqrt(base * real)
+        what = f'Learning rates are scaled by sqrt({real} / {base})'
+        print_log(f'{what}, which mmengine calls a base of {linear["base_batch_size"]:.1f}.', logger='current')
+    return linear

@@ -1,0 +1,119 @@
+"""The mmengine model around :class:`~dino_plugin.core.distillation.SelfDistillation`."""
+
+from jaxtyping import Float
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from dino_plugin.core.distillation import SelfDistillation
+from dino_plugin.core.views import Tokens, ViewBatch
+from dino_plugin.engine.training.build import build
+from dino_plugin.engine.training.frozen_teacher import build_frozen_teacher, build_heads
+from dino_plugin.registry import MODELS, TASK_UTILS
+from dino_plugin.weights.checkpoint import load_teacher
+
+
+class SelfDistillationModel(BaseModel):
+    """Configs of a backbone, heads and losses -> a model that mmengine's runner trains.
+
+    Training refuses to start without `EMATeacherHook`, which tells the model its progress and moves the teacher.
+
+    A later stage of a training, at a higher resolution or with another loss, starts student and teacher from the
+    teacher of the stage before: ``checkpoint``. Anchors of losses begin as copies of that teacher; statistics of
+    targets (``Centering``) begin anew. mmengine's ``load_from`` takes over student, teacher and statistics as they
+    were; both it and ``resume`` are refused where student or teacher would keep random weights.
+
+    With a ``frozen_teacher`` the student learns from another network, which must be there whenever the model is built:
+    it is not saved in the checkpoints of this training.
+
+    Args:
+        backbone: Config of a backbone, such as ``dict(type='dino_plugin.TimmBackbone', model_name=...)``.
+        heads: Configs by name; ``in_dim`` (``input_dim`` of Lightly's heads) is filled in.
+        losses: Configs by name; a loss refers to a head by its name, and ``prototypes`` of its target are filled in.
+        momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
+        checkpoint: Of a training of this package, with these heads: student and teacher start as its teacher.
+        frozen_teacher: ``dict(checkpoint=..., heads=..., backbone=...)``, see `build_frozen_teacher`.
+        num_images: Images of the training. It is filled in wherever these configs ask for it, see
+            :mod:`~dino_plugin.engine.training.for_images`; without such values it changes nothing.
+        data_preprocessor: Config, as in mmengine.
+
+    Raises:
+        ValueError: If the backbone has weights of its own beside ``checkpoint``, or a file does not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        heads: dict[str, dict],
+        losses: dict[str, dict],
+        momentum: dict | float,
+        checkpoint: str | None = None,
+        frozen_teacher: dict | None = None,
+        num_images: int | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor)
+        if checkpoint and (backbone.get('checkpoint') or backbone.get('pretrained')):
+            raise ValueError(
+                f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
+                'checkpoint and pretrained from `backbone`, or, to start with new heads, keep them alone.'
+            )
+        self.num_images = num_images
+        known = dict(num_images=num_images)
+        student = build(MODELS, backbone, **known)
+        built_heads = build_heads(heads, student, **known)
+        if checkpoint:
+            load_teacher(student, built_heads, checkpoint)
+        of_head = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
+        built_losses = {
+            name: build(MODELS, loss, **known, **of_head.get(loss.get('head'), {})) for name, loss in losses.items()
+        }
+        momentum = build(TASK_UTILS, momentum, **known) if isinstance(momentum, dict) else momentum
+        built_frozen_teacher = build_frozen_teacher(built_heads, **known | frozen_teacher) if frozen_teacher else None
+        self.distillation = SelfDistillation(student, built_heads, built_losses, momentum, built_frozen_teacher)
+        self.progress: float | None = None
+        self.register_state_dict_post_hook(_without_frozen_teacher)
+        self.register_load_state_dict_pre_hook(_refuse_other_networks)
+
+    def init_weights(self) -> None:
+        """Nothing: weights are made, or loaded, when the parts are built, and the teacher copies them there.
+
+        mmengine calls this before training; initialising again would part the student from its teacher.
+        """
+
+    def forward(self, views: ViewBatch, mode: str = 'tensor') -> dict[str, Float[Tensor, '']] | Tokens:
+        """Losses by name in mode 'loss'; otherwise the teacher's tokens of the global views.
+
+        Raises:
+            RuntimeError: If no hook moves the teacher.
+        """
+        if mode != 'loss':
+            return self.distillation.teacher.backbone(views.global_views)
+        if self.progress is None:
+            raise RuntimeError(
+                'Nothing moves the teacher: it would stay as it is for the whole training. '
+                "Add custom_hooks=[dict(type='dino_plugin.EMATeacherHook')] to the config."
+            )
+        losses = self.distillation(views, self.progress)
+        return {f'loss_{name}': loss for name, loss in losses.items()}
+
+
+_FROZEN, _NETWORKS = 'distillation.frozen_teacher.', ('distillation.student.', 'distillation.teacher.')
+
+
+def _without_frozen_teacher(model: SelfDistillationModel, state: dict[str, Tensor], prefix: str, _) -> None:
+    for key in [key for key in state if key.startswith(prefix + _FROZEN)]:
+        del state[key]
+
+
+def _refuse_other_networks(model: SelfDistillationModel, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """mmengine would load what fits, log the rest, and train it from random weights."""
+    own = {f'{prefix}{key}': value for key, value in model.state_dict().items() if key.startswith(_NETWORKS)}
+    wrong = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if wrong:
+        raise ValueError(
+            f'Of the {len(own)} tensors of student and teacher {len(wrong)} are not in the checkpoint, or have another '
+            f'shape there: {", ".join(wrong[:3])}… load_from and --resume need the same networks. To start from an '
+            'earlier stage use model=dict(checkpoint=...), from a backbone model=dict(backbone=dict(checkpoint=...)).'
+        )
+    if model.distillation.frozen_teacher is not None:  # a strict load looks for it
+        state.update(model.distillation.frozen_teacher.state_dict(prefix=prefix + _FROZEN))

@@ -1,0 +1,224 @@
+"""The optimiser's side: precision, clipping, freezing, skipped steps, schedules."""
+
+import logging
+from contextlib import contextmanager
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from torch import Tensor, nn
+
+from dino_plugin.core.schedules import Schedule, as_schedule
+from dino_plugin.engine.precision import choose_precision
+from dino_plugin.engine.training.build import build
+from dino_plugin.registry import TASK_UTILS
+
+CLIP_MODES = ('parameter', 'module', 'global')
+
+
+class SelfDistillationOptimWrapper(OptimWrapper):
+    """Precision, clipping, freezing and the guard against non-finite gradients.
+
+    mmengine has no hook between the backward pass and the optimiser's step, so all that happens there lives here.
+    With a fused optimiser (``AdamW(fused=True)``) and without a gradient scaler a skipped step is decided on the
+    device, and the host never waits.
+
+    After each call of ``step``, :attr:`stepped` says whether the parameters moved; between two steps (gradient
+    accumulation), and if everything is frozen, it is False.
+
+    With ``freeze_backbone`` the heads learn first, on features that stay as they are. Released backbones come without
+    the heads that they were trained with, and what new heads ask of them at first would spoil them. Parameters do not
+    move at all; statistics of batch norms do.
+
+    Args:
+        optimizer: The optimiser.
+        accumulative_counts: Batches per step.
+        precision: 'bf16' or 'fp16' autocast (fp16 with a gradient scaler), or 'fp32', on CPU too. 'auto' is bf16 where
+            the device computes in it and fp32 elsewhere; the log says which, and why.
+        clip_mode: What shares one L2 norm: each 'parameter' tensor (DINO), each 'module' (DINOv2: backbone and each
+            head), or 'global'.
+        max_norm: Gradients above this norm are scaled down to it; None leaves them.
+        freeze_last_layer: Share of training, from the start, in which the prototypes do not move.
+        freeze_backbone: Likewise, in which the backbone does not move.
+
+    Raises:
+        ValueError: For an unknown precision or mode, a norm that is not positive, or a share outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        accumulative_counts: int = 1,
+        precision: str = 'auto',
+        clip_mode: str = 'parameter',
+        max_norm: float | None = 3.0,
+        freeze_last_layer: float = 0.0,
+        freeze_backbone: float = 0.0,
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts)
+        if precision not in ('auto', *PRECISIONS):
+            raise ValueError(f"precision={precision!r} is unknown; use 'auto' or one of {list(PRECISIONS)}.")
+        if clip_mode not in CLIP_MODES:
+            raise ValueError(f'clip_mode={clip_mode!r} is unknown; use one of {list(CLIP_MODES)}.')
+        if max_norm is not None and max_norm <= 0:
+            raise ValueError(f'max_norm={max_norm} must be positive; None switches clipping off.')
+        for name, share in dict(freeze_last_layer=freeze_last_layer, freeze_backbone=freeze_backbone).items():
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name}={share} is a share of training, in [0, 1].')
+        untagged = [group for group in optimizer.param_groups if 'module' not in group]
+        if untagged and (clip_mode == 'module' or freeze_last_layer or freeze_backbone):
+            raise ValueError(
+                'clip_mode="module", freeze_last_layer and freeze_backbone need to know the modules; add '
+                'constructor="dino_plugin.ParameterGroups" to optim_wrapper.'
+            )
+        device = optimizer.param_groups[0]['params'][0].device
+        self.precision = _chosen_precision(device) if precision == 'auto' else precision
+        self.dtype = PRECISIONS[self.precision]
+        self.clip_mode = clip_mode
+        self.max_norm = max_norm
+        self.freeze_last_layer = freeze_last_layer
+        self.freeze_backbone = freeze_backbone
+        self.device_type = device.type
+        self.scaler = torch.amp.GradScaler(self.device_type) if self.precision == 'fp16' else None
+        self.stepped: Tensor | bool = False
+        self.grad_norm: Tensor | None = None
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Autocast for the forward pass, and no gradient exchange between accumulated batches."""
+        with (
+            super().optim_context(model),
+            torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None),
+        ):
+            yield
+
+    def backward(self, loss: Tensor, **kwargs) -> None:
+        """Backward pass of the (scaled) loss."""
+        self.stepped = False
+        super().backward(loss if self.scaler is None else self.scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs) -> None:
+        """Freeze, unscale, check, clip, and move the parameters if every gradient is finite."""
+        self._freeze()
+        grads = self._gradients()
+        if not grads:
+            return
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        norms = torch.stack(torch._foreach_norm([grad for grad, _ in grads]))
+        self.grad_norm = norms.norm()
+        self.stepped = norms.isfinite().all()
+        if self.max_norm is not None:
+            self._clip(grads, norms)
+        if self.scaler is not None:
+            self.scaler.step(self.optimizer, **kwargs)
+            self.scaler.update()
+        elif self.optimizer.defaults.get('fused'):
+            # The same attribute that GradScaler sets: a fused optimiser reads it on the device.
+            self.optimizer.found_inf = (~self.stepped).float()
+            self.optimizer.step(**kwargs)
+            del self.optimizer.found_inf
+        elif self.stepped:
+            self.optimizer.step(**kwargs)
+
+    def state_dict(self) -> dict:
+        """The optimiser's state, the precision, and the gradient scaler's state."""
+        state = {**super().state_dict(), 'precision': self.precision}
+        return state if self.scaler is None else {**state, 'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Restore what :meth:`state_dict` gave. Another precision than before is logged, and kept."""
+        state_dict = dict(state_dict)
+        before = state_dict.pop('precision', self.precision)
+        if before != self.precision:
+            what = f'The checkpoint was trained in {before}, this run goes on in {self.precision}. To keep {before}'
+            print_log(f'{what}: --cfg-options optim_wrapper.precision={before}', 'current', logging.WARNING)
+        scaler = state_dict.pop('scaler', None)
+        if self.scaler is not None and scaler is not None:
+            self.scaler.load_state_dict(scaler)
+        super().load_state_dict(state_dict)
+
+    @property
+    def progress(self) -> float:
+        """Share of training before the batch whose gradients are being applied."""
+        return (self._inner_count - 1) / self._max_counts
+
+    def _freeze(self) -> None:
+        """Drop the gradients of what does not move yet: a zero would still decay the weights."""
+        for group in self.optimizer.param_groups:
+            share = max(
+                self.freeze_last_layer if group.get('last_layer') else 0.0,
+                self.freeze_backbone if group.get('module') == 'backbone' else 0.0,
+            )
+            if share and self.progress < share:
+                for parameter in group['params']:
+                    parameter.grad = None
+
+    def _gradients(self) -> list[tuple[Tensor, str]]:
+        return [
+            (parameter.grad, group.get('module', ''))
+            for group in self.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+
+    def _clip(self, grads: list[tuple[Tensor, str]], norms: Tensor) -> None:
+        """grad <- grad * min(1, max_norm / (norm + 1e-6))"""
+        if self.clip_mode == 'global':
+            norms = self.grad_norm.expand_as(norms)
+        elif self.clip_mode == 'module':
+            modules = [module for _, module in grads]
+            positions = {module: [i for i, m in enumerate(modules) if m == module] for module in set(modules)}
+            per_module = {module: norms[where].norm() for module, where in positions.items()}
+            norms = torch.stack([per_module[module] for module in modules])
+        factors = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_([grad for grad, _ in grads], list(factors.unbind()))
+
+
+def _chosen_precision(device: torch.device) -> str:
+    """What 'auto' means here, and a line in the log."""
+    choice = choose_precision(device)
+    line = f"precision='auto' is {choice.precision}: {choice.reason}. To choose otherwise"
+    print_log(f'{line}: --cfg-options optim_wrapper.precision={choice.alternative}', 'current')
+    return choice.precision
+
+
+class ProgressScheduler(_ParamScheduler):
+    """A parameter of the optimiser follows a schedule of progress.
+
+    value(step) = value in the optimiser's config * schedule(step / end)
+
+    The schedule gives a *factor*, so learning rates keep their ratio between groups, and groups without weight decay
+    stay without it (mmengine's own cosine raises them from zero). mmengine fills in ``end``, the length of training.
+
+    Args:
+        optimizer: The optimiser or its wrapper.
+        param_name: 'lr', 'weight_decay', …
+        schedule: A schedule, a config of one, or a number.
+        end: Steps of training.
+        by_epoch: Count epochs instead of iterations.
+        last_step: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        param_name: str,
+        schedule: Schedule | dict | float,
+        end: int,
+        by_epoch: bool = True,
+        last_step: int = -1,
+    ) -> None:
+        self.schedule = as_schedule(build(TASK_UTILS, schedule) if isinstance(schedule, dict) else schedule)
+        super().__init__(optimizer, param_name, end=end, by_epoch=by_epoch, last_step=last_step)
+
+    def _get_value(self) -> list[float]:
+        factor = self.schedule(self.last_step / self.end)
+        return [base * factor for base in self.base_values]
+
+    def state_dict(self) -> dict:
+        """Where the scheduler stands; the schedule and the length of training come from the config.
+
+        So a checkpoint holds plain values only, and a run resumed with another length follows the new one.
+        """
+        return {key: value for key, value in super().state_dict().items() if key not in ('schedule', 'end')}

@@ -1,0 +1,1 @@
+"""How well the features tell classes apart."""

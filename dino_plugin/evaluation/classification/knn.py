@@ -1,0 +1,136 @@
+"""Weighted k-nearest-neighbour classification of frozen features, as in DINO: exact, in one pass for all k."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
+from dino_plugin.evaluation.classification.nearest import nearest
+
+NUM_RANKS = 5
+
+
+def knn_predict(
+    bank_features: Float[Tensor, 'bank dim'],
+    bank_labels: Int[Tensor, ' bank'],
+    query_features: Float[Tensor, 'queries dim'],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    query_chunk: int = 512,
+    bank_chunk: int = 131072,
+) -> dict[int, Int[Tensor, 'queries ranks']]:
+    """Ranks the classes of each query by the votes of its k nearest bank samples.
+
+    votes[q, c] = sum over the k nearest n with label c of exp(cosine(q, n) / temperature)
+
+    Exact, whatever the chunks; classes with equal votes come in the order of their labels. Which of several equally
+    similar samples is the k-th is not defined.
+
+    Args:
+        bank_features: Labelled samples; normalised here, in float32.
+        bank_labels: From 0; the number of classes is the largest label + 1.
+        query_features: Samples to classify.
+        ks: Numbers of neighbours.
+        temperature: Of the votes; small values make the nearest neighbours count more.
+        query_chunk: Queries at a time; with `bank_chunk` it sets the memory (4 bytes for each pair) and nothing else.
+        bank_chunk: Bank samples at a time.
+
+    Returns:
+        For each k the best classes, best first: at most five, and -1 in place of classes without a vote.
+
+    Raises:
+        ValueError: If a k is below 1 or above the size of the bank, the temperature is not positive, a label is
+            negative, or features are not finite.
+
+    References:
+        Wu et al. 2018, arXiv:1805.01978, section 3.4; Caron et al. 2021, arXiv:2104.14294, appendix F.
+    """
+    _check(bank_labels, ks, temperature)
+    num_classes = int(bank_labels.max()) + 1
+    bank, queries = _unit(bank_features, 'bank'), _unit(query_features, 'queries')
+    ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
+    for similarities, numbers in nearest(bank, queries, max(ks), query_chunk, bank_chunk):
+        for k, votes in _votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
+            ranked[k].append(_ranked(votes))
+    return {k: torch.cat(parts) for k, parts in ranked.items()}
+
+
+def knn_accuracy(
+    bank_features: Float[Tensor, 'bank dim'],
+    bank_labels: Int[Tensor, ' bank'],
+    query_features: Float[Tensor, 'queries dim'],
+    query_labels: Int[Tensor, ' queries'],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    over_ranks: bool = False,
+) -> dict[str, float]:
+    """Share of queries whose class has the most votes, in percent: `{'top1_k20': 74.5, 'top5_k20': ...}`.
+
+    Top-5 is given where there are more than five classes.
+
+    Args:
+        bank_features: As in `knn_predict`, like the rest.
+        over_ranks: Each process of a distributed run holds its own part of the bank and of the queries; the result is
+            that of all together, on each process. All of them must call.
+
+    Raises:
+        ValueError: As in `knn_predict`, and if there are no queries.
+    """
+    if over_ranks:
+        bank_features, bank_labels = gather_over_ranks(bank_features), gather_over_ranks(bank_labels)
+    ranked = knn_predict(bank_features, bank_labels, query_features, ks, temperature)
+    tops = (1, NUM_RANKS) if int(bank_labels.max()) + 1 > NUM_RANKS else (1,)
+    hits = {f'top{top}_k{k}': (ranked[k][:, :top] == query_labels[:, None]).sum() for k in ks for top in tops}
+    counts = torch.stack([torch.tensor(len(query_labels), device=query_labels.device), *hits.values()])
+    total, *right = (sum_over_ranks(counts) if over_ranks else counts).tolist()
+    if total == 0:
+        raise ValueError('There are no queries: the accuracy of nothing is not a number.')
+    return {name: 100 * count / total for name, count in zip(hits, right, strict=True)}
+
+
+def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
+    if not ks or min(ks) < 1 or max(ks) > len(labels):
+        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(labels)} samples: each must be between 1 and that.')
+    if temperature <= 0:
+        raise ValueError(f'temperature must be above 0, got {temperature}.')
+    if int(labels.min()) < 0:
+        raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
+
+
+def _unit(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 'samples dim']:
+    """Normalised, in float32."""
+    features = features.detach().float()
+    lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    if not lengths.isfinite().all():  # far fewer numbers than the features, and as telling
+        raise ValueError(f'Features of the {name} hold NaN or infinity, or nearly so: did training diverge?')
+    return features / lengths.clamp(min=1e-12)
+
+
+def _votes(
+    similarities: Float[Tensor, 'queries k'],
+    labels: Int[Tensor, 'queries k'],
+    ks: Sequence[int],
+    num_classes: int,
+    temperature: float,
+) -> Iterator[tuple[int, Float[Tensor, 'queries classes']]]:
+    """Votes for each k, smallest k first, as a share of the nearest neighbour's; one tensor, added to from k to k."""
+    weights = ((similarities - similarities[:, :1]) / temperature).exp()
+    votes = torch.zeros(len(similarities), num_classes, device=similarities.device)
+    done = 0
+    for k in sorted(set(ks)):
+        votes.scatter_add_(1, labels[:, done:k], weights[:, done:k])
+        done = k
+        yield k, votes
+
+
+def _ranked(votes: Float[Tensor, 'queries classes']) -> Int[Tensor, 'queries ranks']:
+    """Classes with the most votes, most first and of equal ones the smallest label first; -1 for none.
+
+    As integers, votes in front of labels: the bits of floats that are not negative have the order of the floats.
+    """
+    labels = torch.arange(votes.shape[1], device=votes.device)
+    keys = (votes.view(torch.int32).long() << 32) - labels
+    best = keys.topk(min(NUM_RANKS, len(labels)), dim=1).values
+    return torch.where(best > 0, -best & 0xFFFFFFFF, -1)

@@ -1,0 +1,1 @@
+"""What segmentation of frozen or fine-tuned features needs beside mmsegmentation."""

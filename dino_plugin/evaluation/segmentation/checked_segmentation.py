@@ -1,0 +1,107 @@
+"""A dataset of mmsegmentation whose files are looked at before anything long begins."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from dino_plugin.data.images.label_masks import read_mask
+
+
+class CheckedSegmentation(Dataset):
+    """Any dataset of mmsegmentation, refused with the name of the file if its masks cannot be right.
+
+    mmsegmentation itself fails late on an empty split, a missing mask or a label outside the classes (on a GPU by an
+    assertion that names no file), and trains without a word on some other mistakes. All files are looked up; the
+    content of ``num_checked`` of them, spread over the split, is read.
+
+    Args:
+        dataset: Config of the dataset.
+        num_checked: Masks that are opened; a large number opens all.
+
+    Raises:
+        FileNotFoundError: If an image or its mask does not exist.
+        ValueError: If the split is empty, or a mask is in colour, has another size than its image, or holds a label
+            that is neither a class nor ignored.
+    """
+
+    def __init__(self, dataset: dict, num_checked: int = 100) -> None:
+        self.dataset = DATASETS.build({**dataset, 'lazy_init': True})
+        samples = self.dataset.load_data_list()
+        if not samples:
+            raise ValueError(f'The split is empty: {_place(self.dataset)} Correct data_root, data_prefix or ann_file.')
+        for sample in samples:
+            for key in ('img_path', 'seg_map_path'):
+                if key in sample and not Path(sample[key]).is_file():
+                    raise FileNotFoundError(f'{sample[key]} does not exist; expected by {_place(self.dataset)}')
+        for index in np.linspace(0, len(samples) - 1, min(num_checked, len(samples)), dtype=int):
+            if 'seg_map_path' in samples[index]:
+                check_mask(self.dataset, samples[index]['img_path'], samples[index]['seg_map_path'])
+        self.dataset.full_init()
+
+    @property
+    def metainfo(self) -> dict:
+        """Classes, palette and label map of the dataset."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Nothing: the constructor has loaded the annotations."""
+
+    def get_data_info(self, index: int) -> dict:
+        """What the dataset knows of a sample."""
+        return self.dataset.get_data_info(index)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+
+def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
+    """Refuse a mask that does not fit its image or the dataset's classes.
+
+    Raises:
+        ValueError: As in `CheckedSegmentation`.
+    """
+    mask = read_mask(mask_path)
+    try:
+        with Image.open(image_path) as image:
+            columns, rows = image.size
+    except UnidentifiedImageError as error:
+        raise ValueError(f'{error}; it is damaged or no image. Copy it again.') from error
+    if mask.shape != (rows, columns):
+        raise ValueError(
+            f'Mask {mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {image_path} has '
+            f'{columns}x{rows}. Resize the mask with nearest neighbours, or pair the files anew.'
+        )
+    classes = dataset.metainfo['classes']
+    wrong = [stored for stored, label in _meanings(dataset, np.unique(mask)) if not 0 <= label < len(classes)]
+    if wrong:
+        shift = ' after 1 is subtracted (reduce_zero_label=True)' if dataset.reduce_zero_label else ''
+        raise ValueError(
+            f'Mask {mask_path} holds the labels {wrong}; expected 0 to {len(classes) - 1}{shift} for '
+            f'{len(classes)} classes, or {dataset.ignore_index} for pixels without a label. Correct the masks, '
+            'metainfo.classes or ignore_index.'
+        )
+
+
+def _meanings(dataset: Any, labels: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(number in the file, class) for all that are not ignored, as mmsegmentation's LoadAnnotations reads them."""
+    for stored in labels.tolist():
+        label = stored
+        if dataset.reduce_zero_label:
+            label = 255 if label in (0, 255) else label - 1
+        label = (dataset.label_map or {}).get(label, label)
+        if label not in (dataset.ignore_index, 255 if dataset.reduce_zero_label or dataset.label_map else None):
+            yield stored, label
+
+
+def _place(dataset: Any) -> str:
+    parts = {'images': dataset.data_prefix.get('img_path'), 'masks': dataset.data_prefix.get('seg_map_path')}
+    parts |= {'list': dataset.ann_file or None, 'suffixes': f'{dataset.img_suffix} and {dataset.seg_map_suffix}'}
+    return f'{type(dataset).__name__}({", ".join(f"{key}: {value}" for key, value in parts.items() if value)}).'

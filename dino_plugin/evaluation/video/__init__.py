@@ -1,0 +1,1 @@
+"""Object masks carried through video clips: the clips, the masks, their scores."""

@@ -1,0 +1,184 @@
+"""One video clip: its frames, its masks, and what must be true of them before long work starts."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from mmengine.logging import print_log
+from PIL import Image
+
+from dino_plugin.data.images.decoding import UndecodableImageError, decode_image
+from dino_plugin.data.images.image_dataset import EXTENSIONS
+from dino_plugin.data.images.label_masks import read_mask
+
+VOID = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """The files of one clip; nothing but what is asked for is read.
+
+    Attributes:
+        name: Of its folder.
+        frames: In their order in time.
+        masks: One for each frame, or that of the first frame alone.
+        objects: Labels of the objects, those of the first frame.
+        meaning: Label in a file -> one of ``objects``, or 0 for the background.
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    objects: tuple[int, ...]
+    meaning: UInt8[np.ndarray, '256'] = field(repr=False)
+
+    @property
+    def annotated(self) -> bool:
+        """Whether every frame has a mask, so that a result can be scored."""
+        return len(self.masks) == len(self.frames)
+
+    def read_frame(self, index: int) -> UInt8[np.ndarray, 'rows columns 3']:
+        """RGB pixels.
+
+        Raises:
+            UndecodableImageError: If the file is damaged; the message names it.
+        """
+        try:
+            return decode_image(self.frames[index].read_bytes())
+        except UndecodableImageError as error:
+            raise UndecodableImageError(f'{self.frames[index]}: {error}') from error
+
+    def read_mask(self, index: int) -> UInt8[np.ndarray, 'rows columns']:
+        """Labels: 0 and ``objects``."""
+        return self.meaning[read_mask(self.masks[index])]
+
+
+def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool = False) -> Clip:
+    """A clip from a folder of frames and one of masks, all of them checked: every mask is read, every frame's header.
+
+    Objects are those of the first mask, as in DAVIS's official evaluator: label 255 is void and counts as background,
+    and so does a label that appears only later, which is logged.
+
+    Args:
+        name: Of the clip.
+        frames_folder: Its images, in the order of their names.
+        masks_folder: Indexed PNG named as the frames: one for each, or that of the first frame alone.
+        single: All labels together are one object; 255 is that object where a first mask has nothing else.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If masks and frames do not fit each other; the message names the file.
+    """
+    frames = _files(frames_folder, EXTENSIONS, 'frames')
+    masks = _files(masks_folder, ('.png',), 'masks')
+    _refuse_unmatched(frames, masks)
+    size = _common_size(frames)
+    labels = [_labels(mask, size) for mask in masks]
+    objects, meaning = _objects(masks[0], labels[0], single)
+    _report_later_objects(masks, labels, meaning)
+    return Clip(name, tuple(frames), tuple(masks), objects, meaning)
+
+
+def _files(folder: Path, extensions: tuple[str, ...], kind: str) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} is not a folder: expected the {kind} of this clip there.')
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in extensions and path.name[0] != '.')
+    if not paths:
+        raise ValueError(f'no {kind} in {folder}: looked for {" ".join(extensions)}.')
+    return paths
+
+
+def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
+    """A mask for each frame, or for the first alone."""
+    folder, names = masks[0].parent, [frame.stem for frame in frames]
+    if len(set(names)) < len(names):
+        raise ValueError(f'two frames in {frames[0].parent} share a name and differ in their ending: keep one of them.')
+    if len(frames) < 2:
+        raise ValueError(f'{frames[0].parent} has one frame: a clip needs at least two to propagate labels.')
+    found = [mask.stem for mask in masks]
+    if found == names[:1]:
+        return
+    strangers = sorted(set(found) - set(names))
+    if strangers:
+        raise ValueError(
+            f'{folder / strangers[0]}.png has no frame of its name in {frames[0].parent} (first frame: '
+            f'{frames[0].name}); {len(strangers)} of {len(masks)} masks are without. A mask is named as its frame.'
+        )
+    missing = [name for name in names if name not in set(found)]
+    if missing:
+        raise ValueError(
+            f'{folder / missing[0]}.png is missing, like {len(missing) - 1} other masks of {len(frames)} frames. Give '
+            'a mask for every frame, or the first one alone if there is nothing to score.'
+        )
+    if len(frames) < 3:
+        raise ValueError(
+            f'{folder} has masks for a clip of two frames, but scores leave out the first and the last frame. Add '
+            f'frames, or keep only {masks[0].name}.'
+        )
+
+
+def _common_size(frames: list[Path]) -> tuple[int, int]:
+    """Rows and columns of all frames, from their headers."""
+    first = None
+    for path in frames:
+        try:
+            with Image.open(path) as file:
+                size = file.size[::-1]
+        except Exception as error:  # Pillow raises errors of many kinds
+            raise ValueError(f'{path} is not an image that can be read: {error}') from error
+        first = first or size
+        if size != first:
+            raise ValueError(
+                f'{path} has {_pixels(size)}, {frames[0].name} has {_pixels(first)}: bring them to one size.'
+            )
+    return first
+
+
+def _labels(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, ' labels']:
+    """Labels in a mask, in rising order."""
+    mask = read_mask(path)
+    if mask.shape != size:
+        raise ValueError(
+            f'{path} has {_pixels(mask.shape)}, but the frames have {_pixels(size)}. Masks need the same size; '
+            'resize them by nearest neighbour, so that labels stay labels.'
+        )
+    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).astype(np.uint8)
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f'{size[1]} x {size[0]} pixels'
+
+
+def _objects(
+    path: Path, labels: UInt8[np.ndarray, ' labels'], single: bool
+) -> tuple[tuple[int, ...], UInt8[np.ndarray, '256']]:
+    """Objects of the first mask, and what each label means."""
+    void_only = set(labels.tolist()) - {0} == {VOID}
+    objects = [label for label in labels.tolist() if label != 0 and (label != VOID or single)]
+    if not objects:
+        cure = 'Set year=2016 if 255 is the object.' if void_only else 'Draw the objects with the labels 1, 2, 3 …'
+        raise ValueError(f'{path}, the first mask of its clip, has no object (labels: {labels.tolist()}). {cure}')
+    meaning = np.zeros(256, np.uint8)
+    if single:
+        meaning[1:] = 1
+        meaning[VOID] = void_only
+        return (1,), meaning
+    meaning[objects] = objects
+    return tuple(objects), meaning
+
+
+def _report_later_objects(
+    masks: list[Path], labels: list[UInt8[np.ndarray, '_']], meaning: UInt8[np.ndarray, '256']
+) -> None:
+    for path, found in zip(masks, labels):
+        unknown = [label for label in found.tolist() if label not in (0, VOID) and meaning[label] == 0]
+        if unknown:
+            print_log(
+                f'{path} has labels {unknown} that the first mask of the clip does not have: they count as background, '
+                'here and in later masks. Draw them in the first mask to follow and score these objects.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return

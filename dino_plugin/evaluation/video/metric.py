@@ -1,0 +1,57 @@
+"""J and F as an mmengine metric."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from dino_plugin.evaluation.video.scores import global_results, write_tables
+
+
+class DAVISMetric(BaseMetric):
+    """J, F and both together over all clips, in percent: `davis/J&F-Mean`, `davis/J-Recall` and so on.
+
+    Predictions are dicts with `name`, `scores` (of `evaluate_clip`, or None) and `error`, as `ClipTestLoop` gives them.
+    `davis/clips` is the number of scored clips, `davis/failed` that of failed ones, which are not in the means.
+
+    Args:
+        out_dir: Folder of the two tables, see `write_tables`; `ClipTestLoop` fills in the work directory.
+    """
+
+    default_prefix = 'davis'
+
+    def __init__(self, out_dir: str | None = None) -> None:
+        super().__init__(collect_device='gpu')  # through the processes' own channel, not through files
+        self.out_dir = out_dir
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keeps the scores of one batch.
+
+        Raises:
+            ValueError: If there are none: mmengine's own test loop ran.
+        """
+        if any('scores' not in sample for sample in data_samples):
+            raise ValueError(
+                "DAVISMetric needs the scores of clips: set test_cfg=dict(type='dino_plugin.ClipTestLoop')."
+            )
+        self.results.extend(data_samples)
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Numbers by name; writes the tables."""
+        scores = [sample['scores'] for sample in results if sample['scores'] is not None]
+        scores.sort(key=lambda score: score.name)
+        failed = sorted(f'{sample["name"]} ({sample["error"]})' for sample in results if sample['error'] is not None)
+        if failed:
+            print_log(
+                f'{len(failed)} of {len(results)} clips failed and are not in the scores: {"; ".join(failed)}. '
+                'The same command computes these alone.',
+                logger='current',
+                level=logging.ERROR,
+            )
+        if scores and self.out_dir is not None:
+            write_tables(scores, Path(self.out_dir))
+        shares = global_results(scores) if scores else {}
+        return {**{name: 100 * share for name, share in shares.items()}, 'clips': len(scores), 'failed': len(failed)}

@@ -1,0 +1,123 @@
+"""A clip and its first mask -> a mask for each frame."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from dino_plugin.data.images.label_masks import resize_mask
+from dino_plugin.evaluation.features import network_size, stream_patches
+from dino_plugin.evaluation.video.clip import Clip
+from dino_plugin.evaluation.video.propagation import LabelPropagator
+
+OBJECTS_AT_ONCE = 8  # whose maps are enlarged together: memory does not grow with the number of objects
+
+
+def segment_clip(
+    backbone: nn.Module,
+    clip: Clip,
+    propagator: LabelPropagator | None = None,
+    short_side: int = 480,
+    multiple: int = 64,
+    smooth: bool = True,
+    **kwargs: Any,
+) -> Iterator[UInt8[np.ndarray, 'height width']]:
+    """A mask for each frame: the first one's own, then what its labels become. Frames are read one by one.
+
+    Args:
+        backbone: Images -> `Tokens`, such as `TimmBackbone`, on its device.
+        clip: Needs no mask but the first.
+        propagator: Default: DINO's settings.
+        short_side: Of what the network sees, in pixels; see `network_size`.
+        multiple: Likewise.
+        smooth: As in `mask_of_labels`.
+        **kwargs: Of `stream_patches`: `preprocessor`, `autocast_dtype`.
+
+    Raises:
+        ValueError: If a frame is damaged or of another size than the first mask; the message names it.
+    """
+    propagator = propagator or LabelPropagator()
+    first = clip.read_mask(0)
+    features = stream_patches(backbone, _frames(clip, first.shape), short_side, multiple, **kwargs)
+    patches = next(features)
+    labels = labels_of_mask(first, clip.objects, *patches.shape[:2])
+    _report_lost_objects(clip, labels)
+    size = network_size(backbone, first.shape, short_side, multiple)
+    yield first
+    for found in propagator(chain([patches], features), labels):
+        yield resize_mask(mask_of_labels(found, clip.objects, size, smooth), *first.shape)
+
+
+def copy_first_mask(clip: Clip) -> Iterator[UInt8[np.ndarray, 'height width']]:
+    """The first mask for each frame: what a score means only shows beside this one."""
+    first = clip.read_mask(0)
+    for _ in clip.frames:
+        yield first
+
+
+def labels_of_mask(
+    mask: UInt8[np.ndarray, 'height width'], objects: Sequence[int], rows: int, columns: int
+) -> Float[Tensor, 'rows columns channels']:
+    """Which patch is what: 1 for the label at its centre, 0 for the others; background first, then the objects."""
+    small = torch.from_numpy(resize_mask(mask, rows, columns))
+    return (small[..., None] == torch.tensor([0, *objects], dtype=torch.uint8)).float()
+
+
+def mask_of_labels(
+    labels: Float[Tensor, 'rows columns channels'], objects: Sequence[int], size: tuple[int, int], smooth: bool = True
+) -> UInt8[np.ndarray, 'height width']:
+    """The label of each pixel: the channel that is largest after each was stretched to [0, 1] over the image.
+
+    x_c -> (x_c - min x_c) / (max x_c - min x_c); a channel without a spread stays 0, or becomes 1 if it is above 0.
+
+    Args:
+        labels: Background first, then the objects.
+        objects: Their labels.
+        size: Rows and columns of pixels.
+        smooth: Enlarge the channels bilinearly first (DINO); otherwise a patch is a rectangle (DINOv3).
+
+    References:
+        `norm_mask` of facebookresearch/dino, eval_video_segmentation.py, whose 0 / 0 is defined here.
+    """
+    mode = dict(mode='bilinear', align_corners=False) if smooth else dict(mode='nearest-exact')
+    best = winner = None
+    for start in range(0, labels.shape[-1], OBJECTS_AT_ONCE):
+        channels = interpolate(labels[..., start : start + OBJECTS_AT_ONCE].permute(2, 0, 1)[None], size, **mode)[0]
+        least, most = (channels.flatten(1).aminmax(dim=1)[side][:, None, None] for side in (0, 1))
+        stretched = torch.where(most > least, (channels - least) / (most - least), (most > 0).to(channels))
+        value, index = stretched.max(dim=0)
+        if best is None:
+            best, winner = value, index
+        else:
+            better = value > best
+            best, winner = torch.where(better, value, best), torch.where(better, index + start, winner)
+    return np.array([0, *objects], np.uint8)[winner.cpu().numpy()]
+
+
+def _frames(clip: Clip, size: tuple[int, int]) -> Iterator[UInt8[np.ndarray, 'height width 3']]:
+    for index, path in enumerate(clip.frames):
+        frame = clip.read_frame(index)
+        if frame.shape[:2] != size:
+            raise ValueError(
+                f'{path} has {frame.shape[0]} rows and {frame.shape[1]} columns once upright, the first mask of '
+                f'{clip.name} has {size}: save it without an EXIF orientation, at the size of the mask.'
+            )
+        yield frame
+
+
+def _report_lost_objects(clip: Clip, labels: Float[Tensor, 'rows columns channels']) -> None:
+    lost = [label for label, patches in zip(clip.objects, labels[..., 1:].sum((0, 1)).tolist()) if patches == 0]
+    if lost:
+        print_log(
+            f'{clip.name}: objects {lost} are smaller than a patch in the first mask and are lost. '
+            'A larger short_side, or a network with smaller patches, keeps them.',
+            logger='current',
+            level=logging.WARNING,
+        )

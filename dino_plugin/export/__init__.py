@@ -1,0 +1,1 @@
+"""A backbone written for another program: tensors under its names, or the network itself."""

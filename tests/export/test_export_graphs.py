@@ -1,0 +1,168 @@
+"""A backbone exported as a program computes what the network computes, in onnxruntime and by torch.export.load."""
+
+import io
+import json
+import runpy
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from networks import NETWORKS, random_network
+from test_export import training_checkpoint
+from timm.layers import resample_abs_pos_embed
+from torch import nn
+
+from dino_plugin.export import graphs, traceable
+from dino_plugin.export.backbone import export_backbone
+from dino_plugin.export.formats import GRAPH_FORMATS
+from dino_plugin.export.traceable import resampled_positions
+
+KINDS = ['plain', 'plain, not square', 'registers with positions, no layer scale', 'swiglu, registers', 'rotary']
+SHALLOW = {kind: (NETWORKS[kind][0], NETWORKS[kind][1] | dict(depth=1)) for kind in KINDS}
+SIZES = [(1, 32, 16), (3, 21, 67)]  # batch, rows, columns; the second is no whole number of patches of 8
+CONVOLUTIONS = {'ResNet': ('resnet10t', {}), 'ConvNeXt': ('convnext_atto', {})}
+LARGE_SIZES = [(1, 96, 128), (3, 130, 67)]
+FIXED = ('vit_relpos_small_patch16_224', NETWORKS['plain'][1] | dict(depth=1))  # a table of distances for one grid
+
+WITHOUT_ONNX = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if find_spec(name) is None]
+with_onnx = pytest.mark.skipif(bool(WITHOUT_ONNX), reason=f'{WITHOUT_ONNX} of the extra onnx are not installed')
+BOTH = [pytest.param(name, marks=with_onnx) if name == 'onnx' else name for name in GRAPH_FORMATS]
+
+
+def program(path):
+    """Images -> class token and patches, as the file computes them."""
+    if path.suffix == '.pt2':
+        return torch.export.load(path).module()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    assert [value.name for value in session.get_inputs()] == ['images']
+    assert [value.name for value in session.get_outputs()] == ['class_token', 'patches']
+    return lambda images: [torch.from_numpy(value) for value in session.run(None, {'images': images.numpy()})]
+
+
+def exported(folder, network, format, **arguments):
+    """The network trained, the program in the exported file, and the card."""
+    teacher, _ = training_checkpoint(folder / 'a.pth', *network)
+    path = export_backbone(folder / 'a.pth', folder / 'out', format=format, **arguments)
+    return teacher, program(path), json.loads(path.with_suffix('.json').read_text())
+
+
+def assert_equal(teacher, run, shapes):
+    for batch, rows, columns in shapes:
+        images = torch.randn(batch, 3, rows, columns)
+        with torch.no_grad():
+            pairs = zip(run(images), teacher(images), strict=True)
+            for found, expected in pairs:
+                assert found.shape == expected.shape
+                assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize('format', BOTH)
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_transformer_becomes_a_program_for_images_of_any_size(tmp_path, kind, format):
+    teacher, run, card = exported(tmp_path, SHALLOW[kind], format)
+    assert_equal(teacher, run, SIZES)
+    assert card['graph']['inputs'] == {'images': ['batch', 3, 'rows', 'columns']}
+    assert card['graph']['fixed_because'] is None and card['graph']['largest_difference'] < 1e-5
+    assert 'not in the graph' in card['graph']['normalisation'] and card['mean'] == [0.485, 0.456, 0.406]
+
+
+def batch_norm_goes_into_onnx() -> bool:
+    """PyTorch 2.6 with a newer onnxscript cannot say so."""
+    convnet = torch.export.export(nn.BatchNorm2d(2).eval(), (torch.zeros(2, 2, 3, 3),))
+    try:
+        torch.onnx.export(convnet, dynamo=True, verbose=False).save(io.BytesIO())
+    except torch.onnx.OnnxExporterError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize('format', BOTH)
+@pytest.mark.parametrize('kind', CONVOLUTIONS)
+def test_a_convolutional_network_becomes_a_program_for_images_of_any_size(tmp_path, kind, format):
+    if (kind, format) == ('ResNet', 'onnx') and not batch_norm_goes_into_onnx():
+        pytest.skip("this PyTorch's ONNX exporter cannot convert BatchNorm with this onnxscript")
+    teacher, run, card = exported(tmp_path, CONVOLUTIONS[kind], format)
+    assert_equal(teacher, run, LARGE_SIZES)
+    assert card['graph']['fixed_because'] is None
+
+
+@pytest.mark.parametrize('format', BOTH)
+def test_a_network_of_one_size_becomes_a_program_of_that_size_and_the_card_says_why(tmp_path, format):
+    teacher, run, card = exported(tmp_path, FIXED, format)
+    assert_equal(teacher, run, [(1, 32, 32), (3, 32, 32)])
+    assert card['graph']['inputs'] == {'images': ['batch', 3, 32, 32]}
+    assert "doesn't match model (32)" in card['graph']['fixed_because']
+    with pytest.raises(Exception, match='32'):
+        run(torch.zeros(1, 3, 40, 32))
+
+
+@pytest.mark.parametrize('format', BOTH)
+def test_the_tool_fixes_the_size_that_it_is_told_and_prints_why_a_size_is_fixed(
+    tmp_path, repository, monkeypatch, capsys, format
+):
+    teacher, _ = training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
+    tool = str(repository / 'tools/export_backbone.py')
+    arguments = [str(tmp_path / 'a.pth'), '--format', format]
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments, '--image-size', '24', '43'])
+    runpy.run_path(tool, run_name='__main__')
+    path, card = tmp_path.glob('a-*.pt2' if format == 'torch_export' else 'a-*.onnx'), tmp_path.glob('a-*.json')
+    run = program(next(path))
+    assert_equal(teacher, run, [(1, 24, 43), (3, 24, 43)])
+    with pytest.raises(Exception, match='43'):
+        run(torch.zeros(1, 3, 24, 48))
+    graph = json.loads(next(card).read_text())['graph']
+    assert graph['inputs'] == {'images': ['batch', 3, 24, 43]} and graph['fixed_because'] is None
+    text = capsys.readouterr().out
+    assert "images: ['batch', 3, 24, 43], normalised" in text and 'Rows and columns are fixed' not in text
+
+    training_checkpoint(tmp_path / 'a.pth', *FIXED)
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+    runpy.run_path(tool, run_name='__main__')
+    assert 'Rows and columns are fixed: Input height' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('new', [(4, 4), (7, 3), (2, 9), (1, 2), (30, 40)])
+@pytest.mark.parametrize('prefix', [0, 1, 5])
+def test_positions_are_resampled_as_timm_resamples_them(new, prefix):
+    positions = torch.randn(1, prefix + 4 * 6, 8)
+    found = resampled_positions(positions, new, (4, 6), prefix)
+    expected = resample_abs_pos_embed(positions, new, (4, 6), prefix)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_program_that_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
+    def mirrored(positions, *arguments, **named):
+        return resampled_positions(positions, *arguments, **named).flip(1)
+
+    monkeypatch.setattr(traceable, 'resampled_positions', mirrored)
+    training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
+    with pytest.raises(ValueError, match=r'32 x 32 pixels .*values differ from the network, by \d+') as error:
+        export_backbone(tmp_path / 'a.pth', tmp_path / 'out', format='torch_export')
+    assert '--image-size' in str(error.value)
+    assert not [*tmp_path.glob('out*')]
+
+
+def test_missing_packages_are_named_with_the_extra(monkeypatch):
+    monkeypatch.setattr(graphs, 'find_spec', lambda name: None if name == 'onnxscript' else True)
+    with pytest.raises(ImportError, match=r'needs onnxscript, not installed here: pip install "dino_plugin\[onnx\]"'):
+        graphs.graph_of(random_network('plain'), 'onnx')
+
+
+@with_onnx
+def test_a_network_larger_than_an_onnx_file_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(graphs, '_ONNX_LIMIT', 1000)
+    with pytest.raises(ValueError, match=r'GiB of weights do not fit into one ONNX file .*: use torch_export'):
+        graphs.graph_of(random_network('plain'), 'onnx')
+
+
+def test_what_does_not_fit_the_format_is_refused(tmp_path):
+    training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
+    with pytest.raises(ValueError, match=r"image_size=\(32, 32\) .*'timm' holds tensors"):
+        export_backbone(tmp_path / 'a.pth', tmp_path / 'out', image_size=(32, 32))
+    with pytest.raises(ValueError, match=r'writes \.pt2; give a name with that suffix or none, got .*out\.pth'):
+        export_backbone(tmp_path / 'a.pth', tmp_path / 'out.pth', format='torch_export')
+    with pytest.raises(ValueError, match=r"\['onnx', 'torch_export'\], got 'timm'"):
+        graphs.graph_of(random_network('plain'), 'timm')

@@ -1,0 +1,31 @@
+"""Real images in folders of a test's own, and steps of a pipeline that loads them."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from bundled import CIFAR
+
+from dino_plugin.data.images.decoding import decode_image
+
+PICTURES = sorted(CIFAR.glob('*/*.jpg'))
+
+
+def load(results: dict) -> dict:
+    results['img'] = decode_image(Path(results['img_path']).read_bytes())
+    return results
+
+
+def add_noise(results: dict) -> dict:
+    """Draws from all three generators, as a pipeline of ours, mmcv's and torchvision's transforms may."""
+    results['noise'] = (random.random(), np.random.rand(), torch.rand(()).item())
+    return results
+
+
+def copy_images(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PICTURES[number], folder / name)
+    return folder
