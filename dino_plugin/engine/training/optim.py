@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper, _ParamScheduler
 from torch import Tensor, nn
 
 from dino_plugin.core.schedules import Schedule, as_schedule
-from dino_plugin.engine.precision import choose_precision
+from dino_plugin.engine.precision import PRECISIONS, choose_precision
 from dino_plugin.engine.training.build import build
 from dino_plugin.registry import TASK_UTILS
 
