@@ -71,7 +71,7 @@ def test_no_random_number_is_drawn_for_them(photometric, monkeypatch):
     drawn = []
     for anchor_size in (None, 64):
         source = random.Random(7)  # of their own: the tests' type checker draws from the global generator
-        for module in ('boxes', 'multi_crop'):
+        for module in ('views.crop_boxes', 'multi_crop'):
             monkeypatch.setattr(f'dino_plugin.data.{module}.random', source)
         monkeypatch.setattr('dino_plugin.data.views.photometric.random', source)
         drawn.append((views_of(0, anchor_size, photometric=photometric), source.getstate()))

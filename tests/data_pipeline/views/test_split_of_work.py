@@ -92,7 +92,7 @@ def test_the_same_numbers_are_drawn_in_the_same_order(monkeypatch, anchor_size):
     monkeypatch.setattr(MultiCrop, 'draw', spy)
     for split in ALL:
         source = random.Random(7)  # of their own: the tests' type checker draws from the global generator
-        for module in ('boxes', 'multi_crop', 'photometric'):
+        for module in ('views.crop_boxes', 'multi_crop', 'views.photometric'):
             monkeypatch.setattr(f'dino_plugin.data.{module}.random', source)
         drawn.append([])
         samples_of(split, anchor_size=anchor_size)

@@ -127,7 +127,7 @@ def test_a_frozen_teacher_that_does_not_fit_is_refused_with_its_cure(tmp_path, b
         config.merge_from_dict({path.replace('__', '.'): value for path, value in changes.items()})
         return build_runner(config)
 
-    with pytest.raises(ValueError, match=r"'cls' has 32 prototypes in the student and 64 in the frozen_teacher; .*=64"):
+    with pytest.raises(ValueError, match=r"'cls' has 32 prototypes in the student and 64 in the frozen teacher; .*=64"):
         build(model__frozen_teacher__heads__cls__prototypes=64)
     with pytest.raises(ValueError, match=r"The head 'cls' in .*iter_2\.pth does not fit.*\n(.*\n)*.*size mismatch"):
         build(model__frozen_teacher__heads__cls__hidden_dim=64)

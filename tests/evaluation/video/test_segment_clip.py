@@ -12,6 +12,7 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
 from dino_plugin.data.images.label_masks import read_mask, write_mask
 from dino_plugin.evaluation.features import network_size, stream_patches
+from dino_plugin.evaluation.video import segment_clip as segment_clip_module
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.propagation import LabelPropagator
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
@@ -178,7 +179,7 @@ def test_a_damaged_frame_and_a_turned_one_are_named(tmp_path):
 
 def test_an_object_smaller_than_a_patch_is_reported(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(video, 'print_log', lambda message, **_: said.append(message))
+    monkeypatch.setattr(segment_clip_module, 'print_log', lambda message, **_: said.append(message))
     root = small_clips(tmp_path, ['libby'], frames=3)
     path = mask_path(root, 'libby', '00000')
     mask = read_mask(path)
