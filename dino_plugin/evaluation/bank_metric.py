@@ -1,0 +1,62 @@
+"""What all evaluators share that judge test images by a bank of labelled ones."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from dino_plugin.core.reduce import sum_over_ranks
+
+
+class Labelled(NamedTuple):
+    """Features and labels of the images of this process."""
+
+    features: Float[Tensor, 'images dim']
+    labels: Int[Tensor, ' images']
+
+
+class BankMetric(BaseMetric, ABC):
+    """Collects the features of the bank and of the queries; a subclass scores them.
+
+    Predictions are dicts with `features` (`batch dim`) and `labels` (`batch`), as `FeatureExtractor` gives them; those
+    with `in_bank=True` make the bank, see `BankTestLoop`. They stay on their device and in their process.
+
+    Raises:
+        ValueError: When it evaluates, if there is no bank.
+    """
+
+    @abstractmethod
+    def score(self, bank: Labelled, queries: Labelled) -> Mapping[str, float]:
+        """Numbers by name, the same on each process, of which each gives its own part of bank and queries."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keeps the features of one batch."""
+        self.results.extend(data_samples)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """The numbers, under the metric's prefix; `size` is mmengine's and not needed, since nothing is padded."""
+        scores = self.compute_metrics(self.results)
+        self.results.clear()
+        return {f'{self.prefix}/{name}': score for name, score in scores.items()}
+
+    def compute_metrics(self, results: list[dict]) -> Mapping[str, float]:
+        """The numbers of `score`."""
+        bank, queries = ([part for part in results if bool(part.get('in_bank')) is wanted] for wanted in (True, False))
+        like = (bank or queries)[0]
+        labelled = _joined(bank, like)
+        if not sum_over_ranks(torch.tensor(len(labelled.labels), device=labelled.labels.device)):
+            raise ValueError(
+                f"{type(self).__name__} has no bank of labelled images: set test_cfg=dict(type='dino_plugin."
+                "BankTestLoop', bank_dataloader=dict(...))."
+            )
+        return self.score(labelled, _joined(queries, like))
+
+
+def _joined(samples: list[dict], like: dict) -> Labelled:
+    """All features and labels; empty ones of the right width where this process has no samples."""
+    parts = samples or [{'features': like['features'][:0], 'labels': like['labels'][:0]}]
+    return Labelled(torch.cat([part['features'] for part in parts]), torch.cat([part['labels'] for part in parts]))
