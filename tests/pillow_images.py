@@ -4,7 +4,7 @@ import numpy as np
 from bundled import DATA
 from PIL import Image
 
-from dino_plugin.benchmark import pillow_views
+from benchmark import pillow_views
 
 FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/00000.jpg'))
 PHOTOS = sorted((DATA / 'cifar10_mini/test').glob('*/*.jpg'))[::125]

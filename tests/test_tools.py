@@ -224,6 +224,7 @@ def test_help_and_wrong_usage_are_answered_before_anything_heavy_is_imported(too
         'import atexit, runpy, sys\n'
         f'atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules]))\n'
         f'sys.argv = {[f"{tool}.py", *arguments]}\n'
+        f'sys.path[0] = {str(repository / "tools")!r}\n'
         f'runpy.run_path({str(repository / "tools" / tool)!r} + ".py", run_name="__main__")\n'
     )
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)

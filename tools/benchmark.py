@@ -2,7 +2,7 @@
 
 import sys
 
-from dino_plugin.benchmark.command_line import main
+from benchmark.command_line import main  # the folder of that name beside this file
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dino_plugin.benchmark import command_line
+from benchmark import command_line
 
 
 @pytest.fixture

@@ -8,79 +8,57 @@ from pathlib import Path
 import pytest
 from fake_reference import write_reference
 
-from dino_plugin.benchmark import arguments, command_line, knn, networks, parts, scaling, switches
-from dino_plugin.benchmark.harness import Candidate
-from dino_plugin.engine.precision import PRECISIONS
+from benchmark import command_line, networks, parts, scaling
 
-SMALL_NETWORK = ['--global-size', '32', '--local-size', '16', '--num-local', '2', '--prototypes', '64', '--batch', '2']
-ONCE = ['--rounds', '1', '--warm-up', '0']
-PARTS = ['--only', 'ema', 'optimizer', 'clip', 'loss']
+SIZES = ['--global-size', '32', '--local-size', '16', '--num-local', '2']
+SMALL_NETWORK = ['--model', 'tiny', *SIZES, '--prototypes', '64', '--batch', '2', '--rounds', '1']
 COMMANDS = {
-    'data': ['--chunk', '2', '--num-local', '1', *ONCE],
-    'collate': [*SMALL_NETWORK[:6], '--batch', '2', '--batches', '2', *ONCE],
-    'step': ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE],
-    'knn': ['--bank', '500', '--queries', '200', '--dim', '16', '--classes', '12', '--device', 'cpu', '--rounds', '2'],
-    'propagation': ['--grids', '16=8x17', '8=5x9', '--dim', '16', '--device', 'cpu', '--rounds', '2'],
-    'parts': ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE, *PARTS],
+    'data': ['--chunk', '2', '--num-local', '1', '--rounds', '1'],
+    'collate': [*SIZES, '--batch', '2', '--batches', '2', '--rounds', '1'],
+    'step': SMALL_NETWORK,
+    'knn': ['--bank', '500', '--queries', '200', '--dim', '16', '--classes', '12', '--rounds', '2'],
+    'propagation': ['--grids', '16=8x17', '8=5x9', '--dim', '16', '--rounds', '2'],
+    'parts': [*SMALL_NETWORK, '--only', 'ema', 'optimizer', 'loss'],
 }
-SCALING = ['--model', 'tiny', '--device', 'cpu', *SMALL_NETWORK, *ONCE, '--num-images', '8']
-# Ratios to the reference, and those to what needs no checkout of it.
-RATIOS = {
-    'data': ({'worker', 'device', 'decode'}, set()),
-    'collate': (set(), {'collate', 'default_collate'}),
-    'step': ({'step_cpu_fp32_tiny', 'step_cpu_bf16_tiny'}, set()),
-    'knn': ({'knn'}, set()),
-    'propagation': ({'propagation_16', 'propagation_8'}, set()),
-    'parts': ({'clip', 'loss'}, {'ema', 'optimizer'}),
+# Of each table, the candidates that need no checkout of the reference, and whether one of it stands beside them.
+TABLES = {
+    'data': {'data': ({'worker', 'device', 'decode', 'limit'}, True)},
+    'collate': {'collate': ({'pseudo_collate', 'collate'}, False)},
+    'step': {'step': ({'fp32', 'bf16'}, True)},
+    'knn': {'knn': ({'knn', 'products_float32', 'products_bfloat16'}, True)},
+    'propagation': {f'propagation_{patch}': ({'propagation'}, True) for patch in (8, 16)},
+    'parts': {
+        'ema': ({'plain', 'ours', 'limit'}, False),
+        'optimizer': ({'plain', 'ours'}, False),
+        'loss': ({'plain', 'ours'}, True),
+    },
 }
 # Command, check that must fail, module, text, what stands there instead.
 WRONG = [
     ('data', 'worker', 'main_dino', 'GLOBAL_SIZE = 224', 'GLOBAL_SIZE = 200'),
-    (
-        'data',
-        'worker',
-        'main_dino',
-        'transforms.Normalize((0.485, 0.456, 0.406)',
-        'transforms.Normalize((0.2, 0.2, 0.2)',
-    ),
-    ('step', 'step_cpu_fp32_tiny', 'main_dino', 'TEMPERATURE = 0.1', 'TEMPERATURE = 0.11'),
+    ('data', 'worker', 'main_dino', 'Normalize((0.485, 0.456, 0.406)', 'Normalize((0.2, 0.2, 0.2)'),
+    ('step', 'step', 'main_dino', 'TEMPERATURE = 0.1', 'TEMPERATURE = 0.11'),
     ('parts', 'loss', 'main_dino', 'TEMPERATURE = 0.1', 'TEMPERATURE = 0.11'),
-    ('parts', 'clip', 'utils', 'clip / (', '0.5 * clip / ('),
     ('knn', 'knn', 'eval_knn', 'NEAREST = True', 'NEAREST = False'),
     ('propagation', 'propagation_16', 'eval_video_segmentation', 'REVERSED = False', 'REVERSED = True'),
 ]
 
 
-def assert_complete(found: dict, command: str, names: set[str]) -> None:
-    """What each command promises; ``names`` are the ratios."""
-    assert found['command'] == command
-    assert {'cpu', 'cores', 'threads', 'flags', 'ram_gib', 'gpu', 'versions', 'load_average'} <= set(found['machine'])
-    assert found['checks'] and all(found['checks'].values()), found['details']
-    # Some versions of a fast path may add a row of their own.
-    assert names <= set(found['ratios']) and (names or not found['ratios'])
-    assert all(value > 0 for value in [*found['seconds'].values(), *found['ratios'].values()])
-    assert all(low <= found['seconds'][name] <= high for name, (low, high) in found['seconds_range'].items())
-
-
+@pytest.mark.parametrize('beside', [False, True], ids=['alone', 'beside the reference'])
 @pytest.mark.parametrize('command', COMMANDS)
-def test_alone_a_command_times_ours_and_checks_it_against_the_plain_formula(benchmark, command):
-    status, found, _ = benchmark(command, *COMMANDS[command])
-    of_reference, of_others = RATIOS[command]
-    assert_complete(found, command, of_others)
-    assert status == 0
-    assert of_reference <= set(found['seconds'])
-    assert not of_reference & set(found['ratios'])
-
-
-@pytest.mark.parametrize('command', COMMANDS)
-def test_beside_the_reference_there_are_ratios_and_the_same_results(benchmark, command, tmp_path):
-    reference = write_reference(tmp_path / 'dino')
-    status, found, printed = benchmark(command, *COMMANDS[command], '--reference', reference)
-    of_reference, of_others = RATIOS[command]
-    assert_complete(found, command, of_reference | of_others)
-    assert status == 0
+def test_a_command_checks_and_times_each_candidate(benchmark, command, beside, tmp_path):
+    reference = ['--reference', write_reference(tmp_path / 'dino')] if beside else []
+    status, found, printed = benchmark(command, *COMMANDS[command], *reference)
+    assert status == 0 and found['checks'] and all(found['checks'].values()), printed
     assert 'must not reach' not in printed
-    assert of_reference <= set(found['checks'])
+    expected = {
+        name: own | ({'reference'} if theirs and beside else set()) for name, (own, theirs) in TABLES[command].items()
+    }
+    assert {name: set(rows) for name, rows in found['tables'].items()} == expected
+    for rows in found['tables'].values():
+        first = next(iter(rows.values()))
+        assert first['times'] == [1, 1, 1] and ('reference' in rows) == (next(iter(rows)) == 'reference')
+        assert all(0 < low <= middle <= high for middle, low, high in (row['seconds'] for row in rows.values()))
 
 
 @pytest.mark.parametrize(('command', 'check', 'module', 'text', 'other'), WRONG)
@@ -92,84 +70,58 @@ def test_a_reference_that_computes_something_else_is_noticed(benchmark, command,
     assert status == 1
 
 
-@pytest.mark.parametrize(
-    ('axis', 'points'),
-    [('batch', [1, 3]), ('local-views', [0, 1]), ('image-size', [16, 48]), ('workers', [0, 2]), ('processes', [2])],
-)
-def test_scaling_has_a_rate_for_each_point_of_an_axis(benchmark, axis, points):
-    status, found, _ = benchmark('scaling', *SCALING, '--axes', axis, '--points', *points)
-    assert status == 0 and all(found['checks'].values())
-    assert [row['point'] for row in found['axes'][axis]] == points
-    kept = [row['kept_gib'] for row in found['axes'][axis] if 'kept_gib' in row]
-    assert kept == sorted(set(kept)) and len(kept) == (0 if axis in ('workers', 'processes') else len(points))
-    for row in found['axes'][axis]:
-        assert row['images_per_second'] == pytest.approx(1 / found['seconds'][f'{axis}={row["point"]}'])
+@pytest.mark.parametrize('axis', command_line.AXES)
+def test_scaling_has_a_row_for_each_point_of_an_axis(benchmark, axis, monkeypatch):
+    for name, points in {'batch': [1, 3], 'local-views': [0, 1], 'image-size': [16, 48]}.items():
+        monkeypatch.setitem(scaling.STEP_AXES, name, (scaling.STEP_AXES[name][0], dict(cpu=points)))
+    monkeypatch.setattr(scaling.os, 'cpu_count', lambda: 2)
+    status, found, _ = benchmark('scaling', *SMALL_NETWORK, '--num-images', '8', '--axes', axis)
+    points = {'batch': '13', 'local-views': '01', 'image-size': ['16', '48'], 'workers': '012'}[axis]
+    rows = found['tables'][axis]
+    assert status == 0 and all(found['checks'].values()) and list(rows) == list(points)
+    memory = [row['memory'] for row in rows.values()]
+    assert memory == ([0, 0, 0] if axis == 'workers' else sorted(set(memory)))
 
 
-def test_points_belong_to_one_axis():
-    with pytest.raises(SystemExit, match='one axis'):
-        command_line.main(['scaling', *SCALING, '--points', '1'])
+def test_the_stages_of_a_step_make_up_the_whole(benchmark, monkeypatch):
+    monkeypatch.setattr('benchmark.step_profile.GEMM_SIZE', dict(cpu=64))
+    status, found, printed = benchmark('step', *SMALL_NETWORK, '--profile', 'fp32')
+    stages = {name: row['share'] for name, row in found['tables']['stages'].items()}
+    names = 'student, forward|head, forward|teacher|loss|backward|clipping|optimiser|EMA|normalising views|rest'
+    assert status == 0 and set(stages) == set(names.split('|'))
+    assert all(share > 0 for share in stages.values()) and sum(stages.values()) == pytest.approx(1)
+    assert stages['backward'] > stages['head, forward'] and 'aten::mm' in printed
+    assert set(found['tables']['limit']) == {'product', 'step'}
 
 
-def test_a_step_has_its_rate_and_without_a_gpu_the_command_that_would_fill_its_rows(benchmark):
-    _, found, printed = benchmark('step', *COMMANDS['step'])
-    rates = {name: rate['images_per_second'] for name, rate in found['rates'].items()}
-    assert rates == pytest.approx({name: 1 / found['seconds'][name] for name in rates})
-    assert set(found['missing']) == {'step_gpu_small', 'step_gpu_base', 'memory_small', 'memory_base'}
-    assert 'step_gpu_small: not measured' in printed
-    assert 'python tools/benchmark.py step --device cuda' in printed
-
-
-def test_ctrl_c_shows_what_was_measured_so_far(benchmark, monkeypatch):
-    def interrupt(number: int) -> None:
-        if number == 2:
-            raise KeyboardInterrupt
-
-    def run(options, report, reference):
-        report.compare('Two', [Candidate('one', print), Candidate('two', interrupt)], unit='call', baseline='one')
-
-    monkeypatch.setattr(knn, 'run', run)
-    status, found, printed = benchmark('knn', '--rounds', '5', '--warm-up', '0')
-    assert status == 130 and found['interrupted']
-    assert set(found['seconds']) == {'one', 'two'} and set(found['ratios']) == {'two'}
-    assert 'Interrupted' in printed
-
-
-def test_the_command_line_ends_in_one_line_of_json(repository):
-    command = [sys.executable, repository / 'tools/benchmark.py', 'knn', *COMMANDS['knn']]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1])['command'] == 'knn'
-    assert 'knn' in done.stdout.splitlines()[-2]
+def test_the_program_ends_in_one_line_of_json(repository, tmp_path):
+    """From another folder, by its path and by python -m."""
+    for program in ([repository / 'tools/benchmark.py'], ['-m', 'dino_plugin', 'benchmark']):
+        command = [sys.executable, *program, 'knn', *COMMANDS['knn']]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert json.loads(done.stdout.splitlines()[-1])['checks'] == {'knn': True}
 
 
 def test_the_arguments_name_what_there_is():
-    assert set(arguments.PARTS) == set(parts.PARTS)
-    assert set(arguments.SWITCHES) == set(switches.SWITCHES) > set(arguments.COMPILED)
-    assert set(arguments.MODELS) == set(networks.WIDTHS)
-    assert set(arguments.PRECISIONS) == set(PRECISIONS)
-    assert set(arguments.AXES) == {*scaling.STEP_AXES, 'workers', 'processes'}
+    assert set(command_line.PARTS) == {*parts.PARTS, *parts.FAST_PATHS} > set(command_line.COMPILED)
+    assert set(command_line.AXES) == {*scaling.STEP_AXES, 'workers'}
+    model = command_line.build_parser().parse_args(['step', '--model', 'base']).model
+    assert model in networks.WIDTHS
 
 
 @pytest.mark.parametrize(
-    ('has_gpu', 'device', 'batch', 'precision'), [(True, 'cuda', 64, 'bf16'), (False, 'cpu', 2, 'fp32')]
+    ('arguments', 'message'),
+    [
+        (['knn', '--reference', Path(__file__).parent], 'no main_dino.py'),
+        (['knn', '--rounds', '0'], 'at least one round'),
+    ],
 )
-def test_the_machine_decides_what_is_not_given(has_gpu, device, batch, precision):
-    options = arguments.build_parser().parse_args(['step', '--profile'])
-    arguments.complete(options, has_gpu)
-    assert (options.device, options.batch, options.profile) == (device, batch, precision)
-    options = arguments.build_parser().parse_args(['step', '--device', 'cpu', '--batch', '3', '--profile', 'fp16'])
-    arguments.complete(options, has_gpu)
-    assert (options.device, options.batch, options.profile) == ('cpu', 3, 'fp16')
+def test_wrong_arguments_are_named(benchmark, arguments, message, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        benchmark(*arguments)
+    assert message in capsys.readouterr().err
 
 
-def test_wrong_paths_are_named():
-    with pytest.raises(SystemExit, match=r'no main_dino\.py'):
-        command_line.main(['knn', '--reference', str(Path(__file__).parent)])
-    with pytest.raises(SystemExit, match='No images below'):
-        command_line.main(['data', '--images', '/nowhere'])
-
-
-def test_beside_knn_stand_its_matrix_products_alone_and_what_is_not_built(benchmark):
-    _, found, _ = benchmark('knn', *COMMANDS['knn'])
-    assert {'products_float32', 'products_bfloat16'} <= set(found['seconds'])
-    assert 'not built' in found['missing']['knn_bf16']
+def test_a_folder_without_images_is_named(benchmark, tmp_path):
+    with pytest.raises(SystemExit, match=f'No images below {tmp_path}'):
+        benchmark('data', '--images', tmp_path)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dino_plugin.benchmark.harness import Candidate
-from dino_plugin.benchmark.reference import Reference
-from dino_plugin.benchmark.report import Report
+from benchmark.reference import Reference
+from benchmark.report import Candidate, Report
 from dino_plugin.evaluation.classification.knn import knn_accuracy, knn_predict
 from dino_plugin.evaluation.classification.nearest import PART
 
@@ -31,49 +30,16 @@ class Task(NamedTuple):
 
 def run(options: argparse.Namespace, report: Report, reference: Reference | None) -> None:
     """Accuracies of both sides, and their times; and those of the matrix products that are in it, its limit."""
-    task = Task(*clustered(options, options.bank), *clustered(options, options.queries), ks_of(options))
+    ks = [k for k in KS if k <= options.bank]
+    task = Task(*clustered(options, options.bank), *clustered(options, options.queries), ks)
     _check_plain(report, task)
-    results: dict[str, dict[str, float]] = {}
-
-    def candidate(name: str, classify: Callable[[], dict], note: str) -> Candidate:
-        return Candidate(name, lambda _: results.__setitem__(name, classify()), note)
-
-    candidates = [candidate('knn', lambda: knn_accuracy(*task, TEMPERATURE), 'ours'), *_products(task)]
+    candidates = [Candidate('knn', lambda _: knn_accuracy(*task, TEMPERATURE), 'ours'), *_products(task)]
     if reference:
-        theirs = _reference_classifier(reference, options, task)
-        candidates.insert(0, candidate('reference', theirs, 'knn_classifier, once for each k'))
-    title = f'{options.queries} queries, {options.bank} samples of {options.dim} features, k = {task.ks}'
-    clock = 'cpu' if options.device == 'cpu' else 'wall'
-    report.compare(title, candidates, options.device, unit='run', clock=clock, baseline='reference')
-    if reference:
-        _check_accuracies(report, results, task)
-    report.extra['accuracy'] = results
-    report.say_missing(
-        'knn_bf16', 'not built; products_bfloat16 is the least that it could take, see docs/performance.md'
-    )
-
-
-def _products(task: Task) -> list[Candidate]:
-    """The similarities of all pairs and nothing else: no exact method with products of that precision is faster."""
-
-    def multiply(bank: Tensor, queries: Tensor, memory: Tensor) -> None:
-        for some in bank.split(PART):
-            torch.mm(queries, some.T, out=memory[:, : len(some)])
-
-    candidates = []
-    for dtype in (torch.float32, torch.bfloat16):
-        bank, queries = task.bank.to(dtype), task.queries.to(dtype)
-        memory = bank.new_empty(len(queries), min(PART, len(bank)))
-        name = str(dtype).removeprefix('torch.')
-        candidates.append(
-            Candidate(f'products_{name}', lambda _, of=(bank, queries, memory): multiply(*of), 'the limit')
-        )
-    return candidates
-
-
-def ks_of(options: argparse.Namespace) -> list[int]:
-    """The usual numbers of neighbours, as far as the bank has so many."""
-    return [k for k in KS if k <= options.bank]
+        classify = _reference_classifier(reference, options, task)
+        candidates.insert(0, Candidate('reference', lambda _: classify(), 'knn_classifier, once for each k'))
+        _check_accuracies(report, task, classify())
+    title = f'{options.queries} queries, {options.bank} samples of {options.dim} features, k = {ks}'
+    report.compare('knn', title, 'run', candidates)
 
 
 def clustered(options: argparse.Namespace, number: int) -> tuple[Tensor, Tensor]:
@@ -86,26 +52,39 @@ def clustered(options: argparse.Namespace, number: int) -> tuple[Tensor, Tensor]
     return normalize(features, dim=1).to(options.device), labels.to(options.device)
 
 
-def _reference_classifier(reference: Reference, options: argparse.Namespace, task: Task) -> Callable[[], dict]:
-    classifier = reference.module('eval_knn').knn_classifier
+def _products(task: Task) -> list[Candidate]:
+    """The similarities of all pairs and nothing else: no exact method with products of that precision is faster."""
 
+    def multiply(bank: Tensor, queries: Tensor, memory: Tensor) -> None:
+        for some in bank.split(PART):
+            torch.mm(queries, some.T, out=memory[:, : len(some)])
+
+    candidates = []
+    for precision in ('float32', 'bfloat16'):
+        bank, queries = (features.to(getattr(torch, precision)) for features in (task.bank, task.queries))
+        sides = bank, queries, bank.new_empty(len(queries), min(PART, len(bank)))
+        candidates.append(Candidate(f'products_{precision}', lambda _, sides=sides: multiply(*sides), 'the limit'))
+    return candidates
+
+
+def _reference_classifier(reference: Reference, options: argparse.Namespace, task: Task) -> Callable[[], dict]:
     def classify() -> dict[str, float]:
         accuracies = {}
         with reference.running_on(options.device):
             for k in task.ks:
-                tops = classifier(task.bank, task.labels, task.queries, task.answers, k, TEMPERATURE, options.classes)
+                tops = reference.eval_knn.knn_classifier(*task[:4], k, TEMPERATURE, options.classes)
                 accuracies |= {f'top{top}_k{k}': float(value) for top, value in zip((1, 5), tops)}
         return accuracies
 
     return classify
 
 
-def _check_accuracies(report: Report, results: dict[str, dict[str, float]], task: Task) -> None:
+def _check_accuracies(report: Report, task: Task, expected: dict[str, float]) -> None:
     """Identical, but for a top-5 where the neighbours of a query are of fewer classes: there the reference guesses."""
-    ranked = knn_predict(*task[:3], task.ks, TEMPERATURE)
+    found, ranked = knn_accuracy(*task, TEMPERATURE), knn_predict(*task[:3], task.ks, TEMPERATURE)
     guesses = {f'top5_k{k}' for k, classes in ranked.items() if bool((classes < 0).any())}
-    compared = set(results['reference']) - guesses
-    worst = max(abs(results['knn'][key] - results['reference'][key]) for key in compared)
+    compared = expected.keys() - guesses
+    worst = max(abs(found[key] - expected[key]) for key in compared)
     left_out = f'; left out: {", ".join(sorted(guesses))}' if guesses else ''
     report.check('knn', worst < 1e-6, f'{len(compared)} accuracies within {worst:.2g} % of the reference{left_out}')
 

@@ -1,6 +1,7 @@
-"""A training step of ours and one of facebookresearch/dino: same weights, same views, each side's own code."""
+"""A training step of ours and one of facebookresearch/dino: each side's own code."""
 
 import argparse
+from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 import dino_plugin.engine.vocabulary  # noqa: F401
-from dino_plugin.benchmark.flops import Recipe
-from dino_plugin.benchmark.reference import Reference
+from benchmark.reference import Reference
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.openmmlab.config_files import config_path
@@ -19,24 +19,15 @@ from dino_plugin.registry import MODELS
 
 CONFIG = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 WIDTHS = dict(tiny=192, small=384, base=768)
-DEPTH = 12
 LEARNING_RATE = 1e-5  # small: the views are noise
 
 
-def recipe_of(options: argparse.Namespace, model: str) -> Recipe:
-    """What the formula of operations has to know."""
-    return Recipe(
-        WIDTHS[model], DEPTH, prototypes=options.prototypes, global_size=options.global_size,
-        local_size=options.local_size, num_local=options.num_local,
-    )  # fmt: skip
-
-
-def random_views(options: argparse.Namespace, pinned: bool = False) -> ViewBatch:
+def random_views(options: argparse.Namespace) -> ViewBatch:
     """Bytes, as they come from the data loader."""
 
     def block(views: int, size: int) -> Tensor:
         pixels = torch.randint(0, 256, (views, options.batch, size, size, 3), dtype=torch.uint8)
-        return pixels.pin_memory() if pinned else pixels
+        return pixels.pin_memory() if options.device == 'cuda' else pixels
 
     local_views = block(options.num_local, options.local_size) if options.num_local else None
     return ViewBatch(block(2, options.global_size), local_views)
@@ -46,31 +37,23 @@ class OurStep:
     """The model, the optimiser and the hook of our config, driven as mmengine's loop drives them.
 
     Args:
-        options: Sizes.
-        model: 'tiny', 'small' or 'base'.
-        precision: Of the optimiser's wrapper: 'fp32', 'bf16' or 'fp16'.
-        device: Where it runs.
+        options: Network, sizes and device.
+        precision: Of the optimiser's wrapper.
         drop_path: Share of stochastic depth.
         compile_blocks: As `TimmBackbone` takes it.
     """
 
     def __init__(
-        self,
-        options: argparse.Namespace,
-        model: str,
-        precision: str,
-        device: str,
-        drop_path: float = 0.1,
-        compile_blocks: bool = False,
+        self, options: argparse.Namespace, precision: str, drop_path: float = 0.1, compile_blocks: bool = False
     ) -> None:
         config = Config.fromfile(config_path(CONFIG))
         config.model.backbone.update(
-            model_name=f'vit_{model}_patch16_224', drop_path_rate=drop_path, compile_blocks=compile_blocks
+            model_name=f'vit_{options.model}_patch16_224', drop_path_rate=drop_path, compile_blocks=compile_blocks
         )
         config.model.heads.cls.prototypes = options.prototypes
         config.optim_wrapper.update(precision=precision, freeze_last_layer=0.0)
         config.optim_wrapper.optimizer.lr = LEARNING_RATE
-        self.model = MODELS.build(config.model).to(device).train()
+        self.model = MODELS.build(config.model).to(options.device).train()
         self.optim_wrapper = build_optim_wrapper(self.model, config.optim_wrapper)
         self.optim_wrapper.initialize_count_status(self.model, 0, 1000)
         self.hook = EMATeacherHook()
@@ -86,56 +69,48 @@ class OurStep:
         """The loss of this step, without moving anything but the centre."""
         self.hook.before_train_iter(self.loop, 0)
         with self.optim_wrapper.optim_context(self.model):
-            prepared = self.model.data_preprocessor(views, True)
-            return sum(self.model(**prepared, mode='loss').values())
+            return sum(self.model(**self.model.data_preprocessor(views, True), mode='loss').values())
 
     def gradients(self) -> dict[str, Tensor]:
         """By the reference's names of the parameters."""
-        named = self.model.distillation.student.named_parameters()
-        return {reference_name(name): parameter.grad for name, parameter in named if parameter.grad is not None}
+        return {reference_name(name): grad for name, grad in gradients_of(self.model.distillation.student).items()}
 
 
 class ReferenceStep:
     """The reference's networks, loss and optimiser, driven by its own ``train_one_epoch``, an epoch being one step.
 
-    In fp32 on a CPU; on a GPU as its command does by default, in fp16 with a gradient scaler.
-
     Args:
         reference: The checkout.
-        options: Sizes.
-        model: 'tiny', 'small' or 'base'.
-        device: Where it runs.
+        options: Network, sizes and device.
         drop_path: Share of stochastic depth.
-        half: Train in fp16.
+        half: Train in fp16 with a gradient scaler, as its command does by default; on a GPU only.
     """
 
-    def __init__(
-        self, reference: Reference, options: argparse.Namespace, model: str, device: str, drop_path: float, half: bool
-    ) -> None:
-        self.reference, self.device = reference, device
-        vits, utils = reference.module('vision_transformer'), reference.module('utils')
-        self.code = reference.module('main_dino')
+    def __init__(self, reference: Reference, options: argparse.Namespace, drop_path: float, half: bool) -> None:
+        self.reference, self.device = reference, options.device
+        code, vits = reference.main_dino, reference.vision_transformer
 
         def network(**arguments: Any) -> nn.Module:
-            backbone = getattr(vits, f'vit_{model}')(patch_size=16, **arguments)
-            return utils.MultiCropWrapper(backbone, vits.DINOHead(WIDTHS[model], options.prototypes)).to(device)
+            backbone = getattr(vits, f'vit_{options.model}')(patch_size=16, **arguments)
+            head = vits.DINOHead(WIDTHS[options.model], options.prototypes)
+            return reference.utils.MultiCropWrapper(backbone, head).to(self.device)
 
-        with reference.running_on(device):
+        with reference.running_on(self.device):
             self.student, self.teacher = network(drop_path_rate=drop_path), network()
             self.teacher.load_state_dict(self.student.state_dict())
             self.teacher.requires_grad_(False)
-            num_views = 2 + options.num_local
-            self.criterion = self.code.DINOLoss(options.prototypes, num_views, 0.04, 0.04, 0, 2).to(device)
-            self.optimizer = torch.optim.AdamW(utils.get_params_groups(self.student), lr=LEARNING_RATE)
-        self.scaler = torch.amp.GradScaler(device) if half else None
+            self.criterion = code.DINOLoss(options.prototypes, 2 + options.num_local, 0.04, 0.04, 0, 2).to(self.device)
+            self.optimizer = torch.optim.AdamW(reference.utils.get_params_groups(self.student), lr=LEARNING_RATE)
+        self.scaler = torch.amp.GradScaler(self.device) if half else None
         self.arguments = SimpleNamespace(clip_grad=3.0, freeze_last_layer=0, epochs=2)
 
     def __call__(self, views: list[Tensor]) -> None:
         """Normalised float views on the host -> a step of the student, a step of the teacher."""
         rates, decays, momenta = [LEARNING_RATE] * 2, [0.04] * 2, [0.996] * 2
+        wrapped = nn.Sequential(OrderedDict(module=self.student))  # as in DistributedDataParallel
         with self.reference.running_on(self.device):
-            self.code.train_one_epoch(
-                _Wrapped(self.student), self.teacher, self.teacher, self.criterion, [(views, None)], self.optimizer,
+            self.reference.main_dino.train_one_epoch(
+                wrapped, self.teacher, self.teacher, self.criterion, [(views, None)], self.optimizer,
                 rates, decays, momenta, 1, self.scaler, self.arguments,
             )  # fmt: skip
 
@@ -153,19 +128,12 @@ class ReferenceStep:
 
     def gradients(self) -> dict[str, Tensor]:
         """By name of the parameter."""
-        named = self.student.named_parameters()
-        return {name: parameter.grad for name, parameter in named if parameter.grad is not None}
+        return gradients_of(self.student)
 
 
-class _Wrapped(nn.Module):
-    """Stands in for DistributedDataParallel: the network is its ``module``."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, views: list[Tensor]) -> Tensor:
-        return self.module(views)
+def gradients_of(network: nn.Module) -> dict[str, Tensor]:
+    """By name of the parameter; of those that have one."""
+    return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
 
 
 def reference_name(name: str) -> str:
@@ -174,10 +142,3 @@ def reference_name(name: str) -> str:
     for ours, theirs in (('original0', 'weight_g'), ('original1', 'weight_v')):
         name = name.replace(f'last_layer.parametrizations.weight.{ours}', f'last_layer.{theirs}')
     return name
-
-
-def as_floats(ours: OurStep, views: ViewBatch) -> list[Tensor]:
-    """The same views as the reference takes them: normalised, a list, on the host."""
-    prepared = ours.model.data_preprocessor(views, True)['views']
-    blocks = [prepared.global_views] if prepared.local_views is None else [prepared.global_views, prepared.local_views]
-    return [view.contiguous().cpu() for block in blocks for view in block]
