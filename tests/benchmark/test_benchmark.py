@@ -25,7 +25,7 @@ TABLES = {
     'data': {'data': ({'worker', 'device', 'decode', 'limit'}, True)},
     'collate': {'collate': ({'pseudo_collate', 'collate'}, False)},
     'step': {'step': ({'fp32', 'bf16'}, True)},
-    'knn': {'knn': ({'knn', 'products_float32', 'products_bfloat16'}, True)},
+    'knn': {'knn': ({'knn', 'products in torch.float32', 'products in torch.bfloat16'}, True)},
     'propagation': {f'propagation_{patch}': ({'propagation'}, True) for patch in (8, 16)},
     'parts': {
         'ema': ({'plain', 'ours', 'limit'}, False),

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from benchmark import fast_paths, parts
 from benchmark.command_line import COMPILED
-from benchmark.ways import Outcome, Way, Ways, relative_gap, with_memory
+from benchmark.ways import Outcome, Ways, relative_gap, with_memory
 from dino_plugin.backbones import timm_backbone
 from dino_plugin.backbones.rotary_memory import RememberedPositions
 from dino_plugin.core.distillation import SelfDistillation
@@ -88,7 +88,7 @@ def test_a_wrong_fast_path_is_noticed(benchmark, name, owner, attribute, wrong, 
 
 def test_a_gradient_that_is_not_a_number_is_noticed(benchmark, monkeypatch):
     outcomes = [Outcome([torch.ones(2)], [torch.tensor([1.0, last])]) for last in (1.0, torch.nan)]
-    ways = Ways({str(number): Way(lambda outcome=outcome: outcome, '') for number, outcome in enumerate(outcomes)})
+    ways = Ways({str(number): (lambda outcome=outcome: outcome, '') for number, outcome in enumerate(outcomes)})
     monkeypatch.setitem(parts.PARTS, 'loss', lambda options, reference: ways)
     _, found, _ = benchmark('parts', *SMALL_NETWORK, '--only', 'loss')
     assert found['checks'] == {'loss': False}

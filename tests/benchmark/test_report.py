@@ -52,7 +52,7 @@ def test_seconds_are_those_of_one_unit_by_the_clock_that_was_asked_for(clock):
     assert measured(four, 1, 'wall')['four']['seconds'][0] == 3
 
 
-def test_candidates_take_turns_and_neither_warm_up_nor_preparation_counts(clock):
+def test_candidates_take_turns_and_the_warm_up_does_not_count(clock):
     calls = []
 
     def candidate(name: str) -> Candidate:
@@ -60,7 +60,7 @@ def test_candidates_take_turns_and_neither_warm_up_nor_preparation_counts(clock)
             calls.append((name, number))
             clock(100 if len(calls) <= 3 else 2)
 
-        return Candidate(name, call, prepare=lambda: clock(50))
+        return Candidate(name, call)
 
     rows = measured([candidate(name) for name in 'abc'], rounds=3)
     assert [''.join(name for name, _ in calls[start : start + 3]) for start in range(0, 12, 3)] == [

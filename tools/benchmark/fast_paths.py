@@ -13,7 +13,7 @@ from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
 from torch import Tensor, nn
 
 from benchmark.networks import WIDTHS
-from benchmark.ways import Outcome, Way, Ways
+from benchmark.ways import Outcome, Ways
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.rotary_memory import RememberedPositions
 from dino_plugin.backbones.timm_backbone import TimmBackbone
@@ -144,7 +144,7 @@ FAST_PATHS: dict[str, Callable[[argparse.Namespace], Ways]] = dict(
 
 def _pair(plain: Callable, fast: Callable, plain_note: str, fast_note: str, **fields: Any) -> Ways:
     """Without a fast path, and as in training."""
-    return Ways(dict(plain=Way(plain, plain_note), fast=Way(fast, fast_note)), **fields)
+    return Ways(dict(plain=(plain, plain_note), fast=(fast, fast_note)), **fields)
 
 
 def _views(options: argparse.Namespace) -> ViewBatch:

@@ -1,17 +1,18 @@
 """Parts of a step by themselves, and each of its fast paths beside the plain one."""
 
 import argparse
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.fast_paths import FAST_PATHS
 from benchmark.networks import OurStep
 from benchmark.reference import Reference
 from benchmark.report import Report
 from benchmark.step import plain_loss
-from benchmark.ways import Outcome, Way, Ways, time_ways
+from benchmark.ways import Outcome, Ways, time_ways
 from dino_plugin.core.losses.dino import cross_view_entropy
 from dino_plugin.core.targets import Centering
 
@@ -47,9 +48,9 @@ def ema(options: argparse.Namespace, _: Reference | None) -> Ways:
         flat.lerp_(flat_student, 0.5)
 
     named = dict(
-        plain=Way(plain, 'parameter by parameter, as in facebookresearch/dino'),
-        ours=Way(ours, 'update_teacher'),
-        limit=Way(limit, 'one operation on as many numbers'),
+        plain=(plain, 'parameter by parameter, as in facebookresearch/dino'),
+        ours=(ours, 'update_teacher'),
+        limit=(limit, 'one operation on as many numbers'),
     )
     return Ways(named, rounding=1e-6)
 
@@ -57,29 +58,27 @@ def ema(options: argparse.Namespace, _: Reference | None) -> Ways:
 def optimizer(options: argparse.Namespace, _: Reference | None) -> Ways:
     """AdamW as PyTorch takes it by default, which facebookresearch/dino does, and as our configs ask for it."""
     ours = OurStep(options, 'fp32').optim_wrapper.optimizer
-    parameters, copies, groups = [], [], []
-    for group in ours.param_groups:
-        mine = [nn.Parameter(parameter.detach().clone()) for parameter in group['params']]
-        groups.append(dict(params=mine, lr=group['lr'], weight_decay=group['weight_decay']))
-        parameters += group['params']
-        copies += mine
-    for parameter, copy in zip(parameters, copies):
-        parameter.grad = torch.randn_like(parameter)
-        copy.grad = parameter.grad.clone()
+    groups = copy.deepcopy(ours.param_groups)
+    for group, twin in zip(ours.param_groups, groups):
+        twin['fused'] = None
+        for weight, copied in zip(group['params'], twin['params']):
+            weight.grad = torch.randn_like(weight)
+            copied.grad = weight.grad.clone()
 
-    def stepping(moved: torch.optim.Optimizer, weights: Sequence[Tensor]) -> Callable[[], Outcome]:
+    def stepping(optimizer: torch.optim.Optimizer) -> Callable[[], Outcome]:
+        weights = [weight for group in optimizer.param_groups for weight in group['params']]
         for _ in range(2):  # a third in the comparison
-            moved.step()
+            optimizer.step()
 
         def step() -> Outcome:
-            moved.step()
+            optimizer.step()
             return Outcome(weights)
 
         return step
 
     named = dict(
-        plain=Way(stepping(torch.optim.AdamW(groups), copies), 'torch.optim.AdamW(groups)'),
-        ours=Way(stepping(ours, parameters), 'AdamW(groups, fused=True)'),
+        plain=(stepping(torch.optim.AdamW(groups)), 'torch.optim.AdamW(groups)'),
+        ours=(stepping(ours), 'AdamW(groups, fused=True)'),
     )
     return Ways(named, rounding=1e-6)
 
@@ -100,7 +99,7 @@ def loss(options: argparse.Namespace, reference: Reference | None) -> Ways:
     def ours() -> Outcome:
         return outcome(cross_view_entropy(student, target(teacher, 0.04), 0.1), target.center)
 
-    named = dict(plain=Way(by_formula, 'the formula'), ours=Way(ours, 'cross_view_entropy, Centering'))
+    named = dict(plain=(by_formula, 'the formula'), ours=(ours, 'cross_view_entropy, Centering'))
     if reference:
         criterion = reference.main_dino.DINOLoss(options.prototypes, len(student), 0.04, 0.04, 0, 2).to(options.device)
 
@@ -109,7 +108,7 @@ def loss(options: argparse.Namespace, reference: Reference | None) -> Ways:
                 value = criterion(student.flatten(0, 1), teacher.flatten(0, 1), 1)
             return outcome(value, criterion.center)
 
-        named = dict(reference=Way(theirs, 'DINOLoss'), **named)
+        named = dict(reference=(theirs, 'DINOLoss'), **named)
     return Ways(named, rounding=1e-5)
 
 

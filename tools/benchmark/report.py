@@ -26,10 +26,6 @@ CLOCKS = dict(cpu=time.process_time, wall=time.perf_counter)
 FLAGS = {'avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'bf16'}  # on which the fast paths lean
 
 
-def nothing() -> None:
-    """What a candidate needs before a call, by default."""
-
-
 class Candidate(NamedTuple):
     """One way to do a piece of work.
 
@@ -39,7 +35,6 @@ class Candidate(NamedTuple):
         note: What this is.
         units: How many of what the table counts (images, frames…) one call makes.
         memory: Bytes that it needs, as `benchmark.ways.with_memory` counts them.
-        prepare: Called before each ``run``, and not timed.
     """
 
     name: str
@@ -47,7 +42,6 @@ class Candidate(NamedTuple):
     note: str = ''
     units: float = 1
     memory: float = 0
-    prepare: Callable[[], object] = nothing
 
 
 class Report:
@@ -89,7 +83,6 @@ class Report:
         for number in track(rounds, title, console=Console(stderr=True), transient=True):
             start = number % len(candidates)
             for candidate in [*candidates[start:], *candidates[:start]]:
-                candidate.prepare()
                 taken = time_call(candidate.run, max(number, 0), clock, self.device)
                 if number >= 0:
                     seconds[candidate.name].append(taken / candidate.units)
@@ -130,7 +123,7 @@ class Report:
 
 def time_call(run: Callable[[int], object], number: int, clock: str, device: str) -> float:
     """Seconds of one call, to the end of what it started on a GPU."""
-    finish = torch.cuda.synchronize if device == 'cuda' else nothing
+    finish = torch.cuda.synchronize if device == 'cuda' else lambda: None
     finish()
     start = CLOCKS[clock]()
     run(number)

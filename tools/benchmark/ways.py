@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from benchmark.report import Candidate, Report, nothing
+from benchmark.report import Candidate, Report
 
 Result = TypeVar('Result')
 
@@ -19,30 +19,16 @@ class Outcome(NamedTuple):
     gradients: Sequence[Tensor] = ()
 
 
-class Way(NamedTuple):
-    """One of them.
-
-    Args:
-        run: Called for the comparison, then timed. A way that returns no `Outcome` is a limit, and not compared.
-        note: For the table.
-        prepare: Called before each ``run``, and not timed.
-    """
-
-    run: Callable[[], object]
-    note: str
-    prepare: Callable[[], object] = nothing
-
-
 class Ways(NamedTuple):
-    """By name; the first is what the others are compared with.
+    """Two or more, the first of which is what the others are compared with.
 
     Args:
-        named: Two or more.
+        named: By name, what is called and a note. What returns no `Outcome` is a limit, and not compared.
         rounding: How far outcomes may be apart, relative to their norm.
         same_chance: Under it all draw the same, where they draw anything.
     """
 
-    named: dict[str, Way]
+    named: dict[str, tuple[Callable[[], object], str]]
     rounding: float = 1e-4
     same_chance: Callable[[], AbstractContextManager] = nullcontext
 
@@ -50,11 +36,10 @@ class Ways(NamedTuple):
 def time_ways(report: Report, name: str, ways: Ways) -> None:
     """Check that all computed the same as the first, then time them."""
     expected, candidates = None, []
-    for key, way in ways.named.items():
-        way.prepare()
+    for key, (run, note) in ways.named.items():
         with torch.backends.cudnn.flags(allow_tf32=False), ways.same_chance():
-            found, memory = with_memory(way.run, report.device)
-        candidates.append(Candidate(key, lambda _, run=way.run: run(), way.note, memory=memory, prepare=way.prepare))
+            found, memory = with_memory(run, report.device)
+        candidates.append(Candidate(key, lambda _, run=run: run(), note, memory=memory))
         if expected is None:
             expected = found
         elif isinstance(found, Outcome):
