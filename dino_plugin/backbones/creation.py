@@ -1,5 +1,7 @@
 """Which network: its name and arguments from a file, timm's model from those, and what its tokens are."""
 
+from typing import Any
+
 import timm
 from timm.layers import to_2tuple
 from torch import nn
@@ -70,7 +72,7 @@ def pixels_of_a_token(model: nn.Module) -> tuple[int, int] | None:
     """Rows and columns of the image that become one token; None for networks that give a feature map."""
     if not hasattr(model, 'num_prefix_tokens'):
         return None
-    embed = model.patch_embed
+    embed: Any = model.patch_embed
     # Behind a convolutional stem, timm's patch_size counts cells of the stem's output.
     return to_2tuple(embed.feat_ratio(as_scalar=False) if hasattr(embed, 'feat_ratio') else embed.patch_size)
 

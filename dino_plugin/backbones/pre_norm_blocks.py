@@ -136,7 +136,7 @@ def packed_block(
     # Of the norms, forward alone: their hooks choose samples of one size, and the tokens of these are chosen already.
     qkv = linear(block.norm1.forward(first.entering(tokens)), attention.qkv.weight, _qkv_bias(attention))
     joined = [
-        _attended(attention, *_heads(one_size, 3, attention), positions).flatten(0, 1)
+        _attended(attention, *_heads(one_size, 3, attention), rotary=positions).flatten(0, 1)
         for one_size, positions in zip(_unpacked(qkv, first.shapes), rotary)
     ]
     tokens = first.add(tokens, _scaled(block, 1, _projected(attention, torch.cat(joined))))

@@ -227,7 +227,10 @@ class TimmBackbone(nn.Module):
         """Of views of several sizes, each with masks, and whether they are local."""
         entering = [self._embedded(images, masks) for images, masks, _ in views]
         leaving = through_blocks(self.model, entering, patches, self._compile_mode)
-        return tuple(self._finished(*view, tokens, wanted) for view, tokens, wanted in zip(views, leaving, patches))
+        return tuple(
+            self._finished(images, masks, local, tokens, wanted)
+            for (images, masks, local), tokens, wanted in zip(views, leaving, patches)
+        )
 
     def _embedded(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
         prepared = self._prepared(images, masks)

@@ -31,11 +31,6 @@ def sum_over_ranks(tensor: Shaped[Tensor, '*shape']) -> Shaped[Tensor, '*shape']
     return total
 
 
-def mean_over_ranks(tensor: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
-    """Elementwise mean over the processes."""
-    return tensor if num_ranks() == 1 else sum_over_ranks(tensor) / num_ranks()
-
-
 def max_over_ranks(tensor: Float[Tensor, '*shape']) -> Float[Tensor, '*shape']:
     """Elementwise maximum over the processes."""
     if num_ranks() == 1:

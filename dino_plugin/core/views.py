@@ -15,7 +15,7 @@ prototypes  outputs of a head, the "classes" of self-distillation
 Views come before the batch, the batch before the rest; patches keep their grid.
 """
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -46,7 +46,7 @@ class ViewBatch(NamedTuple):
     masks: Bool[Tensor, 'views batch rows columns'] | None = None
     hidden: Int[Tensor, ' hidden'] | None = None
     anchor_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
-    unfinished: tuple | None = None
+    unfinished: Any = None
 
     def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
         """The same views, with these patches of the global ones hidden."""

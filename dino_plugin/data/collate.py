@@ -118,7 +118,8 @@ def masked_collate(
     rows, columns = (-(-side // patch_size) for side in _global_size(views))
     generator = torch.Generator().manual_seed(_checksum(views))
     draw_ratios = stratified_ratios if stratified else independent_ratios
-    num_hidden = (draw_ratios(num_views * batch, share, *ratio, generator) * rows * columns).long()
+    least, most = ratio
+    num_hidden = (draw_ratios(num_views * batch, share, least, most, generator) * rows * columns).long()
     masks = (
         block_masks(num_hidden, rows, columns, generator, min_patches)
         if blocks

@@ -3,6 +3,8 @@
 In a config each name carries the prefix ``dino_plugin.``; mmengine then finds this module by itself.
 """
 
+from mmengine.registry import Registry
+
 from dino_plugin import registry
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
@@ -46,7 +48,7 @@ from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
 from dino_plugin.evaluation.video.propagation import LabelPropagator
 
-VOCABULARY = {
+VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
         TimmFeatureVector, BatchNormMaps, (width_from_backbone, 'WidthFromBackbone'),

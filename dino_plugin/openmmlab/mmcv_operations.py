@@ -50,6 +50,8 @@ class OperationsFinder(MetaPathFinder, Loader):
         def sigmoid_focal_loss(*_, **__):
             missing('sigmoid_focal_loss')
 
-        module.point_sample = import_module('mmcv.ops.point_sample').point_sample
-        module.sigmoid_focal_loss = sigmoid_focal_loss
-        module.__getattr__ = missing
+        vars(module).update(
+            point_sample=import_module('mmcv.ops.point_sample').point_sample,
+            sigmoid_focal_loss=sigmoid_focal_loss,
+            __getattr__=missing,
+        )

@@ -48,7 +48,7 @@ class VideoWriter:
     def __init__(self, path: str | os.PathLike, frames_per_second: float = 24.0) -> None:
         self.path = Path(path)
         self.frames_per_second = frames_per_second
-        self._writer = None
+        self._writer: cv2.VideoWriter | None = None
 
     def __enter__(self) -> 'VideoWriter':
         return self
@@ -63,7 +63,7 @@ class VideoWriter:
         frame = cv2.copyMakeBorder(frame, 0, rows % 2, 0, columns % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            code, size = cv2.VideoWriter_fourcc(*'mp4v'), frame.shape[1::-1]
+            code, size = cv2.VideoWriter.fourcc(*'mp4v'), frame.shape[1::-1]
             self._writer = cv2.VideoWriter(str(self.path), code, self.frames_per_second, size)
             if not self._writer.isOpened():
                 raise RuntimeError(

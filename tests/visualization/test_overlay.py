@@ -41,14 +41,14 @@ def test_a_film_holds_every_frame_in_order_and_in_colour(shape, tmp_path):
 
 
 def test_an_opencv_without_mp4_says_so(tmp_path, monkeypatch):
-    class Closed:
+    class Closed(overlay.cv2.VideoWriter):
         def isOpened(self):
             return False
 
         def release(self):
             pass
 
-    monkeypatch.setattr(overlay.cv2, 'VideoWriter', lambda *_: Closed())
+    monkeypatch.setattr(overlay.cv2, 'VideoWriter', Closed)
     cannot = pytest.raises(RuntimeError, match=r'film\.mp4 cannot be written: this build of OpenCV has no mp4 writer')
     with cannot, VideoWriter(tmp_path / 'film.mp4') as film:
         film.write(IMAGE)

@@ -40,8 +40,8 @@ def masked_patch_entropy(
     """
     num_hidden = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(image).float())
     weights = 1 / (num_images * num_hidden[image])
-    one_view = (tensor[None] for tensor in (student_scores, teacher_probabilities, weights))
-    return soft_cross_entropy(*one_view, temperature, targets_of=[(0,)])
+    scores, targets = student_scores[None], teacher_probabilities[None]  # as one view
+    return soft_cross_entropy(scores, targets, weights[None], temperature, targets_of=[(0,)])
 
 
 class IBOTPatchLoss(Loss):

@@ -88,6 +88,8 @@ class ResumableIterLoop(ResumableEpochLoop):
         ValueError: If ``max_iters`` is not a positive whole number; and as the epoch loop does.
     """
 
+    _epoch: int  # mmengine's
+
     def __init__(self, runner, dataloader, max_iters: int | float) -> None:
         if max_iters < 1 or max_iters != int(max_iters):
             raise ValueError(

@@ -47,7 +47,8 @@ def propagate_labels(
     target, context, labels = target.float(), context.float(), labels.float()
     queries, shares = target.flatten(0, 1), labels.flatten(0, 2)
     result = queries.new_empty(len(queries), labels.shape[-1])
-    areas, unclear = _areas(*target.shape[:2], radius, circular, target.device), []
+    rows, columns = target.shape[:2]
+    areas, unclear = _areas(rows, columns, radius, circular, target.device), []
     for area in areas:
         similarities, patches = _nearest(queries[area.own], context, area, top_k + 1)
         weights = (similarities[:, :top_k] / temperature).softmax(dim=1)
