@@ -19,11 +19,6 @@ model = dict(
     ),
     losses=dict(
         _delete_=True,
-        byol=dict(
-            type='dino_plugin.LightlyPairLoss',
-            criterion=dict(type='lightly.loss.NegativeCosineSimilarity'),
-            projector='projector',
-            predictor='predictor',
-        ),
+        byol=dict(_base_.model.losses.mocov3, criterion=dict(type='lightly.loss.NegativeCosineSimilarity')),
     ),
 )

@@ -44,11 +44,7 @@ model = dict(
 )
 
 multi_crop = dict(type='dino_plugin.MultiCrop', global_size=224, global_scale=(0.08, 1.0), num_local=0, split='auto')
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(pipeline=[dict(type='dino_plugin.LoadImage'), multi_crop, dict(type='dino_plugin.PackViews')])
-    )
-)
+_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop
 
 optim_wrapper = dict(
     max_norm=None,
@@ -56,13 +52,5 @@ optim_wrapper = dict(
     optimizer=dict(lr=1.5e-4, weight_decay=0.1),  # the rate at a batch of 256: 6e-4 at 8 x 128
     paramwise_cfg=dict(custom_keys={'patch_embed': dict(lr_mult=0.0)}),  # keep the random embedding of patches
 )
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup', start=0.0, share=0.1, then=dict(type='dino_plugin.Cosine', start=1.0, end=0.0)
-        ),
-    ),
-]
+param_scheduler = _base_.param_scheduler[:1]  # weight decay stays as it is
+param_scheduler[0].schedule.then.end = 0.0

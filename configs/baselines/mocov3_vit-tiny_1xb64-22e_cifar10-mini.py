@@ -37,8 +37,4 @@ multi_crop = dict(
     num_local=0,
     photometric=dict(blur_probability=0.0),
 )
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(pipeline=[dict(type='dino_plugin.LoadImage'), multi_crop, dict(type='dino_plugin.PackViews')])
-    )
-)
+_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop

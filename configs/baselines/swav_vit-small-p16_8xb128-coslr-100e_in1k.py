@@ -38,9 +38,5 @@ multi_crop = dict(
     num_local=6,
     split='auto',
 )
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(pipeline=[dict(type='dino_plugin.LoadImage'), multi_crop, dict(type='dino_plugin.PackViews')])
-    )
-)
+_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop
 optim_wrapper = dict(freeze_last_layer=0.01)  # 1 epoch of 100

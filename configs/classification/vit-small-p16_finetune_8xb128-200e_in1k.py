@@ -8,7 +8,11 @@
 # Hardware: 8 GPUs. Not run by us.
 # Expected: top-1 accuracy; not run by us. For scale: 82.3 with iBOT's ViT-S/16 (README of bytedance/ibot); its
 #           authors try several learning rates.
-_base_ = ['../_base_/datasets/cls_imagenet.py', '../_base_/models/cls_vector.py']
+_base_ = [
+    '../_base_/datasets/cls_imagenet.py',
+    '../_base_/models/cls_vector.py',
+    '../_base_/schedules/finetune_layer-decay.py',
+]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -44,15 +48,7 @@ model = dict(
     ),
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
 )
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=0.05),  # for 1,024 images a step
-    constructor='dino_plugin.ParameterGroups',
-    paramwise_cfg=dict(
-        layer_decay=0.75,
-        custom_keys=dict(pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)),
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=4e-3), paramwise_cfg=dict(layer_decay=0.75))  # for 1,024 images a step
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', by_epoch=True, begin=20, end=200, eta_min=1e-6, convert_to_iter_based=True),

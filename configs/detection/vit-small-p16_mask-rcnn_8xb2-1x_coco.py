@@ -7,6 +7,8 @@
 # Hardware: 8 GPUs. Not run by us.
 # Expected: not run by us. For scale: 51.2 box AP and 44.2 mask AP with iBOT's ViT-B/16 in a Cascade Mask R-CNN (README
 #           of bytedance/ibot).
+_base_ = ['../_base_/schedules/finetune_layer-decay.py', '../_base_/runtime.py']
+
 default_scope = 'mmdet'
 
 box_coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0, 0.0, 0.0, 0.0])
@@ -143,15 +145,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    constructor='dino_plugin.ParameterGroups',
-    paramwise_cfg=dict(
-        layer_decay=0.75,
-        custom_keys=dict(pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)),
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(layer_decay=0.75))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1),
@@ -161,23 +155,10 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'),
-    backbone=dict(type='dino_plugin.DescribeBackboneHook'),
+    visualization=dict(type='DetVisualizationHook'), backbone=dict(type='dino_plugin.DescribeBackboneHook')
 )
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
+env_cfg = dict(cudnn_benchmark=False)
 sync_bn = 'torch'
 visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
-log_level = 'INFO'
-load_from = None
-resume = False
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -17,38 +17,8 @@ _base_ = [
 
 sync_bn = 'torch'  # batch norm over all GPUs, as in DINO's code
 model = dict(backbone=dict(_delete_=True, type='dino_plugin.TimmBackbone', model_name='resnet50'))
-train_dataloader = dict(
-    batch_size=64,
-    dataset=dict(
-        dataset=dict(
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(
-                    type='dino_plugin.MultiCrop',
-                    global_size=224,
-                    global_scale=(0.14, 1.0),
-                    local_size=96,
-                    local_scale=(0.05, 0.14),
-                    num_local=8,
-                    photometric='paper',
-                    split='auto',
-                ),
-                dict(type='dino_plugin.PackViews'),
-            ]
-        )
-    ),
-)
+train_dataloader = dict(batch_size=64)
+_base_.train_dataloader.dataset.dataset.pipeline[1].update(global_scale=(0.14, 1.0), local_scale=(0.05, 0.14))
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4, fused=True))
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=0.1,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-6 / 6e-2),
-        ),
-    ),
-]
+param_scheduler = _base_.param_scheduler[:1]  # weight decay stays as it is
+param_scheduler[0].schedule.then.end = 1e-6 / 6e-2

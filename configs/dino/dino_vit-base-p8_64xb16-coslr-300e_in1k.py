@@ -14,27 +14,10 @@ epochs = 300
 
 model = dict(
     backbone=dict(model_name='vit_base_patch8_224', gradient_checkpointing=True),
-    losses=dict(dino=dict(teacher_temperature=dict(share=50 / epochs, then=0.07))),
+    losses=dict(dino=dict(teacher_temperature=dict(share=50 / epochs))),
 )
 train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(freeze_last_layer=3 / epochs, optimizer=dict(lr=5e-4))  # (*)
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=10 / epochs,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=2e-6 / 2e-3),
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
-    ),
-]
+_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+_base_.param_scheduler[0].schedule.then.end = 2e-6 / 2e-3
 train_cfg = dict(max_epochs=epochs)

@@ -8,51 +8,21 @@
 #
 # Values marked (*) are the released checkpoint's as remembered: its args.txt, linked in that README, could not be read
 # while this was written. Compare before you spend the week. It was trained in fp32; bf16 here.
-_base_ = './dino_vit-small-p16_16xb64-coslr-300e_in1k.py'
+_base_ = [
+    '../_base_/models/dino_vit-small-p16.py',
+    '../_base_/datasets/imagenet_multi-crop_10-local.py',  # (*)
+    '../_base_/schedules/adamw_coslr_100e.py',
+    '../_base_/default_runtime.py',
+]
 
 epochs = 800
 
 model = dict(
+    heads=dict(cls=dict(norm_last_layer=False)),
     losses=dict(dino=dict(teacher_temperature=dict(share=30 / epochs, then=0.07))),  # (*)
 )
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(
-                    type='dino_plugin.MultiCrop',
-                    global_size=224,
-                    global_scale=(0.25, 1.0),  # (*)
-                    local_size=96,
-                    local_scale=(0.05, 0.25),  # (*)
-                    num_local=10,  # (*)
-                    photometric='paper',
-                    split='auto',
-                ),
-                dict(type='dino_plugin.PackViews'),
-            ]
-        )
-    )
-)
+train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(max_norm=None, freeze_last_layer=1 / epochs)  # no clipping (*)
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=10 / epochs,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-5 / 2e-3),  # (*)
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
-    ),
-]
+_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+_base_.param_scheduler[0].schedule.then.end = 1e-5 / 2e-3  # (*)
 train_cfg = dict(max_epochs=epochs)

@@ -9,26 +9,13 @@
 # facebookresearch/dino#104), and the learning rate falls by the rule lr * batch / 256, here to 1.25e-4.
 # More memory than that? --cfg-options train_dataloader.batch_size=128, and the rest follows.
 # Less? --cfg-options model.backbone.gradient_checkpointing=True
-_base_ = './dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
+_base_ = [
+    '../_base_/models/dino_vit-small-p16.py',
+    '../_base_/datasets/imagenet_multi-crop.py',
+    '../_base_/schedules/adamw_coslr_100e.py',
+    '../_base_/default_runtime.py',
+]
 
 model = dict(momentum=dict(start=0.9995))
 train_dataloader = dict(batch_size=64)
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=0.1,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-6 / 1.25e-4),
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
-    ),
-]
+_base_.param_scheduler[0].schedule.then.end = 1e-6 / 1.25e-4

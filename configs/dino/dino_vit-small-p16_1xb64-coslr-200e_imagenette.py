@@ -6,41 +6,18 @@
 # Hardware: one GPU of 24 GB; 29,400 steps of 64 images. Not run by us.
 # Expected: not measured. For scale: stable-pretraining reports k-NN 83.8 %, linear 86.1 % for DINO, ViT-S/16, 200
 #           epochs, by a recipe of its own (its benchmarks/imagenet10/RESULTS.md).
-_base_ = './dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
+_base_ = ['./dino_vit-small-p16_1xb64-coslr-200e_small-data.py', '../_base_/datasets/labelled_images.py']
 
 data_root = 'data/imagenette2-320'
+__labelled = dict(_base_.pop('labelled_images'), num_workers=4)
+__bank, __queries = (
+    dict(__labelled, dataset=dict(__labelled['dataset'], data_root=f'{data_root}/{folder}'))
+    for folder in ('train', 'val')
+)
 
 model = dict(num_images=9_469)
-
-
-def labelled(folder):
-    return dict(
-        batch_size=128,
-        num_workers=4,
-        sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-        collate_fn=dict(type='dino_plugin.image_collate'),
-        dataset=dict(
-            type='dino_plugin.ImageDataset',
-            data_root=folder,
-            with_labels=True,
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(type='dino_plugin.ResizeCentreCrop', resize=256, crop=224),
-                dict(type='dino_plugin.PackImage'),
-            ],
-        ),
-    )
-
-
 train_dataloader = dict(dataset=dict(dataset=dict(data_root=f'{data_root}/train')))
-custom_hooks = [
-    dict(type='dino_plugin.EMATeacherHook'),
-    dict(type='dino_plugin.SkippedStepsHook', max_in_a_row=10),
-    dict(type='dino_plugin.CollapseMonitorHook', interval=100),
-    dict(
-        type='dino_plugin.KNNHook',  # labels measure, they never train
-        interval=10,
-        bank=labelled(f'{data_root}/train'),
-        queries=labelled(f'{data_root}/val'),
-    ),
+custom_hooks = [  # labels measure, they never train
+    *_base_.custom_hooks,
+    dict(type='dino_plugin.KNNHook', interval=10, bank=__bank, queries=__queries),
 ]

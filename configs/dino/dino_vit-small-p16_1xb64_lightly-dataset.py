@@ -9,20 +9,15 @@
 # Expected: as dino_vit-small-p16_1xb64-coslr-100e_custom.py; Lightly's probabilities and ranges are DINO's.
 _base_ = './dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(
-            _delete_=True,
-            type='dino_plugin.LightlyDataset',
-            input_dir='data/custom',
-            transform=dict(
-                type='lightly.transforms.DINOTransform',
-                global_crop_size=224,
-                global_crop_scale=(0.4, 1.0),
-                local_crop_size=96,
-                local_crop_scale=(0.05, 0.4),
-                n_local_views=8,
-            ),
-        )
-    )
+_base_.train_dataloader.dataset.dataset = dict(
+    type='dino_plugin.LightlyDataset',
+    input_dir='data/custom',
+    transform=dict(
+        type='lightly.transforms.DINOTransform',
+        global_crop_size=224,
+        global_crop_scale=(0.4, 1.0),
+        local_crop_size=96,
+        local_crop_scale=(0.05, 0.4),
+        n_local_views=8,
+    ),
 )

@@ -10,60 +10,15 @@ _base_ = '../quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 data_root = 'data/imagenette128'
 size = 48
-
-
-def labelled(folder):
-    return dict(
-        batch_size=250,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-        collate_fn=dict(type='dino_plugin.image_collate'),
-        dataset=dict(
-            type='dino_plugin.ImageDataset',
-            data_root=folder,
-            with_labels=True,
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(type='dino_plugin.ResizeCentreCrop', resize=size, crop=size),
-                dict(type='dino_plugin.PackImage'),
-            ],
-        ),
-    )
-
+__views, __knn = _base_.train_dataloader.dataset.dataset.pipeline[1], _base_.custom_hooks[3]
 
 model = dict(backbone=dict(img_size=size), heads=dict(cls=dict(prototypes=1024)))
-train_dataloader = dict(
-    dataset=dict(
-        dataset=dict(
-            data_root=f'{data_root}/train',
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(
-                    type='dino_plugin.MultiCrop',
-                    global_size=size,
-                    global_scale=(0.35, 1.0),
-                    local_size=size // 2,
-                    local_scale=(0.1, 0.4),
-                    num_local=4,
-                    photometric=dict(blur_probability=0.0),
-                ),
-                dict(type='dino_plugin.PackViews'),
-            ],
-        )
-    )
-)
+train_dataloader = dict(dataset=dict(dataset=dict(data_root=f'{data_root}/train')))
+__views.update(global_size=size, local_size=size // 2, local_scale=(0.1, 0.4))
+__knn.interval = 3
+for __loader, __folder in ((__knn.bank, 'train'), (__knn.queries, 'val')):
+    __loader.dataset.data_root = f'{data_root}/{__folder}'
+    __loader.dataset.pipeline[1].update(resize=size, crop=size)
 train_cfg = dict(max_epochs=9)  # 147 steps each
-custom_hooks = [
-    dict(type='dino_plugin.EMATeacherHook'),
-    dict(type='dino_plugin.SkippedStepsHook', max_in_a_row=10),
-    dict(type='dino_plugin.CollapseMonitorHook', interval=49),
-    dict(
-        type='dino_plugin.KNNHook',
-        bank=labelled(f'{data_root}/train'),
-        queries=labelled(f'{data_root}/val'),
-        interval=3,
-        ks=(20,),
-        features='class+mean',
-    ),
-]
+_base_.custom_hooks[2].interval = 49
 default_hooks = dict(logger=dict(interval=49), checkpoint=dict(interval=3))

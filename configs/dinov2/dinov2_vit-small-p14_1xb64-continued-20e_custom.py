@@ -14,26 +14,9 @@ model = dict(
     backbone=dict(model_name='vit_small_patch14_reg4_dinov2', pretrained=True, img_size=224, init_values=1e-5),
     momentum=dict(start=0.9995),
 )
-train_dataloader = dict(
-    collate_fn=dict(patch_size=14),
-    dataset=dict(
-        dataset=dict(
-            pipeline=[
-                dict(type='dino_plugin.LoadImage'),
-                dict(
-                    type='dino_plugin.MultiCrop',
-                    global_size=224,
-                    global_scale=(0.32, 1.0),
-                    local_size=98,
-                    local_scale=(0.05, 0.32),
-                    num_local=8,
-                    photometric='paper',
-                    split='auto',
-                ),
-                dict(type='dino_plugin.PackViews'),
-            ]
-        )
-    ),
+train_dataloader = dict(collate_fn=dict(patch_size=14))
+_base_.train_dataloader.dataset.dataset.pipeline[1].update(
+    global_scale=(0.32, 1.0), local_size=98, local_scale=(0.05, 0.32)
 )
 optim_wrapper = dict(
     freeze_backbone=0.1,

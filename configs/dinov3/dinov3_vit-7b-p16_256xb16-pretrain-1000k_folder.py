@@ -6,11 +6,12 @@
 #           us, and it does not fit as it is: 7 billion parameters with their optimiser take over 100 GB in fp32 on each
 #           GPU, and this package does not shard them.
 # Expected: no figure for this stage alone.
-_base_ = [
-    '../_base_/models/dinov3_vit-7b-p16.py',
-    '../_base_/datasets/images_multi-crop_dinov3.py',
-    '../_base_/schedules/dinov3_constant_1000k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/stages/dinov3_pretrain_1000k.py'
 
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
+model = dict(
+    backbone=dict(model_name='vit_7b_patch16_dinov3', subset_drop_path=0.4),
+    heads=dict(
+        cls=dict(prototypes=262144, hidden_dim=8192, bottleneck_dim=512),
+        patch=dict(prototypes=98304, hidden_dim=4096, bottleneck_dim=384),
+    ),
+)

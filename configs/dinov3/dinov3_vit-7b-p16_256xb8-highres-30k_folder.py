@@ -6,60 +6,15 @@
 # Hardware: as the first stage, half the batch. Not run by us.
 # Expected: features that hold up to images of several thousand pixels; no figure of ours.
 #
-# All images of a batch, on all GPUs, have the same sizes; each batch draws its own. The anchor stays as it begins.
-_base_ = './dinov3_vit-7b-p16_256xb16-gram-200k_folder.py'
-
-# global, local and anchor views in pixels, and how often
-sizes = ((512, 112, 768), (768, 112, 1152), (768, 168, 1152), (768, 224, 1152), (768, 336, 1152))
-odds = (0.3, 0.3, 0.3, 0.05, 0.05)
-
-
-def pipeline(global_size, local_size, anchor_size):
-    return [
-        dict(type='dino_plugin.LoadImage'),
-        dict(
-            type='dino_plugin.MultiCrop',
-            global_size=global_size,
-            global_scale=(0.32, 1.0),
-            local_size=local_size,
-            local_scale=(0.05, 0.32),
-            num_local=8,
-            anchor_size=anchor_size,
-            photometric='paper',
-            flip_probability=0.0,
-            split='auto',
-        ),
-        dict(type='dino_plugin.PackViews'),
-    ]
-
+# What this stage changes: configs/_base_/stages/dinov3_highres_30k.py.
+_base_ = '../_base_/stages/dinov3_highres_30k.py'
 
 model = dict(
     checkpoint='work_dirs/dinov3_vit-7b-p16_256xb16-gram-200k_folder/iter_200000.pth',
-    losses=dict(
-        dino=dict(local_weight=0.5),
-        koleo=dict(over_ranks=True),
-        gram=dict(weight=1.5, refresh=()),
+    backbone=dict(model_name='vit_7b_patch16_dinov3', subset_drop_path=0.4),
+    heads=dict(
+        cls=dict(prototypes=262144, hidden_dim=8192, bottleneck_dim=512),
+        patch=dict(prototypes=98304, hidden_dim=4096, bottleneck_dim=384),
     ),
 )
-train_dataloader = dict(
-    batch_size=8,
-    sampler=dict(_delete_=True, type='dino_plugin.MixedBatchSampler', batch_size=8, odds=odds),
-    dataset=dict(
-        dataset=dict(
-            _delete_=True,
-            type='dino_plugin.MultiPipelineDataset',
-            dataset=dict(type='dino_plugin.ImageDataset', data_root='data/images'),
-            pipelines=[pipeline(*size) for size in sizes],
-        )
-    ),
-)
-optim_wrapper = dict(optimizer=dict(lr=5e-5))
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Warmup', start=0.0, share=1 / 3, then=1.0),
-    )
-]
-train_cfg = dict(max_iters=30_000)
+train_dataloader = dict(batch_size=8, sampler=dict(batch_size=8))

@@ -6,15 +6,11 @@
 # Hardware: 64 GPUs of 80 GB. Not run by us.
 # Expected: no figure.
 #
-# The authors distil this size from ViT-7B/16; this is the recipe of the 7B network with heads of ordinary size.
-_base_ = './dinov3_vit-7b-p16_256xb8-highres-30k_folder.py'
+# The authors distil this size from ViT-7B/16. This is the recipe of their 7B network with smaller heads.
+_base_ = '../_base_/stages/dinov3_highres_30k.py'
 
 model = dict(
     checkpoint='work_dirs/dinov3_vit-base-p16_64xb64-gram-200k_folder/iter_200000.pth',
     backbone=dict(model_name='vit_base_patch16_dinov3', subset_drop_path=0.2),
-    heads=dict(
-        cls=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
-        patch=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
-    ),
 )
 train_dataloader = dict(batch_size=32, sampler=dict(batch_size=32))

@@ -5,14 +5,8 @@
 # Hardware: 64 GPUs of 80 GB. Not run by us.
 # Expected: no figure.
 #
-# The authors distil this size from ViT-7B/16; this is the recipe of the 7B network with heads of ordinary size.
-_base_ = './dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder.py'
+# The authors distil this size from ViT-7B/16. This is the recipe of their 7B network with smaller heads.
+_base_ = '../_base_/stages/dinov3_pretrain_1000k.py'
 
-model = dict(
-    backbone=dict(model_name='vit_base_patch16_dinov3', subset_drop_path=0.2),
-    heads=dict(
-        cls=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
-        patch=dict(prototypes=65536, hidden_dim=2048, bottleneck_dim=256),
-    ),
-)
+model = dict(backbone=dict(model_name='vit_base_patch16_dinov3', subset_drop_path=0.2))
 train_dataloader = dict(batch_size=64)

@@ -10,34 +10,15 @@
 _base_ = './ibot_vit-small-p16_16xb64-coslr-800e_in1k.py'
 
 epochs = 250  # (*)
+__warm_temperature = dict(teacher_temperature=dict(share=50 / epochs))  # (*)
 
 model = dict(
     backbone=dict(model_name='vit_large_patch16_224'),
     heads=dict(cls=dict(norm_last_layer=True)),  # (*)
-    losses=dict(
-        dino=dict(teacher_temperature=dict(share=50 / epochs)),  # (*)
-        ibot=dict(teacher_temperature=dict(share=50 / epochs)),
-    ),
+    losses=dict(dino=__warm_temperature, ibot=__warm_temperature),
 )
 train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(max_norm=0.3, freeze_last_layer=3 / epochs, optimizer=dict(lr=7.5e-4))  # (*)
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=10 / epochs,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-6 / 3e-3),
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
-    ),
-]
+_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+_base_.param_scheduler[0].schedule.then.end = 1e-6 / 3e-3
 train_cfg = dict(max_epochs=epochs)

@@ -15,31 +15,10 @@ _base_ = [
 ]
 
 epochs = 800
+__warm_temperature = dict(teacher_temperature=dict(share=30 / epochs))
 
-model = dict(
-    losses=dict(
-        dino=dict(teacher_temperature=dict(share=30 / epochs)), ibot=dict(teacher_temperature=dict(share=30 / epochs))
-    )
-)
+model = dict(losses=dict(dino=__warm_temperature, ibot=__warm_temperature))
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(freeze_last_layer=1 / epochs)
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=10 / epochs,
-            then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-6 / 2e-3),
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=10.0),
-    ),
-]
+_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
 train_cfg = dict(max_epochs=epochs)

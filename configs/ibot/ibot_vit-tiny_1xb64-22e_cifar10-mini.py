@@ -8,15 +8,7 @@ _base_ = '../quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 model = dict(
     backbone=dict(mask_token=True),
-    losses=dict(
-        ibot=dict(
-            type='dino_plugin.IBOTPatchLoss',
-            head='cls',
-            weight=0.25,  # at 1.0 k-NN falls: docs/small_data.md
-            student_temperature=0.1,
-            teacher_temperature=0.025,
-            target=dict(type='dino_plugin.SinkhornKnopp', iterations=3),
-        )
-    ),
+    # weight=1.0 lowers k-NN: docs/small_data.md
+    losses=dict(ibot=dict(_base_.model.losses.dino, type='dino_plugin.IBOTPatchLoss', weight=0.25)),
 )
 train_dataloader = dict(collate_fn=dict(type='dino_plugin.masked_collate', patch_size=8, min_patches=2))

@@ -9,15 +9,6 @@ _base_ = '../dino/dino_vit-tiny_1xb64-9e_imagenette128.py'
 
 model = dict(
     backbone=dict(mask_token=True),
-    losses=dict(
-        ibot=dict(
-            type='dino_plugin.IBOTPatchLoss',
-            head='cls',
-            weight=0.25,
-            student_temperature=0.1,
-            teacher_temperature=0.025,
-            target=dict(type='dino_plugin.SinkhornKnopp', iterations=3),
-        )
-    ),
+    losses=dict(ibot=dict(_base_.model.losses.dino, type='dino_plugin.IBOTPatchLoss', weight=0.25)),
 )
 train_dataloader = dict(collate_fn=dict(type='dino_plugin.masked_collate', patch_size=8, min_patches=2))

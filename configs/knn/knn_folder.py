@@ -8,7 +8,7 @@
 #           model.backbone.pretrained=True. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
 # Hardware: any; a GPU for more than some thousands of images (model.precision=bf16 halves its time).
 # Expected: depends on the images; without learning, 100 divided by the number of classes.
-_base_ = '../_base_/default_runtime.py'
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/labelled_images.py']
 
 model = dict(
     type='dino_plugin.FeatureExtractor',
@@ -16,27 +16,8 @@ model = dict(
     precision='fp32',
     backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint
 )
-
-pipeline = [
-    dict(type='dino_plugin.LoadImage'),
-    dict(type='dino_plugin.ResizeCentreCrop', resize=256, crop=224),
-    dict(type='dino_plugin.PackImage'),
-]
-test_dataloader = dict(  # the images to classify
-    batch_size=128,
-    num_workers=8,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    collate_fn=dict(type='dino_plugin.image_collate'),
-    dataset=dict(type='dino_plugin.ImageDataset', data_root='data/val', with_labels=True, pipeline=pipeline),
-)
-test_cfg = dict(
-    type='dino_plugin.BankTestLoop',
-    bank_dataloader=dict(  # the labelled images that vote
-        batch_size=128,
-        num_workers=8,
-        sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-        collate_fn=dict(type='dino_plugin.image_collate'),
-        dataset=dict(type='dino_plugin.ImageDataset', data_root='data/train', with_labels=True, pipeline=pipeline),
-    ),
-)
+__labelled = _base_.pop('labelled_images')
+pipeline = __labelled.dataset.pipeline
+test_dataloader = dict(__labelled, dataset=dict(__labelled.dataset, data_root='data/val'))  # the queries
+test_cfg = dict(type='dino_plugin.BankTestLoop', bank_dataloader=__labelled)  # the bank: data/train
 test_evaluator = dict(type='dino_plugin.KNNMetric', ks=(10, 20, 100, 200), temperature=0.07)

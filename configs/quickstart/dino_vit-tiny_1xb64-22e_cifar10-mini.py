@@ -10,15 +10,19 @@
 # What differs from DINO's recipe, and why, is in docs/small_data.md: a shallow network behind a convolutional stem, a
 # teacher that follows faster and is sharper, Sinkhorn-Knopp instead of centring, batch norm in the head, few
 # prototypes, KoLeo.
-_base_ = ['../_base_/default_runtime.py']
+_base_ = [
+    '../_base_/models/dino_vit-small-p16.py',
+    '../_base_/datasets/labelled_images.py',
+    '../_base_/schedules/warmup_cosine.py',
+    '../_base_/default_runtime.py',
+]
 
 data_root = 'tests/data/cifar10_mini'
 size = 32
 
 model = dict(
-    type='dino_plugin.SelfDistillationModel',
-    data_preprocessor=dict(type='dino_plugin.ViewPreprocessor'),
     backbone=dict(
+        _delete_=True,
         type='dino_plugin.TimmBackbone',
         model_name='vit_tiny_r_s16_p8_224',  # a ViT behind a convolutional stem of stride 4
         img_size=size,
@@ -28,53 +32,23 @@ model = dict(
         num_heads=4,
         weight_init='jax',
     ),
-    heads=dict(
-        cls=dict(
-            type='dino_plugin.DINOHead',
-            prototypes=512,
-            hidden_dim=512,
-            bottleneck_dim=128,
-            norm_last_layer=True,
-            batch_norm=True,
-        )
-    ),
+    heads=dict(cls=dict(prototypes=512, hidden_dim=512, bottleneck_dim=128, batch_norm=True)),
     losses=dict(
         dino=dict(
-            type='dino_plugin.DINOLoss',
-            head='cls',
-            student_temperature=0.1,
             teacher_temperature=0.025,
-            target=dict(type='dino_plugin.SinkhornKnopp', iterations=3),
+            target=dict(_delete_=True, type='dino_plugin.SinkhornKnopp', iterations=3),
         ),
         koleo=dict(type='dino_plugin.KoLeoLoss', weight=0.1),
     ),
-    momentum=dict(type='dino_plugin.Cosine', start=0.95, end=1.0),
+    momentum=dict(start=0.95),
 )
 
 optim_wrapper = dict(
-    type='dino_plugin.SelfDistillationOptimWrapper',
-    constructor='dino_plugin.ParameterGroups',
     precision='fp32',  # the same results on every processor
     clip_mode='global',
-    max_norm=3.0,
-    optimizer=dict(type='AdamW', lr=1.2e-3, betas=(0.9, 0.999), weight_decay=0.04, fused=True),
+    optimizer=dict(lr=1.2e-3),
 )
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup', start=0.0, share=0.1, then=dict(type='dino_plugin.Cosine', start=1.0, end=0.01)
-        ),
-    ),
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='weight_decay',
-        by_epoch=False,
-        schedule=dict(type='dino_plugin.Cosine', start=1.0, end=2.5),
-    ),
-]
+_base_.param_scheduler[1].schedule.end = 2.5  # weight decay 0.04 -> 0.1
 
 train_cfg = dict(type='dino_plugin.ResumableEpochLoop', max_epochs=22)  # 78 steps each
 train_dataloader = dict(
@@ -106,35 +80,20 @@ train_dataloader = dict(
     ),
 )
 
-labelled_images = dict(
-    batch_size=250,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    collate_fn=dict(type='dino_plugin.image_collate'),
-    dataset=dict(
-        type='dino_plugin.ImageDataset',
-        data_root=f'{data_root}/train',
-        with_labels=True,
-        pipeline=[
-            dict(type='dino_plugin.LoadImage'),
-            dict(type='dino_plugin.ResizeCentreCrop', resize=size, crop=size),
-            dict(type='dino_plugin.PackImage'),
-        ],
-    ),
-)
+labelled_images = _base_.labelled_images
+labelled_images.update(batch_size=250, num_workers=0)
+labelled_images.dataset.data_root = f'{data_root}/train'
+labelled_images.dataset.pipeline[1].update(resize=size, crop=size)
 custom_hooks = [
-    dict(type='dino_plugin.EMATeacherHook'),
-    dict(type='dino_plugin.SkippedStepsHook', max_in_a_row=10),
-    dict(type='dino_plugin.CollapseMonitorHook', interval=26),
+    *_base_.custom_hooks,
     dict(
         type='dino_plugin.KNNHook',
         bank=labelled_images,
-        queries=dict(labelled_images, dataset=dict(labelled_images['dataset'], data_root=f'{data_root}/test')),
+        queries=dict(labelled_images, dataset=dict(labelled_images.dataset, data_root=f'{data_root}/test')),
         interval=8,
         ks=(20,),
         features='class+mean',
     ),
 ]
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=26), checkpoint=dict(type='CheckpointHook', interval=2, max_keep_ckpts=1)
-)
+custom_hooks[2].interval = 26
+default_hooks = dict(logger=dict(interval=26), checkpoint=dict(interval=2, max_keep_ckpts=1))

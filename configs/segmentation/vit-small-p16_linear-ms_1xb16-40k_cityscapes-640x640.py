@@ -9,17 +9,14 @@
 # Expected: not run by us; no published figure for this recipe is at hand.
 _base_ = [
     '../_base_/datasets/cityscapes.py',
+    '../_base_/datasets/seg_multi-scale.py',
     '../_base_/models/seg_linear-ms.py',
     '../_base_/schedules/seg_probe_40k.py',
 ]
 
 short_side = 1024
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(scale=(100000, short_side), ratio_range=(1.0, 3.0))
-train_pipeline[3].crop_size = (640, 640)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (100000, short_side)
-tta_pipeline = _base_.tta_pipeline
+train_pipeline, test_pipeline, tta_pipeline = _base_.pop('multi_scale')
+train_pipeline[2].scale = test_pipeline[1].scale = (100000, short_side)
 tta_pipeline[1].transforms[0] = [
     dict(type='Resize', scale=(100000, round(short_side * ratio)), keep_ratio=True)
     for ratio in (1.0, 1.32, 1.73, 2.28, 3.0)
@@ -27,5 +24,4 @@ tta_pipeline[1].transforms[0] = [
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
 test_dataloader = val_dataloader
-
 model = dict(decode_head=dict(num_classes=19))

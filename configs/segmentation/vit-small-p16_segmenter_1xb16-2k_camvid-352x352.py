@@ -10,7 +10,7 @@
 _base_ = [
     '../_base_/datasets/camvid.py',
     '../_base_/models/seg_segmenter.py',
-    '../_base_/schedules/seg_finetune_160k.py',
+    '../_base_/schedules/seg_finetune_2k.py',
 ]
 
 model = dict(
@@ -18,9 +18,3 @@ model = dict(
     decode_head=dict(num_classes=11, ignore_index=11),
     test_cfg=dict(mode='whole'),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=100),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=100, end=2000),
-]
-train_cfg = dict(max_iters=2000, val_interval=500)
-default_hooks = dict(checkpoint=dict(interval=500))

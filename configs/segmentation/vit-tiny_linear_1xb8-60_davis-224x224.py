@@ -6,45 +6,14 @@
 #           from the top of a checkout, after tools/quickstart.sh
 # Hardware: a CPU; about 20 seconds.
 # Expected: mIoU 71.0, with the untrained network 67.5 (measured by us in the quickstart, seed 0).
-_base_ = ['../_base_/datasets/seg_default.py', '../_base_/models/seg_linear.py', '../_base_/schedules/seg_probe_40k.py']
-
-data_root = 'tests/data/davis'
-crop_size = (224, 224)
-scale = (428, 240)
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].scale = scale
-train_pipeline[3].crop_size = crop_size
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = scale
-
-frames = dict(
-    type='BaseSegDataset',
-    data_root=data_root,
-    data_prefix=dict(img_path='JPEGImages/480p', seg_map_path='Annotations/480p'),
-    metainfo=dict(classes=('surroundings', 'object'), palette=[[0, 0, 0], [128, 0, 0]]),
-)
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(frames, indices=list(range(0, 25, 2)), pipeline=train_pipeline),
-    ),
-)
-val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(frames, indices=list(range(1, 25, 2)), pipeline=test_pipeline),
-    ),
-)
-test_dataloader = val_dataloader
+_base_ = [
+    '../_base_/datasets/davis_frames.py',
+    '../_base_/models/seg_linear.py',
+    '../_base_/schedules/seg_probe_40k.py',
+]
 
 model = dict(
-    data_preprocessor=dict(size=crop_size),
+    data_preprocessor=dict(size=(224, 224)),
     decode_head=dict(num_classes=2),
     test_cfg=dict(mode='whole'),
 )

@@ -2,26 +2,9 @@
 _base_ = './seg_default.py'
 
 data_root = 'data/ade/ADEChallengeData2016'
-train_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='ADE20KDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-            pipeline={{_base_.train_pipeline}},
-        ),
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='ADE20KDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-            pipeline={{_base_.test_pipeline}},
-        ),
-    )
-)
+__train = dict(img_path='images/training', seg_map_path='annotations/training')
+__val = dict(img_path='images/validation', seg_map_path='annotations/validation')
+__ade20k = dict(type='ADE20KDataset', data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset=dict(__ade20k, data_prefix=__train)))
+val_dataloader = dict(dataset=dict(dataset=dict(__ade20k, data_prefix=__val)))
 test_dataloader = val_dataloader

@@ -22,29 +22,16 @@ metainfo = dict(
     ],
 )  # fmt: skip
 camvid = dict(type='BaseSegDataset', data_root=data_root, metainfo=metainfo, ignore_index=no_label)
-train_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            camvid, data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), pipeline=train_pipeline
-        ),
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            camvid, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'), pipeline=test_pipeline
-        ),
-    )
-)
-test_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            camvid, data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'), pipeline=test_pipeline
-        ),
-    )
-)
+
+
+def __images(split, pipeline):
+    prefix = dict(img_path=f'img_dir/{split}', seg_map_path=f'ann_dir/{split}')
+    return dict(dataset=dict(dataset=dict(camvid, data_prefix=prefix, pipeline=pipeline)))
+
+
+train_dataloader = __images('train', train_pipeline)
+val_dataloader = __images('val', test_pipeline)
+test_dataloader = __images('test', test_pipeline)
 val_evaluator = dict(ignore_index=no_label)
 test_evaluator = dict(ignore_index=no_label)
+default_hooks = dict(checkpoint=dict(interval=500))

@@ -13,26 +13,9 @@ tta_pipeline[1].transforms[0] = [
     for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 ]
 
-train_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='CityscapesDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-            pipeline=train_pipeline,
-        ),
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='CityscapesDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-            pipeline=test_pipeline,
-        ),
-    )
-)
+__train = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
+__val = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
+__cityscapes = dict(type='CityscapesDataset', data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset=dict(__cityscapes, data_prefix=__train, pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(dataset=dict(__cityscapes, data_prefix=__val, pipeline=test_pipeline)))
 test_dataloader = val_dataloader

@@ -1,6 +1,8 @@
 # What all classification configs share: pipelines, loaders, logging, checkpoints. Everything is mmpretrain's; names
 # with the prefix dino_plugin. are found without an import.
 # Layout: data/imagenet/{train,val}/<class folders>/<images>, or mmpretrain's with meta/{train,val}.txt.
+_base_ = '../runtime.py'
+
 default_scope = 'mmpretrain'
 
 train_pipeline = [
@@ -35,21 +37,6 @@ test_evaluator = val_evaluator
 val_cfg = dict()
 test_cfg = dict()
 
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    backbone=dict(type='dino_plugin.DescribeBackboneHook'),
-)
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
+default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'), backbone=dict(type='dino_plugin.DescribeBackboneHook'))
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
-log_level = 'INFO'
-load_from = None
-resume = False
 randomness = dict(seed=0)

@@ -2,26 +2,9 @@
 _base_ = './seg_default.py'
 
 data_root = 'data/coco_stuff164k'
-train_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='COCOStuffDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='images/train2017', seg_map_path='annotations/train2017'),
-            pipeline={{_base_.train_pipeline}},
-        ),
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        type='dino_plugin.CheckedSegmentation',
-        dataset=dict(
-            type='COCOStuffDataset',
-            data_root=data_root,
-            data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
-            pipeline={{_base_.test_pipeline}},
-        ),
-    )
-)
+__train = dict(img_path='images/train2017', seg_map_path='annotations/train2017')
+__val = dict(img_path='images/val2017', seg_map_path='annotations/val2017')
+__coco_stuff = dict(type='COCOStuffDataset', data_root=data_root)
+train_dataloader = dict(dataset=dict(dataset=dict(__coco_stuff, data_prefix=__train)))
+val_dataloader = dict(dataset=dict(dataset=dict(__coco_stuff, data_prefix=__val)))
 test_dataloader = val_dataloader

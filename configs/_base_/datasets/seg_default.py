@@ -1,5 +1,7 @@
 # What all segmentation configs share: pipelines, loaders, logging, checkpoints. Everything is mmsegmentation's but the
 # names with the prefix dino_plugin.
+_base_ = '../runtime.py'
+
 default_scope = 'mmseg'
 # Names are found without it; but mmsegmentation 1.2.2 cannot be imported with mmcv-lite before dino_plugin is.
 custom_imports = dict(imports=['dino_plugin'], allow_failed_imports=False)
@@ -37,17 +39,20 @@ tta_pipeline = [  # of tools/test.py --tta
 ]
 tta_model = dict(type='SegTTAModel')
 
+# Each data set says which images; `dataset.dataset` is a data set of mmsegmentation.
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(type='dino_plugin.CheckedSegmentation', dataset=dict(pipeline=train_pipeline)),
 )
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='dino_plugin.CheckedSegmentation', dataset=dict(pipeline=test_pipeline)),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
@@ -56,23 +61,12 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=2, save_best='mIoU'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=4000, save_best='mIoU'),
     visualization=dict(type='SegVisualizationHook'),
     backbone=dict(type='dino_plugin.DescribeBackboneHook'),
-)
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
 )
 sync_bn = 'torch'  # batch norms count over all processes; without several, they are ordinary ones
 visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
 log_processor = dict(by_epoch=False)
-log_level = 'INFO'
-load_from = None
-resume = False
 randomness = dict(seed=0)

@@ -3,34 +3,30 @@
 _base_ = './seg_default.py'
 
 data_root = 'data/VOCdevkit/VOC2012'
-train_dataloader = dict(
-    dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type='dino_plugin.CheckedSegmentation',
-                dataset=dict(
-                    type='PascalVOCDataset',
-                    data_root=data_root,
-                    data_prefix=dict(img_path='JPEGImages', seg_map_path=masks),
-                    ann_file=f'ImageSets/Segmentation/{split}.txt',
-                    pipeline={{_base_.train_pipeline}},
-                ),
-            )
-            for masks, split in (('SegmentationClass', 'train'), ('SegmentationClassAug', 'aug'))
-        ],
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
+
+
+def __part(split, masks, pipeline):
+    return dict(
         type='dino_plugin.CheckedSegmentation',
         dataset=dict(
             type='PascalVOCDataset',
             data_root=data_root,
-            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-            ann_file='ImageSets/Segmentation/val.txt',
-            pipeline={{_base_.test_pipeline}},
+            data_prefix=dict(img_path='JPEGImages', seg_map_path=masks),
+            ann_file=f'ImageSets/Segmentation/{split}.txt',
+            pipeline=pipeline,
         ),
+    )
+
+
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='ConcatDataset',
+        datasets=[
+            __part('train', 'SegmentationClass', _base_.train_pipeline),
+            __part('aug', 'SegmentationClassAug', _base_.train_pipeline),
+        ],
     ),
 )
+val_dataloader = dict(dataset=__part('val', 'SegmentationClass', _base_.test_pipeline))
 test_dataloader = val_dataloader

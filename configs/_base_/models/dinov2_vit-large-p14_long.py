@@ -8,14 +8,7 @@ model = dict(
     backbone=dict(patch_size=14),
     heads=dict(
         cls=dict(prototypes=131072, bottleneck_dim=384),
-        patch=dict(
-            type='dino_plugin.DINOHead',
-            prototypes=131072,
-            hidden_dim=2048,
-            bottleneck_dim=256,
-            norm_last_layer=False,
-            batch_norm=False,
-        ),
+        patch=dict(_base_.model.heads.cls, prototypes=131072),
     ),
     losses=dict(
         dino=dict(target=balanced, teacher_temperature=temperature),

@@ -1,36 +1,12 @@
 # DINOv3's pretraining: a million iterations at constant values, after a warm-up of 100,000.
+_base_ = './dinov2_short_125k.py'
+
 optim_wrapper = dict(
-    type='dino_plugin.SelfDistillationOptimWrapper',
-    constructor='dino_plugin.ParameterGroups',
-    paramwise_cfg=dict(layer_decay=0.98, custom_keys=dict(patch_embed=dict(lr_mult=0.2))),
-    precision='auto',
-    clip_mode='module',  # backbone and each head by themselves
+    paramwise_cfg=dict(layer_decay=0.98),
     max_norm=30.0,
     freeze_last_layer=0.005,
-    optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.99), weight_decay=0.04, fused=True),
+    optimizer=dict(lr=2e-4, betas=(0.9, 0.99)),
 )
-
-# The learning rate above belongs to a batch of 1,024 images; it grows with the square root of the batch of all GPUs.
-auto_scale_lr = dict(enable=True, base_batch_size=1024, rule='sqrt')
-
-param_scheduler = [
-    dict(
-        type='dino_plugin.ProgressScheduler',
-        param_name='lr',
-        by_epoch=False,
-        schedule=dict(
-            type='dino_plugin.Warmup',
-            start=0.0,
-            share=0.1,
-            then=1.0,
-        ),
-    ),
-]
-
-train_cfg = dict(type='dino_plugin.ResumableIterLoop', max_iters=1000000)
-
-custom_hooks = [
-    dict(type='dino_plugin.EMATeacherHook'),
-    dict(type='dino_plugin.SkippedStepsHook', max_in_a_row=10),
-    dict(type='dino_plugin.CollapseMonitorHook', interval=100),
-]
+param_scheduler = _base_.param_scheduler[:1]  # weight decay stays as it is
+param_scheduler[0].schedule.then = 1.0
+train_cfg = dict(max_iters=1000000)
