@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 PACKAGE = Path(__file__).parents[1] / 'dino_plugin'
 
@@ -46,3 +47,19 @@ def test_lightly_is_never_imported_by_name():
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, 'module', '') or '']
                 assert not any(name.split('.')[0] == 'lightly' for name in names), path
+
+
+def test_no_room_imports_from_a_room_above_it(repository):
+    """The layers stand in pyproject.toml, every room among them."""
+    status = lint_imports(config_filename=str(repository / 'pyproject.toml'), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS
+
+
+def test_the_picture_in_the_docs_is_the_house_as_it_is(repository, monkeypatch):
+    page = repository / 'docs/design.md'
+    if not page.is_file():
+        pytest.skip('docs/ belongs to a checkout, not to the installed package')
+    monkeypatch.syspath_prepend(page.parent)
+    import draw_rooms
+
+    assert draw_rooms.drawn(page.read_text()) == page.read_text(), 'run: python docs/draw_rooms.py'
