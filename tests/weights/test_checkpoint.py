@@ -334,15 +334,15 @@ def test_position_embeddings_of_another_grid_are_resampled_and_prefix_tokens_kep
     assert (steps > 0).all() and steps[1:-1].mean().item() == pytest.approx(8 / 6, abs=0.05)
 
 
-@pytest.mark.parametrize('size', [32, 64])
-def test_the_position_of_the_class_token_is_folded_or_zero_where_the_model_has_it_elsewhere(size):
-    """Token plus position is the same sum, on the grid of the checkpoint (32 pixels) and on another."""
-    source, model = vit(), vit(no_embed_class=True, reg_tokens=2, img_size=size)
+@pytest.mark.parametrize(('in_file', 'size'), [(32, 32), (32, 64), ((16, 40), (16, 40))])
+def test_the_position_of_the_class_token_is_folded_or_zero_where_the_model_has_it_elsewhere(in_file, size):
+    """Token plus position is the same sum, on the grid of the checkpoint (square or not) and on another."""
+    source, model = vit(img_size=in_file), vit(no_embed_class=True, reg_tokens=2, img_size=size)
     state = source.state_dict() | {'reg_token': torch.ones(1, 2, 16)}
     report = load_backbone(model, state)
-    assert report.resampled == ([] if size == 32 else ['pos_embed'])
+    assert report.resampled == ([] if size == in_file else ['pos_embed'])
     assert torch.equal(model.cls_token, source.cls_token + source.pos_embed[:, :1])
-    assert size != 32 or torch.equal(model.pos_embed, source.pos_embed[:, 1:])
+    assert size != in_file or torch.equal(model.pos_embed, source.pos_embed[:, 1:])
 
     back = vit(reg_tokens=2, img_size=size)
     load_backbone(back, model.state_dict())

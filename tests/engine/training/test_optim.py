@@ -227,6 +227,13 @@ def test_global_clipping_equals_torchs_own():
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('clip_mode', ['parameter', 'module', 'global'])
+def test_small_gradients_are_left_as_they_are(clip_mode):
+    plain, clipped = gradients_after(clip_mode, None), gradients_after(clip_mode, 1e9)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(clipped[name], gradient)
+
+
 @pytest.mark.parametrize('fused', [True, False])
 @pytest.mark.parametrize('poison', [float('nan'), float('inf')])
 def test_a_step_with_gradients_that_are_not_finite_changes_nothing(fused, poison):
