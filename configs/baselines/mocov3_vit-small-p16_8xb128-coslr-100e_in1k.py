@@ -4,15 +4,16 @@
 #           (needs `pip install lightly`)
 # Hardware: 8 GPUs; the authors train a ViT-S with 1,024 images on 8 V100 of 32 GB (CONFIG.md of
 #           facebookresearch/moco-v3). Not run by us.
-# Expected: no figure at hand for these 100 epochs. The authors' ViT-S reaches linear 73.2 % after 300 epochs with a
-#           batch of 4,096 (README of facebookresearch/moco-v3).
+# Expected: no figure for these 100 epochs is known to us. The authors' ViT-S reaches linear 73.2 % after 300 epochs
+#           with a batch of 4,096 (README of facebookresearch/moco-v3).
 #
-# What differs from the authors, besides 100 epochs instead of 300 with 10 instead of 40 of warm-up:
-# - The loss. Lightly has none of MoCo v3, which compares a query with the keys of the batch. Its NTXentLoss compares it
-#   with the other queries too, and each key with all queries and the other keys. The factor 2 * temperature is left
-#   out; AdamW does not notice.
-# - The network. timm's ViT-S has 6 heads of attention and learnt positions, theirs 12 and fixed ones. In the heads, the
-#   last batch norm has a scale and a shift.
+# What differs from the authors:
+# - The length: 100 epochs instead of 300, a warm-up of 10 epochs instead of 40.
+# - The loss. MoCo v3 compares a query with the keys of the batch. Lightly has no such loss: its NTXentLoss compares a
+#   query with the other queries too, and each key with all queries and the other keys. The factor 2 * temperature is
+#   left out; AdamW learns the same without it.
+# - The network. timm's ViT-S has 6 heads of attention and learnt positions; theirs has 12 heads and fixed positions.
+#   The last batch norm of each head has a scale and a shift.
 _base_ = [
     '../_base_/datasets/imagenet_multi-crop.py',
     '../_base_/schedules/adamw_coslr_100e.py',

@@ -1,13 +1,13 @@
-# SimCLR with a ViT-S/16, on the views and with the optimiser of MoCo v3.
+# SimCLR with a ViT-S/16. Views and optimiser are those of MoCo v3.
 #
 # Command:  bash tools/dist_train.sh configs/baselines/simclr_vit-small-p16_8xb128-coslr-100e_in1k.py 8
 #           (needs `pip install lightly`)
 # Hardware: 8 GPUs; less work than MoCo v3, since no teacher is run. Not run by us.
-# Expected: no figure at hand for a ViT. Lightly's ResNet-50 reaches k-NN 44.8 %, linear 63.2 % after 100 epochs with a
-#           batch of 256 (docs.lightly.ai, benchmarks).
+# Expected: no figure for a ViT is known to us. Lightly's ResNet-50 reaches k-NN 44.8 %, linear 63.2 % after 100 epochs
+#           with a batch of 256 (docs.lightly.ai, benchmarks).
 #
-# Head, temperature and negatives from all GPUs as in Lightly's benchmark of SimCLR. Momentum 0 makes the "teacher",
-# which is evaluated and exported, the student itself.
+# Head, temperature and negatives from all GPUs are those of Lightly's benchmark of SimCLR. SimCLR has no teacher:
+# momentum 0 makes the "teacher", which is evaluated and exported, equal to the student.
 _base_ = './mocov3_vit-small-p16_8xb128-coslr-100e_in1k.py'
 
 model = dict(

@@ -1,14 +1,14 @@
-# SwAV with a ViT-S/16: its own sizes of view, the colours and the optimiser of MoCo v3.
+# SwAV with a ViT-S/16. The sizes of the views are SwAV's; colours and optimiser are those of MoCo v3.
 #
 # Command:  bash tools/dist_train.sh configs/baselines/swav_vit-small-p16_8xb128-coslr-100e_in1k.py 8
 #           (needs `pip install lightly`)
 # Hardware: 8 GPUs; 2 views of 224 px and 6 of 96 px for the student, no teacher. Not run by us.
-# Expected: no figure at hand for a ViT. Lightly's ResNet-50 reaches k-NN 49.5 %, linear 67.2 % after 100 epochs with a
-#           batch of 256 (docs.lightly.ai, benchmarks).
+# Expected: no figure for a ViT is known to us. Lightly's ResNet-50 reaches k-NN 49.5 %, linear 67.2 % after 100 epochs
+#           with a batch of 256 (docs.lightly.ai, benchmarks).
 #
-# Prototypes stay as they are for the first epoch, as in Lightly's benchmark: what is called last_layer is frozen. Its
-# queue, for batches of up to 256 images, is not there. Momentum 0 makes the "teacher", which is evaluated and exported,
-# the student itself.
+# Prototypes are frozen for the first epoch, as in Lightly's benchmark; that is why they are called last_layer. There is
+# no queue, which SwAV has for batches of up to 256 images. SwAV has no teacher: momentum 0 makes the "teacher", which
+# is evaluated and exported, equal to the student.
 _base_ = './mocov3_vit-small-p16_8xb128-coslr-100e_in1k.py'
 
 model = dict(

@@ -3,11 +3,11 @@
 # Command:  python tools/train.py configs/baselines/swav_vit-tiny_1xb64-22e_cifar10-mini.py    (from a checkout)
 #           (needs `pip install lightly`)
 # Hardware: 2 CPU cores; a little less work than the quickstart, since no teacher is run.
-# Expected: no figure at hand; DINO reaches k-NN 49.9 % here, with settings that were tuned on these images
-#           (configs/quickstart/), which these were not.
+# Expected: not measured. DINO reaches k-NN 49.9 % here (configs/quickstart/). Its settings were tuned on these images;
+#           the settings of this file were not.
 #
-# Lightly's head, smaller, and as many prototypes as the quickstart has. No queue, though a batch of 64 is small.
-# Momentum 0 makes the "teacher" the student itself.
+# Lightly's head, smaller, and as many prototypes as the quickstart has. There is no queue, though a batch of 64 is
+# small. Momentum 0 makes the "teacher" equal to the student.
 _base_ = '../quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 model = dict(

@@ -6,7 +6,7 @@
 #           with ImageNet in data/imagenet. CHECKPOINT may hold a network of any width; what else it may be, and the
 #           settings for larger networks: configs/classification/README.md.
 # Hardware: 8 GPUs. Not run by us.
-# Expected: top-1 accuracy; not run by us. For scale: 82.3 with iBOT's ViT-S/16 (README of bytedance/ibot); its
+# Expected: top-1 accuracy; not run by us. To compare: 82.3 with iBOT's ViT-S/16 (README of bytedance/ibot); its
 #           authors try several learning rates.
 _base_ = [
     '../_base_/datasets/cls_imagenet.py',

@@ -6,7 +6,7 @@
 #           with ImageNet in data/imagenet. CHECKPOINT may hold a network of any width; what else it may be, and the
 #           vector for ViT-B and ResNet-50: configs/classification/README.md.
 # Hardware: 8 GPUs. Not run by us.
-# Expected: top-1 accuracy; not run by us. For scale: 77.0 with DINO's ViT-S/16 (README of facebookresearch/dino).
+# Expected: top-1 accuracy; not run by us. To compare: 77.0 with DINO's ViT-S/16 (README of facebookresearch/dino).
 _base_ = ['../_base_/datasets/cls_imagenet.py', '../_base_/models/cls_vector.py']
 
 model = dict(backbone=dict(features='class', last_blocks=4, frozen=True))

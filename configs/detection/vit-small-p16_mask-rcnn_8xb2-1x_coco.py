@@ -1,11 +1,11 @@
-# Mask R-CNN by mmdetection on COCO: a transformer fine-tuned as the backbone, its one scale made a pyramid.
+# Mask R-CNN by mmdetection on COCO: the backbone is a transformer, fine-tuned, whose maps are made a pyramid.
 #
 # Command:  bash tools/dist_train.sh configs/detection/vit-small-p16_mask-rcnn_8xb2-1x_coco.py 8 \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT     (model.backbone.frozen=True: train the rest only)
 #           with COCO 2017 in data/coco, and mmdetection with an mmcv whose operations are compiled; mmsegmentation
 #           gives the pyramid. mmdetection's own tools/train.py runs it too.
 # Hardware: 8 GPUs. Not run by us.
-# Expected: not run by us. For scale: 51.2 box AP and 44.2 mask AP with iBOT's ViT-B/16 in a Cascade Mask R-CNN (README
+# Expected: not run by us. To compare: 51.2 box AP and 44.2 mask AP with iBOT's ViT-B/16 in a Cascade Mask R-CNN (README
 #           of bytedance/ibot).
 _base_ = ['../_base_/schedules/finetune_layer-decay.py', '../_base_/runtime.py']
 

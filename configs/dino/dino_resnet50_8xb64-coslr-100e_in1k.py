@@ -1,13 +1,13 @@
 # DINO with a ResNet-50, by the authors' recipe for one machine.
 #
 # Command:  bash tools/dist_train.sh configs/dino/dino_resnet50_8xb64-coslr-100e_in1k.py 8
-# Hardware: 8 GPUs; no hours are published. Not run by us.
+# Hardware: 8 GPUs; the authors give no hours. Not run by us.
 # Expected: no figure is published for these 100 epochs. The released ResNet-50 reaches k-NN 67.5 %, linear 75.3 %
 #           (README of facebookresearch/dino) after 800 epochs with a batch of 4,080 on 80 GPUs, which needs
 #           another optimiser (an author in facebookresearch/dino#133, and #145).
 #
-# As the README says for convnets: SGD, learning rate 0.03 at a batch of 256, weight decay 1e-4 throughout, larger range
-# of global views and smaller local ones. SGD's momentum is that of DINO's code.
+# For convolutional networks the README says: SGD, learning rate 0.03 at a batch of 256, constant weight decay 1e-4, a
+# larger range of global views, smaller local views. The momentum of SGD is that of DINO's code.
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop.py',

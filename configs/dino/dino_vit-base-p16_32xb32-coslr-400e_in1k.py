@@ -2,11 +2,11 @@
 #
 # Command:  on each of 4 machines: NNODES=4 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dino/dino_vit-base-p16_32xb32-coslr-400e_in1k.py 8
-# Hardware: 32 GPUs of 32 GB (*); no hours are published. Not run by us.
+# Hardware: 32 GPUs of 32 GB (*); the authors give no hours. Not run by us.
 # Expected: ImageNet k-NN 76.1 %, linear 78.2 % (README of facebookresearch/dino).
 #
-# Values marked (*) are the released checkpoint's as remembered: its args.txt, linked in that README, could not be read
-# while this was written. Compare before you spend the days.
+# Values marked (*) are those of the released checkpoint, from memory: we could not read its args.txt, which that README
+# links to. Compare them before you spend the days.
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop_10-local.py',  # (*)

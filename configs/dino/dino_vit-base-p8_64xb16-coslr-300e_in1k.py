@@ -2,12 +2,12 @@
 #
 # Command:  on each of 8 machines: NNODES=8 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dino/dino_vit-base-p8_64xb16-coslr-300e_in1k.py 8
-# Hardware: 64 GPUs of 80 GB; no hours are published. Not run by us.
+# Hardware: 64 GPUs of 80 GB; the authors give no hours. Not run by us.
 # Expected: ImageNet k-NN 77.4 %, linear 80.1 % (README of facebookresearch/dino).
 #
-# 300 epochs and 5e-4 as the released checkpoint's, as remembered (*): its args.txt, linked in that README, could not
-# be read while this was written. A batch of 1,024 and the other values follow the ViT-B/16. Gradient checkpointing
-# trades a fourth of the speed for memory; on the ViT-S/8, see there what to do if bf16 is unstable.
+# 300 epochs and 5e-4 (*) are those of the released checkpoint, from memory: we could not read its args.txt, which that
+# README links to. The batch of 1,024 and the other values are those of the ViT-B/16. Gradient checkpointing saves
+# memory and costs a fourth of the speed. If bf16 is unstable: --cfg-options optim_wrapper.precision=fp32
 _base_ = './dino_vit-base-p16_32xb32-coslr-400e_in1k.py'
 
 epochs = 300

@@ -1,4 +1,5 @@
-# DINO's boosted run: ViT-S/16, ImageNet-1k, 300 epochs, a warmer teacher, prototypes of any length.
+# DINO's boosted run: ViT-S/16, ImageNet-1k, 300 epochs, a higher teacher temperature, prototypes whose
+# lengths are learnt.
 #
 # Command:  on each of 2 machines: NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dino/dino_vit-small-p16_16xb64-coslr-300e_in1k.py 8

@@ -6,8 +6,8 @@
 #           facebookresearch/dino, with two local views fewer) it is about a week. Not run by us.
 # Expected: ImageNet k-NN 74.5 %, linear 77.0 % (the same README).
 #
-# Values marked (*) are the released checkpoint's as remembered: its args.txt, linked in that README, could not be read
-# while this was written. Compare before you spend the week. It was trained in fp32; bf16 here.
+# Values marked (*) are those of the released checkpoint, from memory: we could not read its args.txt, which that README
+# links to. Compare them before you spend the week. The authors trained in fp32; here it is bf16.
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop_10-local.py',  # (*)

@@ -5,10 +5,10 @@
 #           ImageNet. Not run by us.
 # Expected: below the 69.3 % k-NN of a batch of 512 (README of facebookresearch/dino); no figure is published.
 #
-# What changes with a small batch: the teacher keeps more of itself, 0.9995 instead of 0.996 (an author's advice, in
-# facebookresearch/dino#104), and the learning rate falls by the rule lr * batch / 256, here to 1.25e-4.
-# More memory than that? --cfg-options train_dataloader.batch_size=128, and the rest follows.
-# Less? --cfg-options model.backbone.gradient_checkpointing=True
+# Two values change with a small batch. The teacher's momentum is 0.9995 instead of 0.996 (an author's advice in
+# facebookresearch/dino#104). The learning rate falls by the rule lr * batch / 256, here to 1.25e-4.
+# More memory: --cfg-options train_dataloader.batch_size=128; the learning rate follows.
+# Less memory: --cfg-options model.backbone.gradient_checkpointing=True
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop.py',

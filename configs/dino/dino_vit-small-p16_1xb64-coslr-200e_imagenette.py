@@ -1,10 +1,10 @@
-# Imagenette: ten classes of ImageNet, 9,469 images; the small-data preset, with k-NN on the way.
+# Imagenette: ten classes of ImageNet, 9,469 images; the small-data recipe, with k-NN during training.
 #
 # Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-200e_imagenette.py
 #           after unpacking imagenette2-320.tgz (fastai) to data/imagenette2-320/{train,val}/<class>/
-#           (elsewhere: copy this file and change data_root in it; --cfg-options comes after the file was read)
+#           (elsewhere: copy this file and change data_root in the copy; --cfg-options comes too late for it)
 # Hardware: one GPU of 24 GB; 29,400 steps of 64 images. Not run by us.
-# Expected: not measured. For scale: stable-pretraining reports k-NN 83.8 %, linear 86.1 % for DINO, ViT-S/16, 200
+# Expected: not measured. To compare: stable-pretraining reports k-NN 83.8 %, linear 86.1 % for DINO, ViT-S/16, 200
 #           epochs, by a recipe of its own (its benchmarks/imagenet10/RESULTS.md).
 _base_ = ['./dino_vit-small-p16_1xb64-coslr-200e_small-data.py', '../_base_/datasets/labelled_images.py']
 

@@ -5,16 +5,16 @@
 # Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
 # Expected: no figure for this network. The same rule, at 9,469 images with a ViT of width 128 and depth 4 on views of
 #           48 px, took a prototype of ours from k-NN 33 % (untrained) to 53-55 % on Imagenette in 7 minutes on two
-#           CPU cores (three seeds); centred targets without batch norm in the head did not learn there.
+#           CPU cores (three seeds); with Centering and no batch norm it did not learn there.
 #
 # Or as a config of yours, three lines:
 #   _base_ = 'dino_plugin::dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
 #   model = dict(num_images=5000)
 #   train_dataloader = dict(dataset=dict(dataset=dict(data_root='path/to/images')))
-# Whatever else is set there, or on the command line, wins over the rule: model.heads.cls.prototypes=1024.
+# A value that you set yourself replaces the rule's: model.heads.cls.prototypes=1024.
 #
-# The rule: a straight line in log(images) between two points that are known to work, 10,000 images and ImageNet. The
-# functions that compute it are in dino_plugin/engine/training/for_images.py.
+# The rule: a straight line in log(images) between two points that are known to work, 10,000 images and ImageNet. It is
+# computed in dino_plugin/engine/training/for_images.py.
 #
 #   images            prototypes  momentum  teacher temperature
 #   up to 10,000      512-1,024   0.990     0.025
@@ -24,11 +24,11 @@
 #
 # With 200,000 images or more take dino_vit-small-p16_1xb64-coslr-100e_custom.py: this recipe refuses them.
 #
-# - Prototypes: about one for ten images, as a power of two, 512 at least.
+# - Prototypes: about one for ten images, a power of two, at least 512.
 # - Momentum: the teacher averages over 1 / (1 - momentum) steps, 100 at the small end and 250 at ImageNet's: a short
 #   training has no time for a slow teacher.
-# - Temperature: the colder the teacher, the less a flat target can pass for an answer.
-# - Targets by Sinkhorn-Knopp, batch norm in the head, KoLeo, and weight decay to 0.1 instead of 0.4, at any number.
+# - Temperature: a low teacher temperature makes sharp targets. Flat targets teach nothing.
+# - For any number of images: Sinkhorn-Knopp, batch norm in the head, KoLeo, weight decay up to 0.1 instead of 0.4.
 _base_ = './dino_vit-small-p16_1xb64-coslr-100e_in1k.py'
 
 sync_bn = 'torch'  # on several GPUs the head's batch norm sees all of them

@@ -1,11 +1,11 @@
-# Lightly's dataset and transform, our training. Both sides keep their own classes; the collate function understands
-# Lightly's samples (views, label, filename).
+# Lightly's dataset and transform with our training. The collate function understands Lightly's samples (views, label,
+# filename).
 #
 # Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64_lightly-dataset.py \
 #               --cfg-options train_dataloader.dataset.dataset.input_dir=path/to/images
 #           (needs `pip install lightly`)
-# Hardware: one GPU of 24 GB and more CPU cores than with our own MultiCrop, which makes the same views about six times
-#           faster. Not run by us.
+# Hardware: one GPU of 24 GB and many CPU cores: our own MultiCrop makes the same views about six times faster.
+#           Not run by us.
 # Expected: as dino_vit-small-p16_1xb64-coslr-100e_custom.py; Lightly's probabilities and ranges are DINO's.
 _base_ = './dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 

@@ -5,8 +5,8 @@
 # Expected: ImageNet k-NN 69.3 %, linear 74.0 % (the same README).
 #
 # The authors' run has 64 images on each GPU (2,502 iterations an epoch: facebookresearch/dino#69); with 128 the
-# learning rate doubles, by the rule lr * batch / 256. For their batch: --cfg-options train_dataloader.batch_size=64
-# They train in fp16 with a gradient scaler; bf16 here.
+# learning rate doubles by the rule lr * batch / 256. For their batch: --cfg-options train_dataloader.batch_size=64
+# They train in fp16 with a gradient scaler; here it is bf16.
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop.py',

@@ -1,8 +1,8 @@
-# DINO's vanilla run with split='worker': the workers of the data loader make the whole of the views.
-# For a GPU with many CPU cores beside it, or no GPU. Two lines like those below do the same to any recipe.
+# DINO's vanilla run with split='worker': the workers of the data loader make the views, with all steps.
+# For a GPU with many CPU cores beside it, or no GPU. The two lines below do the same to any recipe.
 #
 # Command:  bash tools/dist_train.sh configs/dino/dino_vit-small-p16_8xb128-coslr-100e_in1k_split-worker.py 8
 # Hardware: as dino_vit-small-p16_8xb128-coslr-100e_in1k.py. Not run by us; what a worker saves: docs/performance.md.
-# Expected: as that recipe: the views agree within a grey level.
+# Expected: the figures of that recipe; the views differ by at most one grey level.
 _base_ = './dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 _base_.train_dataloader.dataset.dataset.pipeline[1].split = 'worker'

@@ -5,7 +5,7 @@
 # Hardware: 96 GPUs of 80 GB; 3.3 days for the authors on A100 (README of facebookresearch/dinov2). Not run by us.
 # Expected: ImageNet k-NN 82.0 %, linear 84.5 % (the same README).
 #
-# The released models were trained on LVD-142M, which is not public; S, B and L were distilled from g.
+# The released models were trained on LVD-142M, which is not public; S, B and L were distilled from ViT-g.
 _base_ = [
     '../_base_/models/dinov2_vit-large-p14_long.py',
     '../_base_/datasets/imagenet22k_multi-crop_dinov2-p14.py',

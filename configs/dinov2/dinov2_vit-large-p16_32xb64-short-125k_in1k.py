@@ -5,7 +5,7 @@
 # Hardware: 32 GPUs of 80 GB; about one day for the authors on A100 (README of facebookresearch/dinov2). Not run by us.
 # Expected: ImageNet k-NN 81.6 %, linear 82.9 % (the same README).
 #
-# The authors train in fp16 with sharded weights; bf16 and whole weights on each GPU here.
+# The authors train in fp16 with sharded weights. Here it is bf16, and each GPU holds all weights.
 _base_ = [
     '../_base_/models/dinov2_vit-large-p16.py',
     '../_base_/datasets/imagenet_multi-crop_dinov2.py',

@@ -1,13 +1,13 @@
-# Go on from a released backbone on images of your own: its heads were not published, so new ones learn first.
+# Start from a released backbone and train it on images of your own. Its heads are not public, so new heads learn first.
 #
 # Command:  python tools/train.py configs/dinov2/dinov2_vit-small-p14_1xb64-continued-20e_custom.py \
 #               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
 #           (downloads timm's weights; for a file: model.backbone.pretrained=False model.backbone.checkpoint=FILE)
-# Hardware: one GPU of 24 GB; the time follows the number of images. Not run by us.
+# Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
 # Expected: depends on the images. Compare with the released backbone itself, by k-NN before and after.
 #
-# For the first tenth of training the backbone stands still; then it moves, at a twentieth of the usual learning rate
-# and less in early layers.
+# For the first tenth of training the backbone is frozen. Then it learns at a twentieth of the usual learning rate, and
+# at less in early layers.
 _base_ = './dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 model = dict(

@@ -7,9 +7,9 @@
 # Expected: no figure at this data; the released ViT-S/14, distilled from a ViT-g/14 on LVD-142M: ImageNet k-NN 79.0 %,
 #           linear 81.1 % (MODEL_CARD of facebookresearch/dinov2).
 #
-# As in the paper, nothing is hidden from the student and none of its depth is dropped; the patch loss compares all
-# patches. What is saved and exported as the teacher is the average of the student. The frozen teacher needs
-# the heads that it was trained with, which the released files do not have: it is a checkpoint of your own run.
+# As in the paper, the student sees no masks and has no stochastic depth; the patch loss compares all patches. The
+# checkpoint's "teacher" is the moving average of the student. The frozen teacher needs the heads that it was trained
+# with. Released files have none, so it is a checkpoint of your own run.
 _base_ = './dinov2_vit-small-p14_96xb32-long-625k_in22k.py'
 
 model = dict(

@@ -4,7 +4,7 @@
 #               configs/dinov3/dinov3_vit-7b-p16_256xb16-gram-200k_folder.py 8 \
 #               --cfg-options model.checkpoint=work_dirs/PREVIOUS/iter_N.pth
 # Hardware: as the first stage. Not run by us.
-# Expected: patch features that keep their geometry, which longer training without this stage loses; no figure of ours.
+# Expected: patch features stay good, where longer training without this stage makes them worse. No figure of ours.
 #
 # What this stage changes: configs/_base_/stages/dinov3_gram_200k.py.
 _base_ = '../_base_/stages/dinov3_gram_200k.py'

@@ -4,7 +4,7 @@
 #               configs/dinov3/dinov3_vit-7b-p16_256xb8-highres-30k_folder.py 8 \
 #               --cfg-options model.checkpoint=work_dirs/PREVIOUS/iter_N.pth
 # Hardware: as the first stage, half the batch. Not run by us.
-# Expected: features that hold up to images of several thousand pixels; no figure of ours.
+# Expected: features that stay good with images of several thousand pixels. No figure of ours.
 #
 # What this stage changes: configs/_base_/stages/dinov3_highres_30k.py.
 _base_ = '../_base_/stages/dinov3_highres_30k.py'

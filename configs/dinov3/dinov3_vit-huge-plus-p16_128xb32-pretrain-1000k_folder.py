@@ -3,7 +3,7 @@
 # Command:  on each of 16 machines: NNODES=16 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dinov3/dinov3_vit-huge-plus-p16_128xb32-pretrain-1000k_folder.py 8
 # Hardware: 128 GPUs of 80 GB. Not run by us.
-# Expected: no figure.
+# Expected: no figure is published.
 #
 # The authors distil this size from ViT-7B/16. This is the recipe of their 7B network with smaller heads.
 _base_ = '../_base_/stages/dinov3_pretrain_1000k.py'

@@ -5,8 +5,8 @@
 # Hardware: 32 GPUs of 80 GB; about 14 hours for the authors on H100 (README of facebookresearch/dinov3). Not run by us.
 # Expected: ImageNet k-NN 82.0 %, linear 83.5 % (the same README; the authors' config says 82.2 and 83.3).
 #
-# The authors compile the blocks, as compile_blocks does here, and take the upper edge of each stratum as the share of
-# hidden patches, where here it is drawn from the stratum.
+# Blocks are compiled (compile_blocks), as with the authors. The share of masked patches is drawn from each image's
+# stratum; the authors take the upper edge of the stratum.
 _base_ = [
     '../_base_/models/dinov3_vit-large-p16.py',
     '../_base_/datasets/imagenet_multi-crop_dinov2.py',

@@ -4,7 +4,7 @@
 #               configs/dinov3/dinov3_vit-large-p16_64xb32-highres-30k_folder.py 8 \
 #               --cfg-options model.checkpoint=work_dirs/PREVIOUS/iter_N.pth
 # Hardware: 64 GPUs of 80 GB. Not run by us.
-# Expected: no figure.
+# Expected: no figure is published.
 #
 # The authors distil this size from ViT-7B/16. This is the recipe of their 7B network with smaller heads.
 _base_ = '../_base_/stages/dinov3_highres_30k.py'

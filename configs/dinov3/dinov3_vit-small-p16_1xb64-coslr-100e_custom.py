@@ -1,11 +1,11 @@
-# Your own folder of images with DINOv3's losses: any depth, no labels, one GPU. What differs from DINOv2's config.
+# Your own folder of images with DINOv3's losses: any depth, no labels, one GPU.
 #
 # Command:  python tools/train.py configs/dinov3/dinov3_vit-small-p16_1xb64-coslr-100e_custom.py \
 #               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
-# Hardware: one GPU of 24 GB; the time follows the number of images. Not run by us.
-# Expected: depends on the images: watch the k-NN accuracy if some have labels, and the collapse monitor's line.
+# Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
+# Expected: depends on the images. Watch target_information in the log (0 is a collapse), and k-NN if some have labels.
 #
-# All three stages in one run: from 80 % of training on, patches keep the geometry of an earlier teacher.
+# All in one run: from 80 % of training on, Gram anchoring keeps the patches like an earlier teacher's.
 _base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 model = dict(

@@ -5,8 +5,8 @@
 # Hardware: 32 GPUs; the authors give no hours. Not run by us.
 # Expected: ImageNet k-NN 77.1 %, linear 79.5 %, fine-tuned 84.0 % (README of bytedance/ibot).
 #
-# Values marked (*) are the paper's as remembered; compare them with the `args` that the README links to before you
-# spend the time.
+# Values marked (*) are the paper's, from memory. Compare them with the `args` that the README links to before you spend
+# the time.
 _base_ = './ibot_vit-small-p16_16xb64-coslr-800e_in1k.py'
 
 epochs = 400  # (*)

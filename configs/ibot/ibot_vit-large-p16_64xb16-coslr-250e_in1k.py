@@ -5,8 +5,8 @@
 # Hardware: 64 GPUs; the authors give no hours. Not run by us.
 # Expected: ImageNet k-NN 78.0 %, linear 81.0 %, fine-tuned 84.8 % (README of bytedance/ibot).
 #
-# Values marked (*) are the paper's as remembered; compare them with the `args` that the README links to before you
-# spend the time.
+# Values marked (*) are the paper's, from memory. Compare them with the `args` that the README links to before you spend
+# the time.
 _base_ = './ibot_vit-small-p16_16xb64-coslr-800e_in1k.py'
 
 epochs = 250  # (*)

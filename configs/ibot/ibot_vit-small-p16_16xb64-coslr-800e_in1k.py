@@ -1,4 +1,4 @@
-# iBOT's ViT-S/16: 800 epochs, block masks on half of the large views, one head for class token and patches.
+# iBOT's ViT-S/16: 800 epochs, block masks on half of the global views, one head for class token and patches.
 #
 # Command:  on each of 2 machines: NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/ibot/ibot_vit-small-p16_16xb64-coslr-800e_in1k.py 8
@@ -6,7 +6,7 @@
 # Expected: ImageNet k-NN 75.2 %, linear 77.9 %, fine-tuned 82.3 % (the same README).
 #
 # The README gives epochs, batch, views, masks, head and temperatures; the rest are the defaults of its code, which are
-# DINO's. It trains in fp16; bf16 here. Its centre of patches is the mean over all of them, here over the hidden ones.
+# DINO's. It trains in fp16; here it is bf16. Its centre of patches is the mean over all patches, here over the masked.
 _base_ = [
     '../_base_/models/ibot_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop_ibot.py',

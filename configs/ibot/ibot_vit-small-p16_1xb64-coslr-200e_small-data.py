@@ -1,4 +1,4 @@
-# Little data with iBOT: the values of DINO's small-data config, and a patch loss of a quarter of the weight.
+# Little data with iBOT: DINO's small-data recipe and a patch loss with weight 0.25.
 #
 # Command:  python tools/train.py configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py \
 #               --cfg-options model.num_images=5000 train_dataloader.dataset.dataset.data_root=path/to/images

@@ -1,4 +1,4 @@
-# k-NN on the bundled images, 32 px: 5,000 labelled images of CIFAR-10 vote on 1,000.
+# k-NN on the bundled images, 32 px: a bank of 5,000 labelled images of CIFAR-10, 1,000 queries.
 #
 # Command:  python tools/test.py configs/knn/knn_cifar10-mini.py CHECKPOINT          (from the top of the checkout)
 # Hardware: a CPU; seconds with the quickstart's network.

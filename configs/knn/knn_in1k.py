@@ -1,4 +1,4 @@
-# k-NN on ImageNet-1k: 1,281,167 labelled images vote on the 50,000 of the validation set.
+# k-NN on ImageNet-1k: a bank of 1,281,167 labelled images; the 50,000 of the validation set are the queries.
 #
 # Command:  bash tools/dist_test.sh configs/knn/knn_in1k.py CHECKPOINT 8
 #           with data/imagenet/{train,val}/<class>/<images>; see knn_folder.py for what CHECKPOINT may be.

@@ -7,9 +7,8 @@
 #           by us with this command, seed 0; the recipe was tuned on these images (docs/small_data.md). Other processors
 #           round differently, which moves it by about a point.
 #
-# What differs from DINO's recipe, and why, is in docs/small_data.md: a shallow network behind a convolutional stem, a
-# teacher that follows faster and is sharper, Sinkhorn-Knopp instead of centring, batch norm in the head, few
-# prototypes, KoLeo.
+# docs/small_data.md says why it differs from DINO's recipe: a shallow network behind a convolutional stem, a faster
+# teacher with a lower temperature, Sinkhorn-Knopp instead of centring, batch norm in the head, few prototypes, KoLeo.
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/labelled_images.py',

@@ -3,9 +3,8 @@
 # Command:  python tools/train.py configs/segmentation/vit-small-p16_linear_1xb16-2k_camvid-352x352.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/iter_2000.pth
-#           with the images in data/camvid. CHECKPOINT may hold a network of any width;
-#           what else it may be: configs/segmentation/README.md.
-# Hardware: one GPU; with a small network a CPU will do, see docs/results.md.
+#           with the images in data/camvid. CHECKPOINT: see configs/segmentation/README.md.
+# Hardware: one GPU; a CPU is enough for a small network (docs/results.md).
 # Expected: mIoU; see docs/results.md for what small networks reached.
 _base_ = [
     '../_base_/datasets/camvid.py',

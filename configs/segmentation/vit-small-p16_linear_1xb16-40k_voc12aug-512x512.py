@@ -3,10 +3,9 @@
 # Command:  python tools/train.py configs/segmentation/vit-small-p16_linear_1xb16-40k_voc12aug-512x512.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/iter_40000.pth
-#           with the images in data/VOCdevkit/VOC2012. CHECKPOINT may hold a network of any width;
-#           what else it may be: configs/segmentation/README.md.
+#           with the images in data/VOCdevkit/VOC2012. CHECKPOINT: see configs/segmentation/README.md.
 # Hardware: one GPU. Not run by us.
-# Expected: not run by us; no published figure for this recipe is at hand.
+# Expected: mIoU. Not run by us, and we know of no published figure.
 _base_ = [
     '../_base_/datasets/voc12aug.py',
     '../_base_/models/seg_linear.py',

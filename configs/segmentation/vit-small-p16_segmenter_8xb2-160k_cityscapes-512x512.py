@@ -3,10 +3,9 @@
 # Command:  python tools/train.py configs/segmentation/vit-small-p16_segmenter_8xb2-160k_cityscapes-512x512.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/iter_160000.pth
-#           with the images in data/cityscapes. CHECKPOINT may hold a network of any width;
-#           what else it may be: configs/segmentation/README.md.
+#           with the images in data/cityscapes. CHECKPOINT: see configs/segmentation/README.md.
 # Hardware: 8 GPUs (bash tools/dist_train.sh CONFIG 8). Not run by us.
-# Expected: not run by us; no published figure for this recipe is at hand.
+# Expected: mIoU. Not run by us, and we know of no published figure.
 _base_ = [
     '../_base_/datasets/cityscapes.py',
     '../_base_/models/seg_segmenter.py',

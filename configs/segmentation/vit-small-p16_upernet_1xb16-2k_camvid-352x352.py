@@ -3,10 +3,9 @@
 # Command:  python tools/train.py configs/segmentation/vit-small-p16_upernet_1xb16-2k_camvid-352x352.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/iter_2000.pth
-#           with the images in data/camvid. CHECKPOINT may hold a network of any width;
-#           what else it may be: configs/segmentation/README.md.
-# Hardware: one GPU; with a small network a CPU will do, see docs/results.md.
-# Expected: not run by us; no published figure for this recipe is at hand.
+#           with the images in data/camvid. CHECKPOINT: see configs/segmentation/README.md.
+# Hardware: one GPU; a CPU is enough for a small network (docs/results.md).
+# Expected: mIoU. Not run by us, and we know of no published figure.
 _base_ = [
     '../_base_/datasets/camvid.py',
     '../_base_/models/seg_upernet.py',

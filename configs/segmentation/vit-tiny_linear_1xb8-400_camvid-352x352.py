@@ -4,7 +4,7 @@
 #               --cfg-options model.backbone.checkpoint=work_dirs/quickstart/epoch_22.pth
 #           python tools/test.py CONFIG WORK_DIR/iter_400.pth
 #           with the images in data/camvid.
-# Hardware: a CPU. 23 minutes on one core of a 2.5 GHz Xeon, with other work beside.
+# Hardware: a CPU. 23 minutes on one core of a 2.5 GHz Xeon, with other work at the same time.
 # Expected: mIoU 19.1 on the test images (24.0 on the validation images); 17.4 (22.8) with the network untrained.
 #           Measured by us, one seed; see docs/results.md.
 _base_ = './vit-small-p16_linear_1xb16-2k_camvid-352x352.py'

@@ -7,7 +7,7 @@
 # Expected: no published figure for DINO is known to us. Measured by us on the bundled clips with the network of
 #           configs/quickstart on a CPU, J&F: with model.short_side=240 model.multiple=16 (some seconds) trained 66.2,
 #           untrained 58.8, 60.3 and 60.4 (three seeds); as here (about a minute) trained 66.8, untrained 68.1: at this
-#           size colours say more than what 32 px images taught. The first mask for every frame: 34.3.
+#           size colours tell more than what the network learnt at 32 px. The first mask for every frame: 34.3.
 _base_ = './davis_folder.py'
 
 test_dataloader = dict(dataset=dict(data_root='data/DAVIS', year=2016, split='val'))

@@ -1,4 +1,5 @@
-# Label propagation on DAVIS-2017 val as in DINOv3's notebook: larger images, a round neighbourhood, softer weights.
+# Label propagation on DAVIS-2017 val as in DINOv3's notebook: larger images, a round neighbourhood, a higher
+# temperature.
 #
 # Command:  python tools/test.py configs/video/davis2017_dinov3.py CHECKPOINT
 #           after unpacking DAVIS-2017-trainval-480p.zip (davischallenge.org) to data/DAVIS; see davis_folder.py.

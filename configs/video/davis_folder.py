@@ -1,4 +1,4 @@
-# Label propagation through your own clips: the mask of a first frame is carried through the video by frozen features.
+# Label propagation through your own clips: frozen features carry the first mask to all frames.
 #
 # Command:  python tools/test.py configs/video/davis_folder.py CHECKPOINT --work-dir OUT \
 #               --cfg-options test_dataloader.dataset.data_root=DIR
@@ -8,7 +8,7 @@
 #           student. Several GPUs share the clips: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
 #           OUT/davis/<clip>/ gets the masks (the official evaluator reads this folder), OUT/overlays/ films and sheets,
 #           OUT/*.csv the scores. Run again, it computes only what is missing.
-# Hardware: any. Memory grows neither with the length of a clip nor, but for the labels of 8 frames, with its objects.
+# Hardware: any. Memory does not grow with the length of a clip, and little with its objects.
 # Expected: depends on the clips. See davis2016.py for a small network on a CPU.
 _base_ = '../_base_/default_runtime.py'
 

@@ -1,4 +1,4 @@
-# iBOT with a ViT-S/16: DINO, and a second loss on hidden patches through the same head.
+# iBOT with a ViT-S/16: DINO, and a second loss on masked patches through the same head.
 _base_ = './dino_vit-small-p16.py'
 
 warm_temperature = dict(type='dino_plugin.Warmup', start=0.04, share=0.3, then=0.07)

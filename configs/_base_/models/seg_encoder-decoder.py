@@ -1,5 +1,6 @@
 # What the decoders share: images in, a timm network, windows at test time. Their widths are those of the network: the
-# texts 'width', 'widths' and 'sum(widths)' stand for what the backbone gives; a number in their place wins.
+# texts 'width', 'widths' and 'sum(widths)' stand for what the backbone gives; a number in their place
+# is taken as it is.
 model = dict(
     type='dino_plugin.WidthFromBackbone',
     model='EncoderDecoder',
