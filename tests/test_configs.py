@@ -3,7 +3,10 @@
 import ast
 import gc
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from copy import deepcopy
 from functools import cache
@@ -353,6 +356,14 @@ def test_the_map_names_every_config_and_every_base_and_nothing_else():
     assert {path for path in named if path.startswith('_base_/')} == bases
     assert {ROOT / name for name in CONFIGS} <= set().union(*found.values())
     assert {name.split('/')[0] for name in CONFIGS} <= {path.split('/')[0] for path in named}
+
+
+def test_the_map_shows_how_to_see_all_values_of_a_recipe(repository):
+    (lines,) = re.findall(r'```bash\n(CONFIG=.*?)```', (ROOT / 'README.md').read_text(), flags=re.DOTALL)
+    code = lines.replace('python ', f'{shlex.quote(sys.executable)} ')
+    shown = subprocess.run(['bash', '-ec', code], capture_output=True, text=True, cwd=repository)
+    assert shown.returncode == 0, shown.stderr
+    assert Config.fromstring(shown.stdout, '.py').to_dict() == shipped(VANILLA)
 
 
 def test_the_config_of_ones_own_in_the_map_is_one(tmp_path):
