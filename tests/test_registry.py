@@ -1,17 +1,7 @@
 """Names with the prefix work from any scope of OpenMMLab, without an import; nothing is taken from other packages."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
-
-
-def run(code: str) -> None:
-    """In a fresh process, which has imported nothing of ours."""
-    done = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
+from fresh_process import run_in_fresh_process
 
 HEAD = "dict(type='dino_plugin.DINOHead', in_dim=4, prototypes=3, hidden_dim=5, bottleneck_dim=2)"
 
@@ -19,10 +9,11 @@ HEAD = "dict(type='dino_plugin.DINOHead', in_dim=4, prototypes=3, hidden_dim=5, 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmseg'])
 def test_names_resolve_from_a_foreign_scope_without_an_import(scope):
     if scope == 'mmseg':
-        models = subprocess.run([sys.executable, '-c', 'import mmseg.models'], capture_output=True, text=True)
-        if models.returncode:
-            pytest.skip(f'mmseg.models cannot be imported alone: {models.stderr.strip().splitlines()[-1]}')
-    run(f"""
+        try:
+            run_in_fresh_process('import mmseg.models')
+        except AssertionError as error:
+            pytest.skip(f'mmseg.models cannot be imported alone: {str(error).strip().splitlines()[-1]}')
+    run_in_fresh_process(f"""
         import sys
         from mmengine.registry import FUNCTIONS, HOOKS, init_default_scope
         from {scope}.registry import MODELS
@@ -36,7 +27,7 @@ def test_names_resolve_from_a_foreign_scope_without_an_import(scope):
 
 
 def test_custom_imports_of_habit_work_too():
-    run(f"""
+    run_in_fresh_process(f"""
         from mmengine.config import Config
         from mmengine.registry import MODELS
         Config.fromstring("custom_imports = dict(imports=['dino_plugin'], allow_failed_imports=False)", '.py')
@@ -46,7 +37,7 @@ def test_custom_imports_of_habit_work_too():
 
 def test_nothing_is_registered_in_the_root():
     """mmdet owns `DINO` and `DINOHead`, mmpretrain's project the same and `DINONeck`."""
-    run("""
+    run_in_fresh_process("""
         from mmengine import registry as root
         names = ('MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'LOOPS', 'METRICS', 'FUNCTIONS', 'TASK_UTILS')
         before = {name: set(getattr(root, name).module_dict) for name in names}

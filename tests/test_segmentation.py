@@ -3,12 +3,12 @@
 import json
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_process import run_in_fresh_process
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -133,8 +133,7 @@ def test_mmsegmentations_runner_alone_runs_a_config(data_root, tmp_path):
         "assert type(runner.model).__module__.startswith('mmseg.')\n"
         'runner.train()\n'
     )
-    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
+    run_in_fresh_process(script, tmp_path)
     assert (tmp_path / 'work/iter_2.pth').is_file()
 
 

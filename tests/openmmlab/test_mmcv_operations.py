@@ -1,10 +1,9 @@
 """mmsegmentation on an mmcv without compiled operations."""
 
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
+from fresh_process import run_in_fresh_process
 
 from dino_plugin.openmmlab.mmcv_operations import OperationsFinder
 
@@ -18,9 +17,7 @@ FIRST = (
 
 
 def run(script: str) -> str:
-    done = subprocess.run([sys.executable, '-c', FIRST + script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_in_fresh_process(FIRST + script)
 
 
 @without_operations

@@ -32,7 +32,7 @@ def load(work_dir, rank=0):
 
 def test_two_processes_agree_and_equal_one_with_the_joint_batch(tmp_path):
     """Student, teacher and centre. mmpretrain's project dies in its first distributed step."""
-    run_in_processes(train_and_save, str(tmp_path / 'two'), 8)
+    run_in_processes(train_and_save, str(tmp_path / 'two'), 8, start_method='spawn')
     run_in_processes(train_and_save, str(tmp_path / 'one'), 16, processes=1)
     first, second, alone = load(tmp_path / 'two'), load(tmp_path / 'two', 1), load(tmp_path / 'one')
     for name, value in first['end'].items():

@@ -59,6 +59,9 @@ def train(config, stop_at=None):
     else:
         with pytest.raises(KeyboardInterrupt):
             runner.train()
+    iterator = runner.train_dataloader._iterator  # of persistent workers
+    if iterator is not None:  # where the garbage collector finds it, PyTorch waits five seconds for each worker
+        iterator._shutdown_workers()
     return runner, recorder
 
 
