@@ -61,7 +61,7 @@ MUTATIONS = [
     Mutation('data/images/sampler.py', 'self.seed + self.epoch', 'self.seed', 'data_pipeline/images/test_sampler.py'),
     # training
     Mutation(
-        'engine/training/parameter_groups.py', 'decay ** (top - depth)', 'decay**depth', 'engine/training/test_optim.py'
+        'engine/training/parameter_groups.py', 'decay**distance', 'decay', 'engine/training/test_optim.py'
     ),
     Mutation(
         'engine/training/parameter_groups.py',

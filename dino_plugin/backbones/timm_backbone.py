@@ -19,6 +19,8 @@ from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
 from dino_plugin.weights.checkpoint import backbone_state, load_backbone, load_checkpoint
 
+LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')  # of transformers, those that average patches, convolutional networks
+
 
 class TimmBackbone(nn.Module):
     """A timm network without its classifier.
@@ -175,16 +177,19 @@ class TimmBackbone(nn.Module):
             return [Tokens(patches.mean(1), patches.unflatten(1, grid)) for patches in found]
         return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
 
-    def layer_depths(self) -> dict[str, int]:
-        """Depth of each parameter, for layer-wise learning rates: 0 for the embedding, largest near the output.
+    def layers_to_output(self) -> dict[str, int]:
+        """Distance of each parameter from the output, for layer-wise learning rates.
 
-        The groups are timm's (``group_matcher``): one for each block of a transformer, and for each block of a
-        convolutional network's stages.
+        0 for the last normalisation, 1 for the last block, n for the first, n + 1 for the embedding. The blocks are
+        those of timm's ``group_matcher``, which counts the last normalisation among the last block.
         """
-        groups = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
-        depths = {'mask_token': 0} | {f'model.{name}': depth for name, depth in groups.items()}
-        shared = {name: depth for name, depth in groups.items() if name.startswith('norm.')}
-        return depths | {f'local_{name}': depth for name, depth in shared.items()}
+        depths = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        num_blocks = max(depth for name, depth in depths.items() if not name.startswith(LAST_NORMS))
+        distances = {
+            name: 0 if name.startswith(LAST_NORMS) else num_blocks + 1 - depth for name, depth in depths.items()
+        }
+        local_norm = {f'local_{name}': 0 for name in distances if name.startswith('norm.')}
+        return {'mask_token': num_blocks + 1} | {f'model.{name}': d for name, d in distances.items()} | local_norm
 
     def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
         """What is learnt beside timm's network, and is no part of its checkpoint."""

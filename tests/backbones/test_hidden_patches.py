@@ -174,8 +174,8 @@ def test_the_mask_token_starts_at_zero_and_learns_as_the_embedding_does():
     name, arguments = NETWORKS['plain']
     backbone = TimmBackbone(name, mask_token=True, **arguments)
     assert torch.equal(backbone.mask_token, torch.zeros(1, 24))
-    depths = backbone.layer_depths()
-    assert depths['mask_token'] == depths['model.patch_embed.proj.weight'] == 0
+    distances = backbone.layers_to_output()
+    assert distances['mask_token'] == distances['model.patch_embed.proj.weight'] == max(distances.values())
     wrapper = build_optim_wrapper(
         nn.ModuleDict({'backbone': backbone}),
         dict(
@@ -190,7 +190,7 @@ def test_the_mask_token_starts_at_zero_and_learns_as_the_embedding_does():
     mask_token, patch = group_of[id(backbone.mask_token)], group_of[id(backbone.model.patch_embed.proj.weight)]
     assert mask_token is patch
     assert mask_token['weight_decay'] == 0.04
-    assert mask_token['lr'] == 0.1 * 0.5 ** (max(depths.values()) + 1)
+    assert mask_token['lr'] == 0.1 * 0.5 ** distances['mask_token']
 
 
 @pytest.mark.parametrize('kind', PATCHED)

@@ -113,10 +113,9 @@ def test_the_teacher_averages_it_and_sees_no_view_that_needs_it():
 
 
 def test_it_learns_as_fast_as_the_shared_one_under_a_layer_decay():
-    depths = make('rope').layer_depths()
-    blocks = max(depth for name, depth in depths.items() if '.blocks.' in name)
+    distances = make('rope').layers_to_output()
     for part in ('weight', 'bias'):
-        assert depths[f'local_norm.{part}'] == depths[f'model.norm.{part}'] >= blocks
+        assert distances[f'local_norm.{part}'] == distances[f'model.norm.{part}'] == 0
 
 
 def test_the_next_call_has_the_shared_one_again_also_after_an_error():

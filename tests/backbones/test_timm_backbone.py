@@ -157,3 +157,22 @@ def test_without_a_name_the_checkpoint_says_what_network_it_holds(tmp_path):
         ValueError, match=r'neither is there a checkpoint.*model\.backbone\.checkpoint=FILE.*model_name=vit_small'
     ):
         TimmBackbone()
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'last', 'norm'),
+    [
+        ('vit_tiny_patch16_224', dict(depth=3), 'blocks.2.', 'norm.'),
+        ('vit_small_patch16_dinov3', dict(depth=3), 'blocks.2.', 'norm.'),
+        ('vit_tiny_patch16_224', dict(depth=3, global_pool='avg', class_token=False), 'blocks.2.', 'fc_norm.'),
+        ('convnext_atto', dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)), 'stages.3.', 'head.norm.'),
+        ('resnet10t', dict(), 'layer4.0.', None),
+    ],
+)
+def test_the_last_norm_is_at_the_output_and_the_last_block_one_layer_away(name, arguments, last, norm):
+    """As BEiT and DINOv2 count for the layer decay."""
+    distances = TimmBackbone(name, **arguments).layers_to_output()
+    assert {distance for key, distance in distances.items() if key.startswith(f'model.{last}')} == {1}
+    at_output = {key for key, distance in distances.items() if distance == 0 and key.startswith('model.')}
+    assert at_output == (set() if norm is None else {f'model.{norm}weight', f'model.{norm}bias'})
+    assert set(distances.values()) >= set(range(1, max(distances.values()) + 1))

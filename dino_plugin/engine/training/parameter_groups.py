@@ -15,11 +15,11 @@ class ParameterGroups:
     """Optimiser constructor: what decays, and how fast each part learns; for pretraining and for fine-tuning.
 
     Weights decay, biases and one-dimensional parameters do not; position embeddings and class tokens do, as in DINO.
-    With a layer decay d below 1, a parameter at depth i of a backbone with depths 0 (embedding) to n learns with
+    With a layer decay d below 1, the parameters of block i of n learn with
 
         lr(i) = lr * d ** (n + 1 - i)
 
-    and what is behind the backbone with lr. A group also remembers its ``module`` (the backbone or a head) for clipping
+    those of the embedding with lr(0), the last normalisation and all that is behind the backbone with lr. A group also remembers its ``module`` (the backbone or a head) for clipping
     and whether it is a head's ``last_layer`` for freezing. It works in configs of mmsegmentation and mmdetection too,
     whose own constructors know only the backbones they were written for::
 
@@ -37,7 +37,7 @@ class ParameterGroups:
 
     References:
         ``get_params_groups`` in DINO's code; the paper does not mention it. Layer decay: Bao et al. 2021, BEiT,
-        arXiv:2106.08254.
+        arXiv:2106.08254; DINOv2's code counts layers alike.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -94,9 +94,8 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
     scales = {}
     for prefix, module in model.named_modules():
         if isinstance(module, TimmBackbone):
-            depths = module.layer_depths()
-            top = max(depths.values()) + 1
-            scales |= {f'{prefix}.{name}': decay ** (top - depth) for name, depth in depths.items()}
+            distances = module.layers_to_output()
+            scales |= {f'{prefix}.{name}': decay**distance for name, distance in distances.items()}
     if not scales:
         raise ValueError(
             f'ParameterGroups: layer_decay={decay} needs a dino_plugin.TimmBackbone or dino_plugin.TimmFeatureMaps in '

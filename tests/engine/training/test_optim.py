@@ -100,12 +100,10 @@ def test_layer_decay_is_a_power_of_the_distance_from_the_head():
     assert set(rates) == {name for name, _ in model.named_parameters()}
     for name, rate in rates.items():
         inner = name.removeprefix('backbone.backbone.model.')
-        if name.startswith('decode_head.'):
+        if name.startswith('decode_head.') or inner.startswith('norm.'):
             depth = 4
         elif inner.startswith(('patch_embed.', 'pos_embed', 'cls_token')):
             depth = 0
-        elif inner.startswith('norm.'):
-            depth = 3
         else:
             depth = int(inner.split('.')[1]) + 1
         assert rate == pytest.approx(0.1 * 0.5 ** (4 - depth)), name
