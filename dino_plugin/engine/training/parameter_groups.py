@@ -19,8 +19,9 @@ class ParameterGroups:
 
         lr(i) = lr * d ** (n + 1 - i)
 
-    those of the embedding with lr(0), the last normalisation and all that is behind the backbone with lr. A group also remembers its ``module`` (the backbone or a head) for clipping
-    and whether it is a head's ``last_layer`` for freezing. It works in configs of mmsegmentation and mmdetection too,
+    those of the embedding with lr(0), the last normalisation and all that is behind the backbone with lr. A group also
+    remembers its ``module`` (the backbone or a head) for clipping and whether it is a head's ``last_layer`` for
+    freezing. It works in configs of mmsegmentation and mmdetection too,
     whose own constructors know only the backbones they were written for::
 
         optim_wrapper=dict(
