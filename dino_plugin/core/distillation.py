@@ -106,6 +106,7 @@ class SelfDistillation(nn.Module):
         self.frozen_teacher = None if frozen_teacher is None else frozen_teacher.eval()
         self.losses = nn.ModuleDict(losses)
         self.momentum = as_schedule(momentum)
+        self._buffers_before: list[Tensor] | None = None  # the step that is under way
         for loss in losses.values():
             loss.follow_teacher(self.teacher, 0.0)
 
@@ -123,6 +124,8 @@ class SelfDistillation(nn.Module):
             ValueError: If there are fewer than two views of each image, or the local views are the larger ones.
         """
         _check_views(views)
+        if self.training and self._buffers_before is None:
+            self._buffers_before = [buffer.clone() for buffer in self.buffers()]
         targets_from = self.frozen_teacher or self.teacher
         read = {name for loss in self.losses.values() for name in loss.reads_patches}
         teacher_global = None
@@ -152,11 +155,21 @@ class SelfDistillation(nn.Module):
 
         teacher <- momentum * teacher + (1 - momentum) * student      for all parameters
 
+        A skipped step must leave no trace. Its forward passes have moved statistics of batch norms, centres and queues,
+        perhaps to NaN: all buffers are put back to what they were before it, accumulated batches included.
+
         Args:
             progress: Share of training done, in [0, 1].
-            stepped: Whether the optimiser moved the student. A tensor on the device is used there, without the host
-                waiting for it.
+            stepped: Whether the optimiser took the step. A tensor on the device is used there, without the host waiting
+                for it.
         """
+        before, self._buffers_before = self._buffers_before or (), None
+        if isinstance(stepped, Tensor):
+            for buffer, old in zip(self.buffers(), before):
+                buffer.copy_(torch.where(stepped, buffer, old))
+        elif not stepped:
+            for buffer, old in zip(self.buffers(), before):
+                buffer.copy_(old)
         teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
         share = 1.0 - self.momentum(progress)
         if isinstance(stepped, Tensor):
@@ -166,9 +179,8 @@ class SelfDistillation(nn.Module):
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
-        if (
-            self.frozen_teacher is not None or not self.uses_teacher
-        ):  # a teacher that is not run has no statistics of its own
+        # A teacher that is not run has no statistics of its own.
+        if self.frozen_teacher is not None or not self.uses_teacher:
             for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
                 mine.copy_(theirs)
         for loss in self.losses.values():

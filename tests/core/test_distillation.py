@@ -51,6 +51,27 @@ def test_a_skipped_step_leaves_the_teacher_alone_bit_for_bit(as_tensor):
         torch.testing.assert_close(value, before[name] + 0.5)
 
 
+@pytest.mark.parametrize('as_tensor', [True, False])
+def test_a_skipped_step_leaves_every_buffer_as_it_was_and_a_taken_one_does_not(as_tensor):
+    """One image of NaN, in the second of two accumulated batches: statistics of batch norms, student and teacher, and
+    the centre.
+    """
+    model = make(momentum=0.5, heads={'cls': make_head(batch_norm=True)}).train()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert {name.split('.')[0] for name in buffers} == {'student', 'teacher', 'losses'}
+    for poison in (0.0, float('nan')):
+        views = make_views()
+        views.global_views[0, 0] += poison
+        model(views, 0.0)
+    assert any(buffer.isnan().any() for buffer in model.buffers())
+    model.update_teacher(0.0, torch.tensor(False) if as_tensor else False)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+    model(make_views(), 0.0)
+    model.update_teacher(0.0, torch.tensor(True) if as_tensor else True)
+    assert not any(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+
+
 def test_the_deciding_tensor_is_not_read_by_the_host(monkeypatch):
     model = make(momentum=0.5)
     with torch.no_grad():

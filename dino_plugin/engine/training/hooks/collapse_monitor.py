@@ -67,6 +67,9 @@ class CollapseMonitorHook(Hook):
         """Measure, log and judge."""
         if not self._is_due(runner):
             return
+        if not all(output.isfinite().all() for output in self._seen.values()):
+            self._seen.clear()  # such a step is skipped, and SkippedStepsHook tells it
+            return
         features = self._seen.pop('').float().flatten(end_dim=-2)
         numbers = {
             'feature_std': statistics.feature_std(features),

@@ -43,13 +43,15 @@ class EMATeacherHook(Hook):
         unwrapped(runner.model).progress = runner.iter / runner.max_iters
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Move the teacher if the student moved."""
+        """Move the teacher if the student moved; not while batches are being accumulated."""
         model, optim_wrapper = unwrapped(runner.model), runner.optim_wrapper
-        stepped = getattr(optim_wrapper, 'stepped', None)
-        if stepped is None:  # mmengine's plain wrapper
-            stepped = optim_wrapper.should_update()
-        if isinstance(stepped, Tensor) and stepped.device.type == 'cpu':
-            stepped = bool(stepped)
+        if not optim_wrapper.should_update():
+            return
+        stepped = getattr(optim_wrapper, 'stepped', True)  # mmengine's plain wrapper skips nothing
+        if isinstance(stepped, Tensor):
+            stepped = bool(stepped) if stepped.device.type == 'cpu' else stepped
+        else:  # nothing to skip where everything is frozen
+            stepped = True
         model.distillation.update_teacher(model.progress, stepped)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:

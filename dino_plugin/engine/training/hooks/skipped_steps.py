@@ -1,14 +1,22 @@
 """Count, name and limit the steps that were skipped for gradients that were not finite."""
 
+from collections.abc import Mapping
+
 import torch
 from mmengine.hooks import Hook
 
+from dino_plugin.core.reduce import gather_over_ranks, num_ranks
+
+_TOTAL = 'dino_plugin/skipped_steps'  # of mmengine's message hub, which is saved with each checkpoint
+_SHOWN = 5
+
 
 class SkippedStepsHook(Hook):
-    """Log each skipped step with the loss that caused it, and stop after too many in a row.
+    """Log each skipped step with the losses that caused it, and stop after too many in a row.
 
-    The counts stay on the device and are read every ``interval`` iterations (at each one on CPU, where reading is
-    free), so the host does not wait for the device in between.
+    A loss is told with the iterations (each accumulated batch is one) and the processes in which it was not finite.
+    What is counted stays on the device and is read every ``interval`` iterations (at each step on CPU, where reading is
+    free), so the host does not wait for the device in between. The number of skipped steps survives a resume.
 
     Args:
         max_in_a_row: Training stops after this many skipped steps without one that succeeded.
@@ -26,11 +34,14 @@ class SkippedStepsHook(Hook):
         self.max_in_a_row = max_in_a_row
         self.interval = interval
         self.total = 0
-        self._in_a_row = self._longest = self._since_look = None
-        self._not_finite: dict[str, torch.Tensor] = {}
+        self._in_a_row: torch.Tensor | None = None
+        self._longest: torch.Tensor | None = None
+        self._since_look: torch.Tensor | None = None
+        self._finite: dict[int, dict[str, torch.Tensor]] = {}  # by iteration and loss
 
     def before_train(self, runner) -> None:
-        """Refuse an optimiser wrapper that does not say what it skipped."""
+        """Go on with the count of a resumed run; refuse an optimiser wrapper that does not say what it skipped."""
+        self.total = runner.message_hub.get_info(_TOTAL) or 0
         if not hasattr(runner.optim_wrapper, 'stepped'):
             raise TypeError(
                 f'SkippedStepsHook needs to know which steps were skipped, which {type(runner.optim_wrapper).__name__} '
@@ -39,6 +50,8 @@ class SkippedStepsHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Count on the device; look now and then."""
+        losses = {name: value for name, value in (outputs or {}).items() if name.startswith('loss_')}
+        self._finite[runner.iter + 1] = {name: value.isfinite().all() for name, value in losses.items()}
         stepped = runner.optim_wrapper.stepped
         if stepped is False:  # batches are being accumulated
             return
@@ -48,27 +61,40 @@ class SkippedStepsHook(Hook):
         self._in_a_row = (self._in_a_row + 1) * skipped
         self._longest = torch.maximum(self._longest, self._in_a_row)
         self._since_look = self._since_look + skipped
-        for name, value in (outputs or {}).items():
-            if name.startswith('loss_'):
-                self._not_finite[name] = self._not_finite.get(name, 0) + (~value.isfinite()).int()
         if stepped.device.type == 'cpu' or self.every_n_train_iters(runner, self.interval):
             self._look(runner)
 
     def _look(self, runner) -> None:
         runner.message_hub.update_scalar('train/grad_norm', runner.optim_wrapper.grad_norm.item())
-        skipped = int(self._since_look)
-        if not skipped:
+        skipped, longest, finite = int(self._since_look), int(self._longest), self._finite
+        self._since_look, self._longest = torch.zeros_like(self._since_look), self._in_a_row
+        self._finite = {}
+        if not skipped:  # the same in all processes, which share their gradients
             return
         self.total += skipped
-        guilty = [name for name, count in self._not_finite.items() if int(count)]
-        cause = f'not finite: {", ".join(guilty)}' if guilty else 'the losses were finite, their gradients were not'
-        longest = int(self._longest)
-        self._since_look, self._longest, self._not_finite = torch.zeros_like(self._since_look), self._in_a_row, {}
+        cause = _cause(finite)
         runner.logger.warning(f'Skipped {skipped} step(s) ({self.total} in all), teacher included; {cause}.')
         runner.message_hub.update_scalar('train/skipped_steps', self.total)
+        runner.message_hub.update_info(_TOTAL, self.total)
         if longest >= self.max_in_a_row:
             raise RuntimeError(
                 f'{longest} steps in a row had gradients that are not finite ({cause}), at iteration {runner.iter}. '
                 'Resume from the last checkpoint with a lower learning rate, a smaller max_norm, or '
                 "precision='bf16' / 'fp32' instead of 'fp16'."
             )
+
+
+def _cause(finite: Mapping[int, Mapping[str, torch.Tensor]]) -> str:
+    """What was not finite, of all processes: 'not finite: loss_dino (iteration 12 of process 1)'."""
+    iterations, names = list(finite), list(next(iter(finite.values())))
+    if not names:
+        return 'gradients were not finite'
+    table = torch.stack([torch.stack([finite[number][name] for name in names]) for number in iterations]).int()
+    where: dict[str, list[str]] = {}
+    for process, losses in enumerate(gather_over_ranks(table.T[None]).tolist()):
+        of_process = f' of process {process}' if num_ranks() > 1 else ''
+        for name, flags in zip(names, losses):
+            places = [f'iteration {number}{of_process}' for number, flag in zip(iterations, flags) if not flag]
+            where[name] = where.get(name, []) + places
+    told = [f'{name} ({", ".join(places[:_SHOWN])})' for name, places in where.items() if places]
+    return f'not finite: {"; ".join(told)}' if told else 'the losses were finite, their gradients were not'
