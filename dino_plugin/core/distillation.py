@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
-from dino_plugin.core.schedules import Schedule, as_schedule
+from dino_plugin.core.schedules import Schedule, schedule_between
 from dino_plugin.core.views import Tokens, ViewBatch
 
 
@@ -80,12 +80,12 @@ class SelfDistillation(nn.Module):
             method ``forward_together(views, global_patches, local_patches)``, that takes views of both sizes at once.
         heads: By name; losses refer to these names.
         losses: By name; the names appear in the log.
-        momentum: Share of the teacher that is kept at each step; a number or a schedule.
+        momentum: Share of the teacher that is kept at each step, in [0, 1]; a number or a schedule.
         frozen_teacher: Gives the targets instead of the teacher; its heads have the student's names and prototypes.
 
     Raises:
         ValueError: If a loss names a head that is missing here or in the frozen teacher, a head is used by no loss, or
-            there is no loss.
+            there is no loss; if the momentum leaves [0, 1].
 
     References:
         Caron et al. 2021, arXiv:2104.14294, algorithm 1.
@@ -105,7 +105,7 @@ class SelfDistillation(nn.Module):
         self.teacher = Teacher(copy.deepcopy(backbone), copy.deepcopy(dict(heads)))
         self.frozen_teacher = None if frozen_teacher is None else frozen_teacher.eval()
         self.losses = nn.ModuleDict(losses)
-        self.momentum = as_schedule(momentum)
+        self.momentum = schedule_between(momentum, 'SelfDistillation: momentum', 0, 1)
         self._buffers_before: list[Tensor] | None = None  # the step that is under way
         for loss in losses.values():
             loss.follow_teacher(self.teacher, 0.0)

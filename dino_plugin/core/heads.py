@@ -28,7 +28,8 @@ class DINOHead(nn.Module):
             in DINOv3, they are a plain linear layer, whose magnitudes start near 0.02 * sqrt(bottleneck_dim).
 
     Raises:
-        ValueError: If ``norm_last_layer`` is on and ``weight_norm`` off: then no magnitudes are there to be kept.
+        ValueError: If there are fewer than 2 prototypes; if ``norm_last_layer`` is on and ``weight_norm`` off: then no
+            magnitudes are there to be kept.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C. Linear weights start from a truncated normal
@@ -47,6 +48,8 @@ class DINOHead(nn.Module):
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
+        if prototypes < 2:
+            raise ValueError(f'DINOHead: prototypes={prototypes}; of fewer than 2 a softmax tells nothing.')
         if norm_last_layer and not weight_norm:
             raise ValueError(
                 'DINOHead: norm_last_layer=True keeps the magnitudes of weight normalisation at 1, but '

@@ -124,3 +124,25 @@ def as_schedule(value: object) -> Schedule:
     if isinstance(value, int | float):
         return Constant(float(value))
     raise TypeError(f'A schedule is a number or a function of progress, not {value!r}.')
+
+
+def schedule_between(value: object, name: str, least: float, most: float = math.inf) -> Schedule:
+    """`as_schedule`, looked at in 101 points of training: a wrong value is refused before it begins.
+
+    Args:
+        value: A number or a schedule.
+        name: What the message calls it.
+        least: Smallest value that is allowed.
+        most: Largest value that is allowed.
+
+    Raises:
+        TypeError: As in `as_schedule`.
+        ValueError: If a value lies outside, or is not a number.
+    """
+    schedule = as_schedule(value)
+    for percent in range(101):
+        found = schedule(percent / 100)
+        if not least <= found <= most:
+            expected = f'in [{least:g}, {most:g}]' if most < math.inf else f'{least:g} or more'
+            raise ValueError(f'{name} must be {expected}; it is {found:g} after {percent} % of training.')
+    return schedule

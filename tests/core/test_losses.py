@@ -3,12 +3,15 @@ import math
 import pytest
 import torch
 from processes import run_in_processes
+from small_distillation import make
 from torch import nn
 
+from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.losses.base import Loss, Step
 from dino_plugin.core.losses.dino import DINOLoss, cross_view_entropy
+from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss, koleo
-from dino_plugin.core.schedules import Cosine
+from dino_plugin.core.schedules import Cosine, Linear
 from dino_plugin.core.targets import Centering
 from dino_plugin.core.views import Tokens, ViewBatch
 
@@ -215,3 +218,21 @@ def test_koleo_over_two_ranks_equals_koleo_of_the_whole_batch_in_value_and_gradi
 def test_a_loss_without_a_forward_says_so():
     with pytest.raises(TypeError, match=r'does not define forward\(step\)'):
         Loss()(make_step())
+
+
+@pytest.mark.parametrize('loss', [DINOLoss, IBOTPatchLoss])
+@pytest.mark.parametrize('temperature', [0.0, -0.04, Linear(0.04, 0.0)])
+def test_a_temperature_that_is_not_positive_is_refused_at_build(loss, temperature):
+    with pytest.raises(ValueError, match=rf'{loss.__name__}: teacher_temperature must be 1e-06 or more'):
+        loss('cls', Centering(8), teacher_temperature=temperature)
+
+
+@pytest.mark.parametrize('momentum', [-0.1, 1.5, Linear(0.9, 1.1)])
+def test_a_momentum_outside_its_range_is_refused_at_build(momentum):
+    with pytest.raises(ValueError, match=r'SelfDistillation: momentum must be in \[0, 1\]'):
+        make(momentum=momentum)
+
+
+def test_a_single_prototype_is_refused_at_build():
+    with pytest.raises(ValueError, match='DINOHead: prototypes=1; of fewer than 2'):
+        DINOHead(6, prototypes=1)

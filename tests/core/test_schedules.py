@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup, as_schedule
+from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup, as_schedule, schedule_between
 
 
 def test_cosine_equals_the_closed_form_and_meets_its_ends():
@@ -64,3 +64,23 @@ def test_a_switch_keeps_its_value_until_the_point_and_then_follows_the_other_fro
     assert Switch(before=0.0, share=0.0, then=2.0)(0.0) == 2.0
     with pytest.raises(ValueError, match=r'share=1\.0'):
         Switch(before=0.0, share=1.0, then=2.0)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (0.0, r'heat must be in \[0\.01, 1\]; it is 0 after 0 % of training'),
+        (Linear(0.5, 2.0), r'it is 1\.01 after 34 % of training'),
+        (Warmup(0.5, 0.25, Cosine(0.5, -1.0)), r'it is -0\.0\d+ after \d\d % of training'),
+        (float('nan'), 'it is nan after 0 %'),
+    ],
+)
+def test_a_schedule_that_leaves_its_range_is_refused_with_the_point_where(value, message):
+    with pytest.raises(ValueError, match=message):
+        schedule_between(value, 'heat', 0.01, 1)
+
+
+def test_a_schedule_within_its_range_stays_itself():
+    schedule = Cosine(1.0, 0.01)
+    assert schedule_between(schedule, 'heat', 0.01, 1) is schedule
+    assert schedule_between(5, 'heat', 5)(0.3) == 5.0

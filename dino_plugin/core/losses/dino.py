@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
-from dino_plugin.core.losses.soft_targets import soft_cross_entropy
+from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature_schedule
 from dino_plugin.core.schedules import Schedule, as_schedule
 
 
@@ -71,7 +71,7 @@ class DINOLoss(Loss):
             in its late stages, in favour of the global views.
 
     Raises:
-        ValueError: If the student's temperature is not positive.
+        ValueError: If a temperature is not positive.
     """
 
     reads_patches = ()
@@ -91,7 +91,7 @@ class DINOLoss(Loss):
         self.head = head
         self.target = target
         self.student_temperature = student_temperature
-        self.teacher_temperature = as_schedule(teacher_temperature)
+        self.teacher_temperature = temperature_schedule(teacher_temperature, 'DINOLoss: teacher_temperature')
         self.local_weight = as_schedule(local_weight)
 
     def forward(self, step: Step) -> Float[Tensor, '']:

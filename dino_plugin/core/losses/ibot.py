@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
-from dino_plugin.core.losses.soft_targets import soft_cross_entropy
-from dino_plugin.core.schedules import Schedule, as_schedule
+from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature_schedule
+from dino_plugin.core.schedules import Schedule
 
 
 def masked_patch_entropy(
@@ -61,7 +61,7 @@ class IBOTPatchLoss(Loss):
             learns from a large one without masks.
 
     Raises:
-        ValueError: If the student's temperature is not positive or ``patches`` is neither; from ``forward``, if hidden
+        ValueError: If a temperature is not positive or ``patches`` is neither; from ``forward``, if hidden
             patches are asked for and the batch has no masks, or student and teacher have different patch grids.
     """
 
@@ -84,7 +84,7 @@ class IBOTPatchLoss(Loss):
         self.head = head
         self.target = target
         self.student_temperature = student_temperature
-        self.teacher_temperature = as_schedule(teacher_temperature)
+        self.teacher_temperature = temperature_schedule(teacher_temperature, 'IBOTPatchLoss: teacher_temperature')
         self.patches = patches
 
     def forward(self, step: Step) -> Float[Tensor, '']:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dino_plugin.core.schedules import Schedule, schedule_between
+
 PIECE = 2**21  # bytes of one tensor that a CPU's thread works on at once: they fit into its caches, and are not too few
 
 
@@ -83,6 +85,11 @@ def soft_cross_entropy(
     """
     with torch.autocast(scores.device.type, enabled=False):
         return _SoftCrossEntropy.apply(scores, targets.float(), weights.float(), temperature, targets_of)
+
+
+def temperature_schedule(value: object, name: str) -> Schedule:
+    """A schedule of temperatures, refused with this name where one divides by nearly nothing or less."""
+    return schedule_between(value, name, 1e-6)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

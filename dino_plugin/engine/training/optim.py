@@ -71,6 +71,13 @@ class SelfDistillationOptimWrapper(OptimWrapper):
                 'clip_mode="module", freeze_last_layer and freeze_backbone need to know the modules; add '
                 'constructor="dino_plugin.ParameterGroups" to optim_wrapper.'
             )
+        if idle := sum(not group['lr'] for group in optimizer.param_groups):
+            print_log(
+                f'{idle} of {len(optimizer.param_groups)} groups of parameters have a learning rate of 0: they do not '
+                'learn. Set optim_wrapper.optimizer.lr.',
+                logger='current',
+                level=logging.WARNING,
+            )
         device = optimizer.param_groups[0]['params'][0].device
         self.precision = _chosen_precision(device) if precision == 'auto' else precision
         self.dtype = PRECISIONS[self.precision]

@@ -320,3 +320,12 @@ def test_impossible_settings_are_refused():
             make_wrapper(Tiny(), paramwise_cfg={'layer_decay': share})
     with pytest.raises(ValueError, match=r'layer_decay=0\.5 needs a dino_plugin\.TimmBackbone .*; Tiny has none'):
         make_wrapper(Tiny(), paramwise_cfg={'layer_decay': 0.5})
+
+
+def test_a_learning_rate_of_zero_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr('dino_plugin.engine.training.optim.print_log', lambda message, **_: told.append(message))
+    make_wrapper(Tiny(), {'type': 'SGD', 'lr': 0.0, 'weight_decay': 0.0})
+    make_wrapper(Tiny(), {'type': 'SGD', 'lr': 0.1, 'weight_decay': 0.0})
+    assert len(told) == 1
+    assert 'have a learning rate of 0: they do not learn. Set optim_wrapper.optimizer.lr' in told[0]
