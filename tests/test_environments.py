@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import run_in_fresh_process
 
 CONFIG = """
 _base_ = {base!r}
@@ -27,20 +28,29 @@ CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 SMALL_VIEWS = 'train_dataloader.dataset.dataset.pipeline.1.num_local=2'
 
 
-def train(checkout: Path, images: Path, folder: Path, *, before=(), **env: str) -> list[float]:
-    """tools/train.py as a user starts it, by a config of one's own; its losses."""
+def train_command(checkout: Path, images: Path, folder: Path) -> list[str]:
+    """tools/train.py as a user starts it, by a config of one's own."""
     folder.mkdir(exist_ok=True)
     config = folder / 'own.py'
     config.write_text(CONFIG.format(base=str(checkout / 'configs' / CUSTOM), images=str(images)))
-    command = [*before, sys.executable, checkout / 'tools/train.py', config, '--work-dir', folder / 'out']
-    options = ['--cfg-options', SMALL_VIEWS]
-    env = {**os.environ, 'PYTHONPATH': str(checkout), 'OMP_NUM_THREADS': '1', **env}
-    done = subprocess.run([*map(str, command), *options], cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [checkout / 'tools/train.py', config, '--work-dir', folder / 'out', '--cfg-options', SMALL_VIEWS]
+    return [*map(str, command)]
+
+
+def losses_of(folder: Path) -> list[float]:
     assert (folder / 'out/epoch_1.pth').is_file()
     (scalars,) = (folder / 'out').glob('*/vis_data/scalars.json')
-    (folder / 'printed').write_text(done.stdout + done.stderr)
     return [json.loads(line)['loss'] for line in scalars.read_text().splitlines()]
+
+
+def train(checkout: Path, images: Path, folder: Path, *, before=(), **env: str) -> list[float]:
+    """Its losses; what it prints is left in a file."""
+    command = [*before, sys.executable, *train_command(checkout, images, folder)]
+    env = {**os.environ, 'PYTHONPATH': str(checkout), 'OMP_NUM_THREADS': '1', **env}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / 'printed').write_text(done.stdout + done.stderr)
+    return losses_of(folder)
 
 
 def mounted(*commands: str) -> list[str]:
@@ -55,7 +65,11 @@ def mounted(*commands: str) -> list[str]:
 @pytest.fixture(scope='module')
 def losses(repository, twelve_images, tmp_path_factory) -> list[float]:
     """Of a machine that lacks nothing."""
-    found = train(repository, twelve_images, tmp_path_factory.mktemp('plain'))
+    folder = tmp_path_factory.mktemp('plain')
+    command = train_command(repository, twelve_images, folder)
+    start = f'import runpy, sys; sys.argv = {command}; runpy.run_path(sys.argv[0], None, "__main__")'
+    run_in_fresh_process(start, folder)
+    found = losses_of(folder)
     assert len(set(found)) == 3
     return found
 

@@ -173,27 +173,34 @@ def test_a_runner_type_in_the_config_is_honoured(train, monkeypatch, tmp_path):
     assert built == ['FlexibleRunner', 'trained']
 
 
-def test_training_from_another_folder_and_going_on(train, repository, twelve_images, tmp_path, monkeypatch):
-    flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images)]
+@pytest.fixture(scope='module')
+def trained(repository, twelve_images, tmp_path_factory) -> tuple[Path, str]:
+    """The folder in which a user has trained for an epoch, and all that was printed."""
+    folder = tmp_path_factory.mktemp('trained')
+    flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images), 'train_cfg.max_epochs=1']
     env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    command = [sys.executable, repository / 'tools/train.py', *flags, 'train_cfg.max_epochs=1']
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    command = [sys.executable, repository / 'tools/train.py', *flags]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stderr + done.stdout
+
+
+def test_training_from_another_folder_and_going_on(train, trained, twelve_images, tmp_path, monkeypatch):
+    shutil.copytree(trained[0] / 'out', tmp_path / 'out')
     assert (tmp_path / 'out/epoch_1.pth').is_file()
 
+    flags = [f'configs/{CUSTOM}', '--work-dir', 'out', *tiny(twelve_images), 'train_cfg.max_epochs=2', '--resume']
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', ['train.py', *flags, 'train_cfg.max_epochs=2', '--resume'])
+    monkeypatch.setattr(sys, 'argv', ['train.py', *flags])
     train.main()
     first, second = sorted((tmp_path / 'out').glob('*/vis_data/scalars.json'))
     steps = [[json.loads(line)['step'] for line in file.read_text().splitlines()] for file in (first, second)]
     assert steps == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(repository, twelve_images, tmp_path):
-    command = [sys.executable, repository / 'tools/train.py', CUSTOM, '--work-dir', 'out', *tiny(twelve_images)]
-    done = subprocess.run([*command, 'train_cfg.max_epochs=1'], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = (done.stderr + done.stdout).splitlines()
+def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(trained):
+    folder, printed = trained
+    lines = printed.splitlines()
     (first, *_) = [number for number, line in enumerate(lines) if 'Epoch(train)' in line]
     assert first <= 24, lines
     for said in (
@@ -202,11 +209,11 @@ def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(repository
         'images     12 in batches of 4',
         'in fp32 on ',
         '3 iterations',
-        f'{tmp_path / "out"} (checkpoints)',
+        f'{folder / "out"} (checkpoints)',
         'the same command with --resume',
     ):
         assert said in '\n'.join(lines[:first])
-    (log,) = (tmp_path / 'out').glob('*/*.log')
+    (log,) = (folder / 'out').glob('*/*.log')
     whole = log.read_text()
     for part in ('System environment:', 'Runtime environment:', 'prototypes=64', 'Hooks will be executed'):
         assert part in whole
