@@ -5,6 +5,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay=0.9, custom_keys=dict(patch_embed=dict(lr_mult=0.2))),
     clip_mode='module',  # backbone and each head by themselves
     freeze_last_layer=0.01,
+    freeze_by='rate',  # its gradients still count in the clipped norm, as in the authors' code
     optimizer=dict(lr=4e-3),
 )
 # The learning rate above belongs to a batch of 1,024 images; it grows with the square root of the batch of all GPUs.

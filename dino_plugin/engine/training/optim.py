@@ -14,6 +14,7 @@ from dino_plugin.engine.training.build import build
 from dino_plugin.registry import TASK_UTILS
 
 CLIP_MODES = ('parameter', 'module', 'global')
+FREEZES = ('gradient', 'rate')
 
 
 class SelfDistillationOptimWrapper(OptimWrapper):
@@ -39,7 +40,9 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             head), or 'global'.
         max_norm: Gradients above this norm are scaled down to it; None leaves them.
         freeze_last_layer: Share of training, from the start, in which the prototypes do not move.
-        freeze_backbone: Likewise, in which the backbone does not move.
+        freeze_by: How: 'gradient' drops their gradients before clipping (DINO, iBOT); with 'rate' their learning rate
+            is 0, so that the gradients count in the norm that clips the head, and in Adam's moments (DINOv2, DINOv3).
+        freeze_backbone: Share of training, in which the backbone does not move.
 
     Raises:
         ValueError: For an unknown precision or mode, a norm that is not positive, or a share outside [0, 1].
@@ -53,6 +56,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         clip_mode: str = 'parameter',
         max_norm: float | None = 3.0,
         freeze_last_layer: float = 0.0,
+        freeze_by: str = 'gradient',
         freeze_backbone: float = 0.0,
     ) -> None:
         super().__init__(optimizer, accumulative_counts)
@@ -60,6 +64,8 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             raise ValueError(f"precision={precision!r} is unknown; use 'auto' or one of {list(PRECISIONS)}.")
         if clip_mode not in CLIP_MODES:
             raise ValueError(f'clip_mode={clip_mode!r} is unknown; use one of {list(CLIP_MODES)}.')
+        if freeze_by not in FREEZES:
+            raise ValueError(f'freeze_by={freeze_by!r} is unknown; use one of {list(FREEZES)}.')
         if max_norm is not None and max_norm <= 0:
             raise ValueError(f'max_norm={max_norm} must be positive; None switches clipping off.')
         for name, share in dict(freeze_last_layer=freeze_last_layer, freeze_backbone=freeze_backbone).items():
@@ -84,6 +90,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         self.clip_mode = clip_mode
         self.max_norm = max_norm
         self.freeze_last_layer = freeze_last_layer
+        self.freeze_by = freeze_by
         self.freeze_backbone = freeze_backbone
         self.device_type = device.type
         self.scaler = torch.amp.GradScaler(self.device_type) if self.precision == 'fp16' else None
@@ -106,7 +113,13 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs) -> None:
         """Freeze, unscale, check, clip, and move the parameters if every gradient is finite."""
+        rates = [group['lr'] for group in self.optimizer.param_groups]
         self._freeze()
+        self._step(**kwargs)
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group['lr'] = rate
+
+    def _step(self, **kwargs) -> None:
         grads = self._gradients()
         if not grads:
             return
@@ -150,14 +163,16 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         """Share of training before the batch whose gradients are being applied."""
         return (self._inner_count - 1) / self._max_counts
 
+    def _before(self, share: float) -> bool:
+        return share > 0 and self.progress < share
+
     def _freeze(self) -> None:
-        """Drop the gradients of what does not move yet: a zero would still decay the weights."""
+        """Drop the gradients of what does not move yet (a zero would still decay the weights), or its learning rate."""
         for group in self.optimizer.param_groups:
-            share = max(
-                self.freeze_last_layer if group.get('last_layer') else 0.0,
-                self.freeze_backbone if group.get('module') == 'backbone' else 0.0,
-            )
-            if share and self.progress < share:
+            last_layer = bool(group.get('last_layer')) and self._before(self.freeze_last_layer)
+            if last_layer and self.freeze_by == 'rate':
+                group['lr'] = 0.0
+            elif last_layer or (group.get('module') == 'backbone' and self._before(self.freeze_backbone)):
                 for parameter in group['params']:
                     parameter.grad = None
 

@@ -185,6 +185,44 @@ def test_the_last_layer_does_not_move_in_the_first_share_of_training():
     assert all(others)
 
 
+@pytest.mark.parametrize('freeze_by', ['gradient', 'rate'])
+def test_both_ways_to_freeze_equal_a_loop_of_plain_torch(freeze_by):
+    """Four steps, the first two frozen; clipping by module at a norm that always bites, AdamW with weight decay."""
+    ours, plain = Tiny(), Tiny()
+    wrapper = make_wrapper(ours, freeze_last_layer=0.5, freeze_by=freeze_by, clip_mode='module', max_norm=0.01)
+    wrapper.initialize_count_status(ours, 0, 4)
+    trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    optimizer = torch.optim.AdamW(
+        [
+            dict(params=decayed, weight_decay=0.04),
+            dict(params=[parameter for parameter in trained if parameter.ndim == 1], weight_decay=0.0),
+        ],
+        lr=0.1,
+    )
+    head = plain.distillation.student.heads['cls']
+    prototypes = head.last_layer.parametrizations.weight.original1
+    for number in range(4):
+        frozen = number < 2
+        step(ours, wrapper)
+        torch.manual_seed(1)
+        (plain(torch.randn(8, 4)) ** 2).mean().backward()
+        if frozen and freeze_by == 'gradient':
+            prototypes.grad = None
+        for module in (plain.distillation.student.backbone, head):
+            nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 0.01)
+        kept = prototypes.detach().clone()
+        optimizer.step()
+        if frozen and freeze_by == 'rate':
+            prototypes.data.copy_(kept)  # moments move, the parameter does not
+        optimizer.zero_grad()
+        for (name, mine), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(
+                mine, theirs, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f'{name}: {text}'
+            )
+    assert {group['lr'] for group in wrapper.optimizer.param_groups} == {0.1}
+
+
 def gradients_after(clip_mode, max_norm):
     model = Tiny()
     wrapper = make_wrapper(
@@ -305,6 +343,7 @@ def test_impossible_settings_are_refused():
         ({'clip_mode': 'layer'}, "clip_mode='layer' is unknown"),
         ({'max_norm': 0.0}, 'must be positive'),
         ({'freeze_last_layer': 1250}, 'share of training'),
+        ({'freeze_by': 'hand'}, "freeze_by='hand' is unknown"),
     ):
         with pytest.raises(ValueError, match=message):
             make_wrapper(Tiny(), **config)
