@@ -1,5 +1,6 @@
 """What all tests share: one thread each, no window system, no network."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,8 +17,25 @@ from yapf.yapflib import yapf_api
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+LONGEST = ('test_end_to_end.py', 'test_segmentation.py', 'test_configs.py')  # the longest one first
+
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist 3.7 would put the files with the most tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, lest one process waits for the other one's at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """mmengine runs the garbage collector for every dataset; what was imported until now is no garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)
