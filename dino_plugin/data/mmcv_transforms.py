@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from torch import Tensor
 
-from dino_plugin.data.images.decoding import UndecodableImageError, decode_image
+from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.multi_crop import Block, MultiCrop, require_rgb, resize
 from dino_plugin.data.views.unfinished_views import UnfinishedSample
 
@@ -35,10 +34,7 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the image to ``results``."""
         path = _required(results, 'img_path', 'the dataset gives it: dino_plugin.ImageDataset does')
-        try:
-            image = decode_image(fileio.get(path, backend_args=self.backend_args))
-        except UndecodableImageError as error:
-            raise UndecodableImageError(f'{path}: {error}') from error
+        image = read_image(path, self.backend_args)
         results.update(img=image, channel_order='rgb', img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 

@@ -43,7 +43,7 @@ from dino_plugin.engine.training.model import SelfDistillationModel
 from dino_plugin.engine.training.optim import ProgressScheduler, SelfDistillationOptimWrapper
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.evaluation.classification.metric import KNNMetric
-from dino_plugin.evaluation.segmentation.checked_segmentation import CheckedSegmentation
+from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
 from dino_plugin.evaluation.video.propagation import LabelPropagator
@@ -59,7 +59,8 @@ VOCABULARY: dict[Registry, list] = {
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [
-        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, CheckedSegmentation,
+        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset,
+        (checked_segmentation, 'CheckedSegmentation'),
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],

@@ -1,11 +1,13 @@
 """The bytes of an image file -> RGB uint8 pixels, or one error that says why not."""
 
 import io
+import os
 import warnings
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from mmengine import fileio
 from PIL import Image, ImageOps
 
 _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
@@ -13,6 +15,35 @@ _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 class UndecodableImageError(ValueError):
     """The bytes are not a whole image; the message says what is wrong with them."""
+
+
+def read_image(path: str | os.PathLike, backend_args: dict | None = None) -> UInt8[np.ndarray, 'rows columns 3']:
+    """The RGB pixels of an image file, as :func:`decode_image` gives them.
+
+    Args:
+        path: The file.
+        backend_args: For ``mmengine.fileio``, where the file is not on a local disk.
+
+    Raises:
+        UndecodableImageError: As in :func:`decode_image`; the message names the file.
+    """
+    try:
+        return decode_image(fileio.get(path, backend_args=backend_args))
+    except UndecodableImageError as error:
+        raise UndecodableImageError(f'{path}: {error}') from error
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Rows and columns of an image file, read from its header.
+
+    Raises:
+        ValueError: If the file is not an image; the message names it.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.size[::-1]
+    except Exception as error:  # Pillow raises errors of many kinds
+        raise ValueError(f'{path} is not an image that can be read: {error}. Copy it again.') from error
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:

@@ -1,4 +1,4 @@
-"""A dataset of mmsegmentation whose files are looked at before anything long begins."""
+"""A dataset of mmsegmentation whose files are checked before training begins."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,74 +6,53 @@ from typing import Any
 
 import numpy as np
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
-from torch.utils.data import Dataset
 
+from dino_plugin.data.images.decoding import image_size
 from dino_plugin.data.images.label_masks import read_mask
 
 
-class CheckedSegmentation(Dataset):
-    """Any dataset of mmsegmentation, refused with the name of the file if its masks cannot be right.
+def checked_segmentation(dataset: dict, num_checked: int = 100) -> Any:
+    """Build a dataset of mmsegmentation, after a look at its files; in a config ``dino_plugin.CheckedSegmentation``.
 
-    mmsegmentation itself fails late on an empty split, a missing mask or a label outside the classes (on a GPU by an
-    assertion that names no file), and trains without a word on some other mistakes. All files are looked up; the
-    content of ``num_checked`` of them, spread over the split, is read.
+    mmsegmentation itself fails late on an empty split, a missing mask or a label outside the classes (on a GPU the
+    message names no file). Some other mistakes it never reports. Here every file has to exist, and ``num_checked``
+    masks, spread over the split, are read.
 
     Args:
         dataset: Config of the dataset.
-        num_checked: Masks that are opened; a large number opens all.
+        num_checked: Masks to read; a large number reads all.
+
+    Returns:
+        The dataset itself.
 
     Raises:
         FileNotFoundError: If an image or its mask does not exist.
         ValueError: If the split is empty, or a mask is in colour, has another size than its image, or holds a label
             that is neither a class nor ignored.
     """
-
-    def __init__(self, dataset: dict, num_checked: int = 100) -> None:
-        self.dataset = DATASETS.build({**dataset, 'lazy_init': True})
-        samples = self.dataset.load_data_list()
-        if not samples:
-            raise ValueError(f'The split is empty: {_place(self.dataset)} Correct data_root, data_prefix or ann_file.')
-        for sample in samples:
-            for key in ('img_path', 'seg_map_path'):
-                if key in sample and not Path(sample[key]).is_file():
-                    raise FileNotFoundError(f'{sample[key]} does not exist; expected by {_place(self.dataset)}')
-        for index in np.linspace(0, len(samples) - 1, min(num_checked, len(samples)), dtype=int):
-            if 'seg_map_path' in samples[index]:
-                check_mask(self.dataset, samples[index]['img_path'], samples[index]['seg_map_path'])
-        self.dataset.full_init()
-
-    @property
-    def metainfo(self) -> dict:
-        """Classes, palette and label map of the dataset."""
-        return self.dataset.metainfo
-
-    def full_init(self) -> None:
-        """Nothing: the constructor has loaded the annotations."""
-
-    def get_data_info(self, index: int) -> dict:
-        """What the dataset knows of a sample."""
-        return self.dataset.get_data_info(index)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
+    built = DATASETS.build({**dataset, 'lazy_init': True})
+    samples = built.load_data_list()
+    if not samples:
+        raise ValueError(f'The split is empty: {_place(built)} Correct data_root, data_prefix or ann_file.')
+    for sample in samples:
+        for key in ('img_path', 'seg_map_path'):
+            if key in sample and not Path(sample[key]).is_file():
+                raise FileNotFoundError(f'{sample[key]} does not exist; expected by {_place(built)}')
+    for index in np.linspace(0, len(samples) - 1, min(num_checked, len(samples)), dtype=int):
+        if 'seg_map_path' in samples[index]:
+            check_mask(built, samples[index]['img_path'], samples[index]['seg_map_path'])
+    built.full_init()
+    return built
 
 
 def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
     """Refuse a mask that does not fit its image or the dataset's classes.
 
     Raises:
-        ValueError: As in `CheckedSegmentation`.
+        ValueError: As in `checked_segmentation`.
     """
     mask = read_mask(mask_path)
-    try:
-        with Image.open(image_path) as image:
-            columns, rows = image.size
-    except UnidentifiedImageError as error:
-        raise ValueError(f'{error}; it is damaged or no image. Copy it again.') from error
+    rows, columns = image_size(image_path)
     if mask.shape != (rows, columns):
         raise ValueError(
             f'Mask {mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {image_path} has '

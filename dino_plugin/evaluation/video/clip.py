@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from mmengine.logging import print_log
-from PIL import Image
 
-from dino_plugin.data.images.decoding import UndecodableImageError, decode_image
+from dino_plugin.data.images.decoding import image_size, read_image
 from dino_plugin.data.images.image_dataset import EXTENSIONS
 from dino_plugin.data.images.label_masks import read_mask
 
@@ -45,10 +44,7 @@ class Clip:
         Raises:
             UndecodableImageError: If the file is damaged; the message names it.
         """
-        try:
-            return decode_image(self.frames[index].read_bytes())
-        except UndecodableImageError as error:
-            raise UndecodableImageError(f'{self.frames[index]}: {error}') from error
+        return read_image(self.frames[index])
 
     def read_mask(self, index: int) -> UInt8[np.ndarray, 'rows columns']:
         """Labels: 0 and ``objects``."""
@@ -121,15 +117,9 @@ def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
 
 def _common_size(frames: list[Path]) -> tuple[int, int]:
     """Rows and columns of all frames, from their headers."""
-    first = None
+    first = image_size(frames[0])
     for path in frames:
-        try:
-            with Image.open(path) as file:
-                size = file.size[::-1]
-        except Exception as error:  # Pillow raises errors of many kinds
-            raise ValueError(f'{path} is not an image that can be read: {error}') from error
-        first = first or size
-        if size != first:
+        if (size := image_size(path)) != first:
             raise ValueError(
                 f'{path} has {_pixels(size)}, {frames[0].name} has {_pixels(first)}: bring them to one size.'
             )
