@@ -22,7 +22,7 @@ from dino_plugin.data.lightly.adapters import (
     views_to_lightly,
 )
 from dino_plugin.data.lightly.old_collate import DINOCollateFunction
-from dino_plugin.data.views.stacking import stack_blocks, stack_view_lists
+from dino_plugin.data.views.stacking import form_of, is_block, stack_blocks, stack_view_lists
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, stack_unfinished
 from dino_plugin.openmmlab.scope import named_in_configs
 
@@ -65,13 +65,14 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
     first = samples[0] if len(samples) else None
     if isinstance(first, UnfinishedSample):
         return stack_unfinished(samples)
-    if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _are_blocks(first):
-        return stack_blocks(samples)
-    if isinstance(first, (tuple, list)) and len(first) in (2, 3) and _is_view_list(first[0]):
-        return stack_view_lists([sample[0] for sample in samples], num_global)
+    if isinstance(first, (tuple, list)) and len(first) in (2, 3):
+        if is_block(first[0]) and all(part is None or is_block(part) for part in first[1:]):
+            return stack_blocks(samples)
+        if _is_view_list(first[0]):
+            return stack_view_lists([sample[0] for sample in samples], num_global)
     raise TypeError(
         'multi_crop_collate expects samples (global block, local block or None) of dino_plugin.PackViews, or '
-        f'(list of float tensors, label, filename) as Lightly gives them, got {_describe(first)}. End the pipeline '
+        f'(list of float tensors, label, filename) as Lightly gives them, got {form_of(first)}. End the pipeline '
         "with dict(type='dino_plugin.PackViews'), or the transform with ToTensor and Normalize."
     )
 
@@ -145,28 +146,12 @@ def _checksum(views: ViewBatch) -> int:
     return zlib.crc32(boxes.contiguous().numpy(), zlib.crc32(first.numpy()))
 
 
-def _are_blocks(sample: Sequence[Any]) -> bool:
-    return _is_block(sample[0]) and all(part is None or _is_block(part) for part in sample[1:])
-
-
-def _is_block(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 4 and value.dtype == torch.uint8
-
-
 def _is_view_list(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) > 0
         and all(isinstance(view, Tensor) and view.ndim == 3 and view.is_floating_point() for view in value)
     )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f'{value.dtype} {tuple(value.shape)}'
-    if isinstance(value, (list, tuple)):
-        return f'{type(value).__name__}({", ".join(_describe(entry) for entry in value[:3])}{", …" * (len(value) > 3)})'
-    return type(value).__name__
 
 
 @named_in_configs

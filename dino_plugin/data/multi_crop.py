@@ -16,7 +16,7 @@ from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, checked_scale, ch
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.views.photometric import ColourChange, colour_recipe
 from dino_plugin.data.views.split_of_work import chosen_split
-from dino_plugin.data.views.unfinished_views import UnfinishedSample, box_row, colour_row
+from dino_plugin.data.views.unfinished_views import UnfinishedSample, colour_row
 
 Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
 
@@ -108,7 +108,7 @@ class MultiCrop:
         return UnfinishedSample(
             blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
             image=image if self.split == 'decode' else None,
-            boxes=torch.tensor([box_row(view.box, view.flip) for view in drawn], dtype=torch.float32),
+            boxes=torch.tensor([(*view.box, view.flip) for view in drawn], dtype=torch.float32),
             colours=torch.tensor([colour_row(view.colour, self._taps) for view in drawn], dtype=torch.float32),
             sizes=(self.global_size, self.local_size if self.num_local else None, self.anchor_size),
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.views.device_views import finish_views
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
+from dino_plugin.data.views.stacking import form_of
 
 
 class ViewPreprocessor(BaseDataPreprocessor):
@@ -63,7 +64,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         if isinstance(data, Sequence) and len(data) == 3 and all(isinstance(entry, Tensor) for entry in data[:2]):
             return dict(images=self._prepare(self.cast_data(data[0])), labels=self.cast_data(data[1]))
         raise TypeError(
-            f'expected a ViewBatch, or (images, labels, paths) for evaluation, got {_describe(data)}. Set in the '
+            f'expected a ViewBatch, or (images, labels, paths) for evaluation, got {form_of(data)}. Set in the '
             "dataloader collate_fn=dict(type='dino_plugin.multi_crop_collate') for training or "
             "collate_fn=dict(type='dino_plugin.image_collate') for evaluation: without one mmengine stacks nothing."
         )
@@ -84,11 +85,3 @@ class ViewPreprocessor(BaseDataPreprocessor):
         # Channels stay last in memory, as they came: nothing is transposed, and convolutions are faster for it.
         views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
         return views.copy_(pixels).sub_(self.mean).div_(self.std).movedim(-1, -3)
-
-
-def _describe(data: Any) -> str:
-    if isinstance(data, dict):
-        return f'a dict with keys {sorted(map(str, data))}'
-    if isinstance(data, (list, tuple)):
-        return f'a {type(data).__name__} of {len(data)} ({", ".join(sorted({type(entry).__name__ for entry in data}))})'
-    return type(data).__name__

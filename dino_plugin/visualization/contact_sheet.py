@@ -15,6 +15,7 @@ from torch import Tensor
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.views.device_views import finish_views
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from dino_plugin.data.views.stacking import is_block
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, stack_unfinished
 
 GAP = 4
@@ -39,16 +40,12 @@ def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
         return [view.permute(1, 2, 0).to(torch.uint8).numpy() for block in blocks for view in block[:, 0]]
     if isinstance(sample, Sequence) and sample and isinstance(sample[0], Sequence):
         return [_shown(view) for view in sample[0]]
-    if isinstance(sample, Sequence) and sample and all(block is None or _is_block(block) for block in sample):
+    if isinstance(sample, Sequence) and sample and all(block is None or is_block(block) for block in sample):
         return [view for block in sample if block is not None for view in block.numpy()]
     raise TypeError(
         "a sample with views is a tuple of uint8 blocks (from dino_plugin.PackViews) or Lightly's (views, label, "
         f'filename), got {type(sample).__name__}'
     )
-
-
-def _is_block(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 4
 
 
 def _shown(view: Tensor) -> UInt8[np.ndarray, '_ _ 3']:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from dino_plugin.core.views import ViewBatch
-from dino_plugin.data.views.stacking import require_global_views, require_one_shape, require_several_views
+from dino_plugin.data.views.stacking import require_one_shape, require_views
 from dino_plugin.openmmlab.scope import named_in_configs
 
 LightlyBatch = tuple[list[Tensor], Int[Tensor, ' batch'], list[str]]
@@ -96,8 +96,7 @@ def views_from_lightly(batch: Sequence[Any], num_global: int = 2) -> ViewBatch:
         ValueError: If there are fewer than two views, or views that belong together differ in size.
     """
     views = batch[0]
-    require_several_views(len(views))
-    require_global_views(num_global, len(views))
+    require_views(len(views), num_global)
     require_one_shape(views[:num_global], 'global')
     global_views = torch.stack(list(views[:num_global]))
     if num_global == len(views):

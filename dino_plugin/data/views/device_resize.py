@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from dino_plugin.data.views.device_colour import WHITE
 from dino_plugin.data.views.unfinished_views import DecodedImages, Size, Stack
 
 SHARPNESS = -0.5  # the free number of the bicubic kernel; OpenCV has -0.75 there
 REACH = 2  # of the kernel, in pixels of the smaller of view and box
-WHITE = 255
 
 
 def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor, 'views batch 3 _ _']:

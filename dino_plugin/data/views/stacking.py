@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -10,6 +12,11 @@ from torch.utils.data import default_collate
 from dino_plugin.core.views import ViewBatch
 
 KINDS = ('global', 'local', 'anchor')
+
+
+def is_block(value: Any) -> bool:
+    """Whether these are views as :class:`~dino_plugin.data.multi_crop.MultiCrop` makes them."""
+    return isinstance(value, Tensor) and value.ndim == 4 and value.dtype == torch.uint8
 
 
 def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
@@ -26,7 +33,7 @@ def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
         raise ValueError('an empty batch: there is no sample whose views could be stacked')
     stacked = {f'{kind}_views': _stack_kind(blocks, kind) for kind, blocks in zip(KINDS, zip_longest(*samples))}
     views = ViewBatch(**stacked)
-    require_several_views(len(views.global_views) + (0 if views.local_views is None else len(views.local_views)))
+    require_views(len(views.global_views) + (0 if views.local_views is None else len(views.local_views)))
     return views
 
 
@@ -51,8 +58,7 @@ def stack_view_lists(samples: list[Sequence[Tensor]], num_global: int) -> ViewBa
     if len(num_views) > 1:
         raise ValueError(f'samples with {sorted(num_views)} views in one batch: every sample needs the same number')
     (num_views,) = num_views
-    require_several_views(num_views)
-    require_global_views(num_global, num_views)
+    require_views(num_views, num_global)
     global_views = _stack(samples, range(num_global), 'global')
     if num_global == num_views:
         return ViewBatch(global_views, None)
@@ -67,17 +73,13 @@ def _stack(
     return default_collate(ordered).unflatten(0, (len(views), len(samples)))
 
 
-def require_several_views(num_views: int) -> None:
-    """Raise a ValueError if a sample has a single view."""
+def require_views(num_views: int, num_global: int = 1) -> None:
+    """Raise a ValueError if a sample has a single view, or fewer views than global ones."""
     if num_views < 2:
         raise ValueError(
             f'{num_views} view in a sample: self-distillation compares at least two views of an image. '
             'Use a multi-view transform such as dino_plugin.MultiCrop or lightly.transforms.DINOTransform.'
         )
-
-
-def require_global_views(num_global: int, num_views: int) -> None:
-    """Raise a ValueError unless so many of these views can be global ones."""
     if not 1 <= num_global <= num_views:
         raise ValueError(f'num_global={num_global} of {num_views} views: expected 1 to {num_views}')
 
@@ -90,3 +92,14 @@ def require_one_shape(tensors: Sequence[Tensor], kind: str) -> None:
             f'{kind} views of different shapes {sorted(shapes)} in one batch: give all {kind} views the same size, '
             'or set num_global in collate_fn to the number of global views, which come first'
         )
+
+
+def form_of(value: Any) -> str:
+    """The types in a sample or a batch, for an error message."""
+    if isinstance(value, Tensor):
+        return f'{value.dtype} {tuple(value.shape)}'
+    if isinstance(value, dict):
+        return f'a dict with keys {sorted(map(str, value))}'
+    if isinstance(value, (list, tuple)):
+        return f'{type(value).__name__}({", ".join(form_of(entry) for entry in value[:3])}{", …" * (len(value) > 3)})'
+    return type(value).__name__

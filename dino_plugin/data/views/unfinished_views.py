@@ -17,9 +17,9 @@ from torch.utils.data import get_worker_info
 
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.views.colour import blur_kernel, hue_steps
-from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box
+from dino_plugin.data.views.crop_boxes import NUM_GLOBAL
 from dino_plugin.data.views.photometric import ColourChange, Number
-from dino_plugin.data.views.stacking import KINDS, require_several_views, stack_blocks
+from dino_plugin.data.views.stacking import KINDS, require_views, stack_blocks
 
 # A blend is (share of the pixel, of the mean luma, of the pixel's luma): x -> f x + (1 - f)(m mean + l L(x)).
 BLENDS = dict(brightness=(0.0, 0.0), contrast=(1.0, 0.0), saturation=(0.0, 1.0))
@@ -115,11 +115,6 @@ def _blends(jitter: Sequence[tuple[str, Number]]) -> list[Number]:
     return [share for blend in blends for share in blend]
 
 
-def box_row(box: Box, flip: bool) -> list[Number]:
-    """Where one view is cut, as numbers."""
-    return [*box, float(flip)]
-
-
 def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
     """The batch of these samples, without masks.
 
@@ -134,7 +129,7 @@ def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
     unfinished = Unfinished(torch.stack([sample.colours for sample in samples], dim=1))
     if first.image is None:
         return stack_blocks([sample.blocks for sample in samples])._replace(unfinished=unfinished)
-    require_several_views(len(first.boxes))
+    require_views(len(first.boxes))
     images = pack_images([sample.image for sample in samples])
     boxes = torch.stack([sample.boxes for sample in samples], dim=1)
     unfinished = unfinished._replace(images=DecodedImages(*images, boxes, first.sizes))
@@ -157,7 +152,9 @@ def pack_images(
         stacks.append(Stack(start, first, len(list(members)), rows, columns))
         start += stacks[-1].images * rows * columns * 3
         first += stacks[-1].images
-    pixels = _buffer(start)
+    pixels = torch.empty(start, dtype=torch.uint8)
+    if get_worker_info() is not None:
+        pixels.share_memory_()
     for stack in stacks:
         slots = pixels.numpy()[stack.start :][: stack.images * stack.rows * stack.columns * 3]
         slots = slots.reshape(stack.images, stack.rows, stack.columns, 3)
@@ -167,8 +164,3 @@ def pack_images(
             slot[rows:] = 0
             slot[:rows, columns:] = 0
     return pixels, tuple(stacks), torch.tensor(order)
-
-
-def _buffer(size: int) -> UInt8[Tensor, ' bytes']:
-    buffer = torch.empty(size, dtype=torch.uint8)
-    return buffer if get_worker_info() is None else buffer.share_memory_()

@@ -9,7 +9,7 @@ from pillow_images import pillow_resized
 
 from dino_plugin.data.views.crop_boxes import Box
 from dino_plugin.data.views.device_resize import bicubic_weights, cut_views
-from dino_plugin.data.views.unfinished_views import PADDING, DecodedImages, box_row, pack_images
+from dino_plugin.data.views.unfinished_views import PADDING, DecodedImages, pack_images
 
 FRAMES = [np.array(Image.open(path)) for path in sorted((DATA / 'davis/JPEGImages/480p').glob('*/00000.jpg'))]
 SMALL = np.array(Image.open(next(iter(sorted((DATA / 'cifar10_mini/test').glob('*/*.jpg'))))))
@@ -43,7 +43,7 @@ def boxes_of(image):
 
 
 def batch_of(images):
-    rows = [[box_row(*pair) for pair in boxes_of(image)] for image in images]
+    rows = [[(*box, float(flip)) for box, flip in boxes_of(image)] for image in images]
     boxes = torch.tensor(rows, dtype=torch.float32).transpose(0, 1)
     return DecodedImages(*pack_images(images), boxes, ((1, 1), None, None))
 
