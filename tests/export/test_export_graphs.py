@@ -10,18 +10,17 @@ import pytest
 import torch
 from networks import NETWORKS, random_network
 from test_export import training_checkpoint
-from timm.layers import resample_abs_pos_embed
 from torch import nn
 
-from dino_plugin.export import graphs, traceable
+from dino_plugin.export import graphs
 from dino_plugin.export.backbone import export_backbone
 from dino_plugin.export.formats import GRAPH_FORMATS
-from dino_plugin.export.traceable import resampled_positions
+from dino_plugin.weights import positions
 
 KINDS = ['plain', 'plain, not square', 'registers with positions, no layer scale', 'swiglu, registers', 'rotary']
 SHALLOW = {kind: (NETWORKS[kind][0], NETWORKS[kind][1] | dict(depth=1)) for kind in KINDS}
 SIZES = [(1, 32, 16), (3, 21, 67)]  # batch, rows, columns; the second is no whole number of patches of 8
-CONVOLUTIONS = {'ResNet': ('resnet10t', {}), 'ConvNeXt': ('convnext_atto', {})}
+CONVOLUTIONS = {'ResNet': ('resnet10t', {}), 'ConvNeXt': ('convnext_atto', dict(depths=(1, 1, 1, 1)))}
 LARGE_SIZES = [(1, 96, 128), (3, 130, 67)]
 FIXED = ('vit_relpos_small_patch16_224', NETWORKS['plain'][1] | dict(depth=1))  # a table of distances for one grid
 
@@ -89,55 +88,47 @@ def test_a_convolutional_network_becomes_a_program_for_images_of_any_size(tmp_pa
     assert card['graph']['fixed_because'] is None
 
 
+@pytest.fixture
+def run_tool(tmp_path, repository, monkeypatch, capsys):
+    """Format, network and options -> the network, the program that the tool writes, its card, and what is printed."""
+
+    def run(format: str, network: tuple, *options: str):
+        teacher, _ = training_checkpoint(tmp_path / 'a.pth', *network)
+        tool = str(repository / 'tools/export_backbone.py')
+        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'a.pth'), '--format', format, *options])
+        runpy.run_path(tool, run_name='__main__')
+        (path,) = tmp_path.glob('a-*.pt2' if format == 'torch_export' else 'a-*.onnx')
+        (card,) = tmp_path.glob('a-*.json')
+        return teacher, program(path), json.loads(card.read_text())['graph'], capsys.readouterr().out
+
+    return run
+
+
 @pytest.mark.parametrize('format', BOTH)
-def test_a_network_of_one_size_becomes_a_program_of_that_size_and_the_card_says_why(tmp_path, format):
-    teacher, run, card = exported(tmp_path, FIXED, format)
+def test_a_network_of_one_size_becomes_a_program_of_that_size_and_tool_and_card_say_why(run_tool, format):
+    teacher, run, graph, printed = run_tool(format, FIXED)
     assert_equal(teacher, run, [(1, 32, 32), (3, 32, 32)])
-    assert card['graph']['inputs'] == {'images': ['batch', 3, 32, 32]}
-    assert "doesn't match model (32)" in card['graph']['fixed_because']
+    assert graph['inputs'] == {'images': ['batch', 3, 32, 32]}
+    assert "doesn't match model (32)" in graph['fixed_because']
+    assert 'Rows and columns are fixed: Input height' in printed
     with pytest.raises(Exception, match='32'):
         run(torch.zeros(1, 3, 40, 32))
 
 
 @pytest.mark.parametrize('format', BOTH)
-def test_the_tool_fixes_the_size_that_it_is_told_and_prints_why_a_size_is_fixed(
-    tmp_path, repository, monkeypatch, capsys, format
-):
-    teacher, _ = training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
-    tool = str(repository / 'tools/export_backbone.py')
-    arguments = [str(tmp_path / 'a.pth'), '--format', format]
-    monkeypatch.setattr(sys, 'argv', [tool, *arguments, '--image-size', '24', '43'])
-    runpy.run_path(tool, run_name='__main__')
-    path, card = tmp_path.glob('a-*.pt2' if format == 'torch_export' else 'a-*.onnx'), tmp_path.glob('a-*.json')
-    run = program(next(path))
+def test_the_tool_fixes_the_size_that_it_is_told(run_tool, format):
+    teacher, run, graph, printed = run_tool(format, SHALLOW['plain'], '--image-size', '24', '43')
     assert_equal(teacher, run, [(1, 24, 43), (3, 24, 43)])
     with pytest.raises(Exception, match='43'):
         run(torch.zeros(1, 3, 24, 48))
-    graph = json.loads(next(card).read_text())['graph']
     assert graph['inputs'] == {'images': ['batch', 3, 24, 43]} and graph['fixed_because'] is None
-    text = capsys.readouterr().out
-    assert "images: ['batch', 3, 24, 43], normalised" in text and 'Rows and columns are fixed' not in text
-
-    training_checkpoint(tmp_path / 'a.pth', *FIXED)
-    monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-    runpy.run_path(tool, run_name='__main__')
-    assert 'Rows and columns are fixed: Input height' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize('new', [(4, 4), (7, 3), (2, 9), (1, 2), (30, 40)])
-@pytest.mark.parametrize('prefix', [0, 1, 5])
-def test_positions_are_resampled_as_timm_resamples_them(new, prefix):
-    positions = torch.randn(1, prefix + 4 * 6, 8)
-    found = resampled_positions(positions, new, (4, 6), prefix)
-    expected = resample_abs_pos_embed(positions, new, (4, 6), prefix)
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert "images: ['batch', 3, 24, 43], normalised" in printed and 'Rows and columns are fixed' not in printed
 
 
 def test_a_program_that_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
-    def mirrored(positions, *arguments, **named):
-        return resampled_positions(positions, *arguments, **named).flip(1)
-
-    monkeypatch.setattr(traceable, 'resampled_positions', mirrored)
+    right = positions._weights
+    monkeypatch.setattr(positions, '_weights', lambda *arguments: right(*arguments).flip(1))  # while it is traced
+    monkeypatch.setattr(positions, '_remembered_weights', right)
     training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
     with pytest.raises(ValueError, match=r'32 x 32 pixels .*values differ from the network, by \d+') as error:
         export_backbone(tmp_path / 'a.pth', tmp_path / 'out', format='torch_export')
