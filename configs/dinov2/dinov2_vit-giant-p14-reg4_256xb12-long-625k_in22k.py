@@ -7,5 +7,7 @@
 #           (MODEL_CARD of facebookresearch/dinov2).
 _base_ = './dinov2_vit-large-p14_96xb32-long-625k_in22k.py'
 
-model = dict(backbone=dict(model_name='vit_giant_patch14_reg4_dinov2', subset_drop_path=0.4))
+model = dict(
+    backbone=dict(model_name='vit_giant_patch14_reg4_dinov2', position_resampling='timm', subset_drop_path=0.4)
+)
 train_dataloader = dict(batch_size=12)

@@ -6,5 +6,7 @@
 # Expected: no figure is published; the authors give one for ViT-L only.
 _base_ = './dinov2_vit-large-p16_32xb64-short-125k_in1k.py'
 
-model = dict(backbone=dict(model_name='vit_giant_patch14_reg4_dinov2', subset_drop_path=0.4))
+model = dict(
+    backbone=dict(model_name='vit_giant_patch14_reg4_dinov2', position_resampling='timm', subset_drop_path=0.4)
+)
 train_dataloader = dict(batch_size=32)

@@ -6,4 +6,4 @@
 # Expected: no figure is published; the authors give one for ViT-L only.
 _base_ = './dinov2_vit-large-p14_96xb32-long-625k_in22k.py'
 
-model = dict(backbone=dict(model_name='vit_large_patch14_reg4_dinov2'))
+model = dict(backbone=dict(model_name='vit_large_patch14_reg4_dinov2', position_resampling='timm'))

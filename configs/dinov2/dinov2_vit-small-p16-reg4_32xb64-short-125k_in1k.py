@@ -8,4 +8,6 @@
 # The rate of stochastic depth is our choice. The released ViT-S/14 was distilled from ViT-g/14.
 _base_ = './dinov2_vit-large-p16_32xb64-short-125k_in1k.py'
 
-model = dict(backbone=dict(model_name='vit_small_patch14_reg4_dinov2', subset_drop_path=0.1))
+model = dict(
+    backbone=dict(model_name='vit_small_patch14_reg4_dinov2', position_resampling='timm', subset_drop_path=0.1)
+)

@@ -6,19 +6,16 @@ import timm
 from timm.layers import to_2tuple
 from torch import nn
 
-from dino_plugin.weights.checkpoint import backbone_description
-
 UNUSED = (nn.Identity, type(None))
 ROTARY_AUGMENTATIONS = {'rope_shift_coords', 'rope_jitter_coords', 'rope_rescale_coords'}
 
 
-def described(checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
+def described(description: dict | None, checkpoint: str | None, timm_arguments: dict) -> tuple[str, dict]:
     """Name and arguments of the network in a file; the given arguments win.
 
     Raises:
         ValueError: If there is no file, or it does not say.
     """
-    description = backbone_description(checkpoint) if checkpoint else None
     if description is None:
         given = (
             f'{checkpoint} does not say which network it holds. Name it'

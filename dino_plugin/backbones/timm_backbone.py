@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import UNUSED, averages_patches, create, described, pixels_of_a_token
 from dino_plugin.backbones.inputs import check_channels, check_masks, grid_of, padded, with_leading_of
+from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, is_known, through_blocks
 from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
-from dino_plugin.weights.checkpoint import backbone_state, load_backbone, load_checkpoint
+from dino_plugin.weights.checkpoint import backbone_state, description_in, load_backbone, load_checkpoint
 
 LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')  # of transformers, those that average patches, convolutional networks
 
@@ -53,6 +54,8 @@ class TimmBackbone(nn.Module):
             this mode if it is a string: 'max-autotune-no-cudagraphs'… In training timm's plain blocks share one graph.
         pack_views: Send global and local views through the blocks at once: half as many operations, the same result.
             Networks of other blocks than timm's plain ones take them one by one.
+        position_resampling: By which rule learnt positions are brought to other image sizes: 'timm', 'dino' or
+            'huggingface', see `dino_plugin.weights.positions`. None: the rule of the file, if it is known, or timm's.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
@@ -74,6 +77,7 @@ class TimmBackbone(nn.Module):
         local_norm: bool = False,
         compile_blocks: bool | str = False,
         pack_views: bool = True,
+        position_resampling: str | None = None,
         **timm_arguments,
     ) -> None:
         super().__init__()
@@ -81,16 +85,22 @@ class TimmBackbone(nn.Module):
             raise ValueError(
                 f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
             )
+        content = load_checkpoint(checkpoint) if checkpoint else None
+        in_file = None if content is None else description_in(content, checkpoint)
         if model_name is None:
-            model_name, timm_arguments = described(checkpoint, timm_arguments)
-        self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}
+            model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)
+        self.position_resampling: str = position_resampling or (in_file or {}).get('position_resampling', 'timm')
+        use_position_rule(self.model, self.position_resampling)
+        self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}
+        if self.position_resampling != 'timm':
+            self.description['position_resampling'] = self.position_resampling
         self.embed_dim: int = self.model.num_features
         self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
         self.patch_size: tuple[int, int] | None = pixels_of_a_token(self.model)
-        if checkpoint:
-            state = backbone_state(load_checkpoint(checkpoint), checkpoint_source)
-            load_backbone(self.model, state, allow_mismatch, name=str(checkpoint))
+        if content is not None:
+            state = backbone_state(content, checkpoint_source)
+            load_backbone(self.model, state, allow_mismatch, str(checkpoint), in_file, self.position_resampling)
         self._add_parameters(mask_token, local_norm)
         if subset_drop_path:
             use_subset_drop_path(self.model, subset_drop_path)

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS, create, pixels_of_a_token
+from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.export.formats import GRAPH_FORMATS
 from dino_plugin.export.graphs import Graph, channels_of, graph_of, own_size
@@ -115,13 +116,15 @@ def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[st
     name, arguments = description['model_name'], description['timm_arguments']
     dropped = (*_TRAINING_ARGUMENTS, 'num_classes')
     arguments = {key: value for key, value in arguments.items() if key not in dropped}
-    model = create(name, False, arguments)
+    model, rule = create(name, False, arguments), description.get('position_resampling', 'timm')
+    use_position_rule(model, rule)
     content = load_checkpoint(checkpoint)
-    load_backbone(model, backbone_state(content, source), name=str(checkpoint))
+    load_backbone(model, backbone_state(content, source), name=str(checkpoint), description=description)
     patches = getattr(model, 'patch_embed', None)
     card = dict(
         model_name=name,
         timm_arguments=arguments | {'num_classes': 0},
+        position_resampling=rule,
         image_size=getattr(patches, 'img_size', None),
         patch_size=pixels_of_a_token(model),
         feature_dim=model.num_features,

@@ -1,8 +1,7 @@
 """A timm network as one function of images that `torch.export` can follow for any image size."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
@@ -48,51 +47,13 @@ class ImagesToTokens(nn.Module):
 
 @contextmanager
 def traceable_positions(model: nn.Module) -> Iterator[None]:
-    """Within it, the positions of patches are computed for a grid whose size need not be known."""
-    with ExitStack() as stack:
-        module = sys.modules[type(model).__module__]
-        if hasattr(module, 'resample_abs_pos_embed'):
-            stack.enter_context(mock.patch.object(module, 'resample_abs_pos_embed', resampled_positions))
-        rope = getattr(model, 'rope', None)
-        if type(rope) is RotaryEmbeddingDinoV3 and rope.normalize_coords == 'separate':
-            stack.enter_context(mock.patch.object(rope, 'get_embed', partial(_rotary, rope)))
+    """Within it, rotary positions are computed for a grid whose size need not be known; learnt ones always are."""
+    rope = getattr(model, 'rope', None)
+    if type(rope) is not RotaryEmbeddingDinoV3 or rope.normalize_coords != 'separate':
         yield
-
-
-def resampled_positions(
-    positions: Tensor, new_size: Sequence, old_size: Sequence[int], num_prefix_tokens: int = 1
-) -> Tensor:
-    """timm's `resample_abs_pos_embed`: PyTorch's antialiased bicubic interpolation, as a product of matrices.
-
-    ONNX's Resize and PyTorch's guards know no such interpolation for a size that is not known yet.
-
-    Args:
-        positions: (1, prefix tokens and patches of the old grid, dim).
-        new_size: Rows and columns of patches; numbers, or symbols while tracing.
-        old_size: Likewise, of `positions`.
-        num_prefix_tokens: Which keep their positions.
-    """
-    prefix, patches = positions[:, :num_prefix_tokens], positions[0, num_prefix_tokens:]
-    rows, columns = (_bicubic(old, new) for old, new in zip(old_size, new_size))
-    patches = torch.einsum('no,ocd->ncd', rows, patches.unflatten(0, tuple(old_size)))
-    patches = torch.einsum('no,rod->rnd', columns, patches)
-    return torch.cat([prefix, patches.flatten(0, 1)[None]], dim=1)
-
-
-def _bicubic(old: int, new: int | torch.SymInt) -> Tensor:
-    """(new, old): the weight of each old place in each new one, by Keys' kernel with a = -1/2.
-
-    Where the grid becomes smaller, the kernel becomes as much wider (antialiasing). What it cuts off at the edges, the
-    rest makes up for.
-    """
-    step = old / new  # places of the old grid from one new place to the next
-    centres = (torch.arange(new) + 0.5) * step
-    width = torch.full((1,), step).clamp(min=1)  # a tensor, since a comparison of symbols would be decided for good
-    distance = ((torch.arange(old) + 0.5 - centres[:, None]) / width).abs()
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
-    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
-    return weights / weights.sum(dim=1, keepdim=True)
+        return
+    with mock.patch.object(rope, 'get_embed', partial(_rotary, rope)):
+        yield
 
 
 def _rotary(rope: RotaryEmbeddingDinoV3, shape: Sequence, dtype: torch.dtype | None = None) -> Tensor:

@@ -11,19 +11,19 @@ from typing import Any
 
 from torch import Tensor
 
+from dino_plugin.weights.key_names import layout_of
 from dino_plugin.weights.key_values import to_timm
 from dino_plugin.weights.published_models import published_description
 from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading, weights_file
 from dino_plugin.weights.strict_loading import LoadReport, load_backbone
-from dino_plugin.weights.teacher import load_teacher
 
 __all__ = [
     'LoadReport',
     'backbone_description',
     'backbone_state',
+    'description_in',
     'load_backbone',
     'load_checkpoint',
-    'load_teacher',
     'use_safe_loading',
 ]
 
@@ -78,23 +78,40 @@ def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> di
 
 
 def backbone_description(path: str | Path) -> dict[str, Any] | None:
-    """`dict(model_name=..., timm_arguments={...})` of the backbone in a file, or None if the file does not tell.
+    """What network the backbone in a file is, or None if the file does not tell.
 
     A training checkpoint has it in `meta`, an exported backbone in the `.json` beside it; files that other programs
-    wrote are recognised by the shapes of published models.
+    wrote are recognised by the shapes of published models, and by their names whose rule for positions they follow.
+
+    Returns:
+        `dict(model_name=..., timm_arguments={...})`, and `position_resampling` where it is not timm's.
 
     Raises:
         ValueError: If the file cannot be read, or the `.json` beside it is damaged.
     """
-    path = weights_file(path)
-    checkpoint = load_checkpoint(path)
+    return description_in(load_checkpoint(path), path)
+
+
+def description_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+    """`backbone_description` of a file that was read already."""
     meta = checkpoint.get('meta')
     description = _named(meta.get('backbone') if isinstance(meta, Mapping) else None)
-    description = description or _card(path.with_suffix('.json'))
+    description = description or _card(weights_file(path).with_suffix('.json'))
     if description is not None:
-        return {'model_name': description['model_name'], 'timm_arguments': dict(description.get('timm_arguments', {}))}
-    state = _weights(checkpoint)
-    return published_description(_renamed(_plain_state(state, 'teacher') or _plain_state(state, 'student')))
+        known = {'model_name': description['model_name'], 'timm_arguments': {}, 'position_resampling': 'timm'}
+        description = {key: description.get(key, default) for key, default in known.items()}
+    else:
+        state = _weights(checkpoint)
+        state = _plain_state(state, 'teacher') or _plain_state(state, 'student')
+        renamed = _renamed(state)
+        description = published_description(renamed)
+        if description is None:
+            return None
+        antialiased = 'pos_embed' not in renamed or 'reg_token' in renamed
+        description['position_resampling'] = 'timm' if antialiased else layout_of(state).position_resampling
+    if description['position_resampling'] == 'timm':
+        del description['position_resampling']
+    return description
 
 
 def _card(path: Path) -> dict[str, Any] | None:

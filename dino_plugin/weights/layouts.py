@@ -15,6 +15,7 @@ class Layout(NamedTuple):
 
     `signs` are names that every file in this layout has one of, and no other layout has. Of `mlp` and `gated_mlp`
     (SwiGLU) one applies, told by the first name of `gated_mlp`. `unused` carries no weight of the backbone.
+    `position_resampling` is the rule (see `positions`) of the program that writes such files, without registers.
     """
 
     signs: tuple[str, ...]
@@ -22,6 +23,7 @@ class Layout(NamedTuple):
     mlp: Names = ()
     gated_mlp: Names = ()
     unused: tuple[str, ...] = ()
+    position_resampling: str = 'huggingface'
 
 
 def _same(*names: str) -> Names:
@@ -61,6 +63,7 @@ ORIGINAL = Layout(
     mlp=_MLP,
     gated_mlp=(('blocks.{}.mlp.w12', 'blocks.{}.mlp.fc1'), ('blocks.{}.mlp.w3', 'blocks.{}.mlp.fc2')),
     unused=('mask_token', 'masked_embed'),
+    position_resampling='dino',
 )
 ORIGINAL_ROTARY = Layout(  # facebookresearch/dinov3
     signs=('storage_tokens', 'rope_embed.periods'),

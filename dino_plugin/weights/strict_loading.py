@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dino_plugin.weights.key_values import fold_class_position
+from dino_plugin.weights.positions import Rule, resampled, rule_named
 
 _SHOWN_KEYS = 5
 
@@ -26,12 +27,17 @@ class LoadReport(NamedTuple):
 
 
 def load_backbone(
-    model: nn.Module, state: Mapping[str, Tensor], allow_mismatch: bool = False, name: str = 'the checkpoint'
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    allow_mismatch: bool = False,
+    name: str = 'the checkpoint',
+    description: Mapping[str, Any] | None = None,
+    position_resampling: str = 'timm',
 ) -> LoadReport:
     """Loads tensors under timm's names into a timm model, strictly, and logs how many keys matched.
 
-    A `pos_embed` of another (square) grid is resampled with timm's bicubic, antialiased interpolation; one with or
-    without a position of the class token is brought to what the model has, without a change of the sums. Any other
+    A `pos_embed` of another grid is resampled; one with or without a position of the class token is brought to what
+    the model has, without a change of the sums. Its grid is what the file's description says, or a square. Any other
     difference in shape is refused, with `allow_mismatch` too. Biases of zeros (most of DINOv3's files have them) and
     LayerScale of ones are no mismatch where the model has none.
 
@@ -40,15 +46,19 @@ def load_backbone(
         state: From `backbone_state`.
         allow_mismatch: Load although keys are missing or left over (but not if no key at all matches).
         name: What messages call the source of `state`; best the path of the file.
+        description: What the file says of its network, see `backbone_description`.
+        position_resampling: The rule by which positions are resampled, see `positions`.
 
     Raises:
-        ValueError: If the keys or shapes differ; the message lists the first keys of both sides with their shapes.
+        ValueError: If the keys or shapes differ; the message lists the first keys of both sides with their shapes. If
+            positions could be of several grids, and no description says which.
     """
     from mmengine.logging import print_log
 
     own = model.state_dict()
     state = {key: value for key, value in state.items() if key in own or not changes_nothing(key, value)}
-    state, resampled = _fit_position_embedding(model, own, state)
+    grid = None if description is None else described_grid(description)
+    state, resampled = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
     report = LoadReport(
         loaded=[key for key in state if key in own],
         missing=[key for key in own if key not in state and not key.endswith('num_batches_tracked')],
@@ -70,40 +80,69 @@ def changes_nothing(key: str, value: Tensor) -> bool:
     return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2')) and bool((value == 1).all())
 
 
+def described_grid(description: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Rows and columns of the patches that a described network has learnt positions for; None if it has no patches.
+
+    Raises:
+        ValueError: If timm cannot build what is described.
+    """
+    import timm
+
+    try:
+        with torch.device('meta'):
+            model = timm.create_model(description['model_name'], **{**description['timm_arguments'], 'num_classes': 0})
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'timm cannot build the network that the file describes, {dict(description)}: {error}'
+        ) from error
+    grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
+    return None if grid is None else tuple(grid)
+
+
 def _fit_position_embedding(
-    model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+    model: nn.Module,
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    grid: tuple[int, int] | None,
+    rule: Rule,
+    name: str,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Brings `pos_embed` to the model's prefix tokens and grid if the number of positions is the only difference."""
+    """Brings `pos_embed` to the model's prefix tokens and grid if these are the only difference."""
     state = dict(state)
     old, new = state.get('pos_embed'), own.get('pos_embed')
-    grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
-    if old is None or new is None or grid is None or old.ndim != 3 or new.ndim != 3:
+    wanted = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
+    if old is None or new is None or wanted is None or old.ndim != 3 or new.ndim != 3 or old.shape[2] != new.shape[2]:
         return state, []
-    if old.shape == new.shape or old.shape[2] != new.shape[2]:
+    wanted_prefix = new.shape[1] - wanted[0] * wanted[1]
+    grid = grid or _assumed_grid(old.shape[1], wanted_prefix, tuple(wanted), name)
+    num_prefix = None if grid is None else old.shape[1] - grid[0] * grid[1]
+    if grid is None or num_prefix < 0:
         return state, []
-    num_patches = grid[0] * grid[1]
-    num_prefix = _num_prefix_positions(old.shape[1], new.shape[1] - num_patches, num_patches)
-    if num_prefix is None:
+    if num_prefix != wanted_prefix:
+        state = _fit_prefix_positions(state, num_prefix, wanted_prefix)
+    if grid == tuple(wanted):
         return state, []
-    state = _fit_prefix_positions(state, num_prefix, new.shape[1] - num_patches)
-    if old.shape[1] - num_prefix == num_patches:
-        return state, []
-    from timm.layers import resample_abs_pos_embed
-
-    num_prefix = new.shape[1] - num_patches
-    state['pos_embed'] = resample_abs_pos_embed(state['pos_embed'], list(grid), num_prefix_tokens=num_prefix)
+    state['pos_embed'] = resampled(state['pos_embed'], grid, tuple(wanted), wanted_prefix, rule)
     return state, ['pos_embed']
 
 
-def _num_prefix_positions(num_positions: int, wanted: int, num_patches: int) -> int | None:
-    """How many positions are not of patches: as the model has it, none, or the class token's; None if none fits."""
-    candidates = [count for count in (wanted, 0, 1) if num_positions > count]
-    for count in candidates:
-        if num_positions - count == num_patches:
-            return count
-    return next(
-        (count for count in candidates if math.isqrt(num_positions - count) ** 2 == num_positions - count), None
-    )
+def _assumed_grid(num_positions: int, wanted_prefix: int, wanted: tuple[int, int], name: str) -> tuple[int, int] | None:
+    """The grid of a file that does not tell: a square, with the model's prefix tokens, none, or the class token.
+
+    Raises:
+        ValueError: If it could be the model's own grid as well as another of as many patches.
+    """
+    counts = [num_positions - prefix for prefix in (wanted_prefix, 0, 1) if num_positions > prefix]
+    if wanted[0] * wanted[1] in counts:
+        if wanted[0] == wanted[1]:
+            return wanted
+        raise ValueError(
+            f'{name} has positions for {wanted[0] * wanted[1]} patches and does not say in which rows and columns; the '
+            f'model has {wanted[0]} x {wanted[1]}. Put a .json of the same name beside the file, for example '
+            '{"model_name": "vit_small_patch16_224", "timm_arguments": {"img_size": [224, 256]}}.'
+        )
+    side = next((math.isqrt(count) for count in counts if math.isqrt(count) ** 2 == count), None)
+    return None if side is None else (side, side)
 
 
 def _fit_prefix_positions(state: dict[str, Tensor], num_prefix: int, wanted: int) -> dict[str, Tensor]:

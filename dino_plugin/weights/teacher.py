@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dino_plugin.weights.checkpoint import description_in
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 
@@ -35,7 +36,13 @@ def load_teacher(backbone: nn.Module, heads: Mapping[str, nn.Module], path: str 
             'checkpoints of dino_plugin have the heads they were trained with. A released backbone comes without: '
             'train heads for it first, with backbone=dict(checkpoint=...) and freeze_backbone in optim_wrapper.'
         )
-    load_backbone(backbone.model, _under('backbone.model.', teacher), name=str(path))
+    load_backbone(
+        backbone.model,
+        _under('backbone.model.', teacher),
+        name=str(path),
+        description=description_in(content, path),
+        position_resampling=backbone.position_resampling,
+    )
     own = backbone.state_dict()
     others = {key: value for key, value in _under('backbone.', teacher).items() if key in own}
     _load(backbone, others | {key: own[key] for key in own if key.startswith('model.')}, f'The backbone in {path}')

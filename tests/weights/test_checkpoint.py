@@ -339,13 +339,14 @@ def test_the_position_of_the_class_token_is_folded_or_zero_where_the_model_has_i
     """Token plus position is the same sum, on the grid of the checkpoint (square or not) and on another."""
     source, model = vit(img_size=in_file), vit(no_embed_class=True, reg_tokens=2, img_size=size)
     state = source.state_dict() | {'reg_token': torch.ones(1, 2, 16)}
-    report = load_backbone(model, state)
+    described = dict(model_name='vit_tiny_patch16_224', timm_arguments=dict(ARGUMENTS, img_size=in_file))
+    report = load_backbone(model, state, description=described)
     assert report.resampled == ([] if size == in_file else ['pos_embed'])
     assert torch.equal(model.cls_token, source.cls_token + source.pos_embed[:, :1])
     assert size != in_file or torch.equal(model.pos_embed, source.pos_embed[:, 1:])
 
     back = vit(reg_tokens=2, img_size=size)
-    load_backbone(back, model.state_dict())
+    load_backbone(back, model.state_dict(), description=dict(described, timm_arguments=dict(ARGUMENTS, img_size=size)))
     assert torch.equal(back.cls_token, model.cls_token) and not back.pos_embed[:, :3].any()
     assert torch.equal(back.pos_embed[:, 3:], model.pos_embed)
 

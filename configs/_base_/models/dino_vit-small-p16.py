@@ -2,7 +2,12 @@
 model = dict(
     type='dino_plugin.SelfDistillationModel',
     data_preprocessor=dict(type='dino_plugin.ViewPreprocessor'),
-    backbone=dict(type='dino_plugin.TimmBackbone', model_name='vit_small_patch16_224', drop_path_rate=0.1),
+    backbone=dict(
+        type='dino_plugin.TimmBackbone',
+        model_name='vit_small_patch16_224',
+        drop_path_rate=0.1,
+        position_resampling='dino',  # for local views, as the authors' code does it
+    ),
     heads=dict(
         cls=dict(
             type='dino_plugin.DINOHead',

@@ -15,6 +15,7 @@ model = dict(
         model_name='vit_large_patch14_dinov2',  # with LayerScale, 1e-5
         patch_size=16,
         img_size=224,
+        position_resampling='dino',
         drop_path_rate=0.0,
         subset_drop_path=0.3,  # stochastic depth that skips the work
         mask_token=True,

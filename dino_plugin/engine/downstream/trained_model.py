@@ -34,6 +34,7 @@ def name_backbone(model: dict, checkpoint: str) -> None:
                 'model.backbone.model_name=vit_small_patch16_224.'
             )
         arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
-        backbone.update({**arguments, **backbone, 'model_name': description['model_name']})
+        rule = {'position_resampling': description.get('position_resampling', 'timm')}
+        backbone.update({**arguments, **rule, **backbone, 'model_name': description['model_name']})
     for source in _SOURCES:
         backbone.pop(source, None)

@@ -7,7 +7,7 @@ from torch import nn
 from dino_plugin.core.distillation import Teacher
 from dino_plugin.engine.training.build import build
 from dino_plugin.registry import MODELS
-from dino_plugin.weights.checkpoint import load_teacher
+from dino_plugin.weights.teacher import load_teacher
 
 
 def build_heads(heads: Mapping[str, dict], backbone: nn.Module, **known) -> dict[str, nn.Module]:

@@ -1,15 +1,17 @@
 """The mmengine model around :class:`~dino_plugin.core.distillation.SelfDistillation`."""
 
+from typing import Any
+
 from jaxtyping import Float
-from mmengine.model import BaseModel
-from torch import Tensor
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import Tensor, nn
 
 from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.views import Tokens, ViewBatch
 from dino_plugin.engine.training.build import build
 from dino_plugin.engine.training.frozen_teacher import build_frozen_teacher, build_heads
 from dino_plugin.registry import MODELS, TASK_UTILS
-from dino_plugin.weights.checkpoint import load_teacher
+from dino_plugin.weights.teacher import load_teacher
 
 
 class SelfDistillationModel(BaseModel):
@@ -95,6 +97,11 @@ class SelfDistillationModel(BaseModel):
             )
         losses = self.distillation(views, self.progress)
         return {f'loss_{name}': loss for name, loss in losses.items()}
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself, without mmengine's wrapper for several processes."""
+    return model.module if is_model_wrapper(model) else model
 
 
 _FROZEN, _NETWORKS = 'distillation.frozen_teacher.', ('distillation.student.', 'distillation.teacher.')
