@@ -60,9 +60,7 @@ MUTATIONS = [
     ),
     Mutation('data/images/sampler.py', 'self.seed + self.epoch', 'self.seed', 'data_pipeline/images/test_sampler.py'),
     # training
-    Mutation(
-        'engine/training/parameter_groups.py', 'decay**distance', 'decay', 'engine/training/test_optim.py'
-    ),
+    Mutation('engine/training/parameter_groups.py', 'decay**distance', 'decay', 'engine/training/test_optim.py'),
     Mutation(
         'engine/training/parameter_groups.py',
         'parameter.ndim > 1',
@@ -70,7 +68,10 @@ MUTATIONS = [
         'engine/training/test_optim.py',
     ),
     Mutation(
-        'engine/training/optim.py', '(norms + 1e-6)).clamp(max=1.0)', '(norms + 1e-6))', 'engine/training/test_optim.py'
+        'engine/training/optim_wrapper.py',
+        '(norms + 1e-6)).clamp(max=1.0)',
+        '(norms + 1e-6))',
+        'engine/training/test_optim.py',
     ),
     # evaluation
     Mutation(

@@ -11,14 +11,13 @@ from mmengine import runner as mmengine_runner
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.workers.dataloaders import for_any_workers
 from dino_plugin.data.workers.shared_memory import spare_shared_memory
-from dino_plugin.engine.training.model import SelfDistillationModel
+from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
 # Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
 SILENCED = (
@@ -109,7 +108,7 @@ class FirstLogHook(Hook):
 
 def describe_training(runner: mmengine_runner.Runner) -> str:
     """Method, network, images, precision, length and folder of a training, in eight lines."""
-    model, loop, loader = _unwrapped(runner.model), runner.train_loop, runner.train_dataloader
+    model, loop, loader = unwrapped(runner.model), runner.train_loop, runner.train_dataloader
     begun = f', of which {runner.iter:,} are done' if runner.iter else ''
     epochs = f'{loop.max_epochs:,} epochs, ' if loop.max_epochs > 1 else ''
     lines = {
@@ -127,17 +126,13 @@ def describe_training(runner: mmengine_runner.Runner) -> str:
 
 def describe_test(runner: mmengine_runner.Runner) -> str:
     """Network, images, metrics and folder of a test, in two lines."""
-    model, loop = _unwrapped(runner.model), runner.test_loop
+    model, loop = unwrapped(runner.model), runner.test_loop
     evaluator = getattr(loop, 'evaluator', loop)  # an own loop may do without, an own evaluator may have no metrics
     metrics = ', '.join(type(metric).__name__ for metric in getattr(evaluator, 'metrics', [evaluator]))
     return (
         f'{metrics}: {_size(loop.dataloader.dataset)} samples; {_network(model)}, on {_device(model)}.\n'
         f'    Results go to {runner.work_dir}, the whole log to {runner.log_dir}'
     )
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _method(model: nn.Module) -> dict[str, str]:

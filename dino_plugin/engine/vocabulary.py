@@ -40,8 +40,9 @@ from dino_plugin.engine.training.hooks.throughput import ThroughputHook
 from dino_plugin.engine.training.lightly_losses import LightlyPairLoss, LightlySwAVLoss
 from dino_plugin.engine.training.loops import ResumableEpochLoop, ResumableIterLoop
 from dino_plugin.engine.training.model import SelfDistillationModel
-from dino_plugin.engine.training.optim import ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapper
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
+from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset

@@ -130,7 +130,7 @@ def test_a_run_resumed_in_another_precision_says_so(tmp_path, monkeypatch):
     config = small_config(tmp_path, train_cfg__max_epochs=2, resume=True, optim_wrapper__precision='auto')
     resumed = build_runner(config)
     own = []
-    monkeypatch.setattr('dino_plugin.engine.training.optim.print_log', lambda line, *_: own.append(line))
+    monkeypatch.setattr('dino_plugin.engine.training.optim_wrapper.print_log', lambda line, *_: own.append(line))
     resumed.train()
     assert resumed.optim_wrapper.precision == 'bf16'
     assert [line for line in own if 'trained in fp32' in line] == [

@@ -7,7 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -146,25 +146,30 @@ class SeededDataset(Dataset):
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Seed the CPU generators of this process; put them back where the process also trains."""
+    """Seed the CPU generators of this process. Only the main process needs its own state back: it also trains."""
     if seed is None:
         yield
         return
-    in_main_process = get_worker_info() is None
-    if in_main_process:
-        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    low, high = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
-    random.seed(seed)
-    np.random.seed((low, high, 1))  # from (low, high) alone numpy would draw the very numbers of `random`
-    # torch.manual_seed would reseed the GPU's generators too; torch's CPU generator looks at 32 bits only
-    torch.default_generator.manual_seed(low ^ high)
-    try:
+    with preserved_random_state() if get_worker_info() is None else nullcontext():
+        low, high = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+        random.seed(seed)
+        np.random.seed((low, high, 1))  # from (low, high) alone numpy would draw the same numbers as `random`
+        # torch.manual_seed would also seed the GPUs; torch's CPU generator uses 32 bits only
+        torch.default_generator.manual_seed(low ^ high)
         yield
+
+
+@contextmanager
+def preserved_random_state(gpu: bool = False) -> Iterator[None]:
+    """Put the random states of Python, numpy and torch's CPU, and with ``gpu`` the current GPU's, back at the end."""
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if gpu and torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
     finally:
-        if in_main_process:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            torch.set_rng_state(before[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}

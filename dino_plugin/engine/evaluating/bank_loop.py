@@ -26,10 +26,7 @@ class BankTestLoop(TestLoop):
     def __init__(self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, **kwargs) -> None:
         super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
         self.bank_dataloader = runner.build_dataloader(for_any_workers(bank_dataloader), seed=runner.seed)
-        for name, loader in (('bank', self.bank_dataloader), ('queries', self.dataloader)):
-            refuse_repeated_samples(loader, name)
-            spare_shared_memory(loader)
-        refuse_other_classes(self.bank_dataloader, self.dataloader)
+        prepare_bank_and_queries(self.bank_dataloader, self.dataloader)
 
     def run(self) -> dict:
         """The bank first, then the test set; returns the metrics."""
@@ -41,6 +38,24 @@ class BankTestLoop(TestLoop):
         return super().run()
 
 
+def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
+    """Check both dataloaders before anything is computed, and let their workers run where shared memory is short.
+
+    Raises:
+        ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
+    """
+    for name, loader in (('bank', bank), ('queries', queries)):
+        refuse_repeated_samples(loader, name)
+        spare_shared_memory(loader)
+    names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
+    if None not in names and tuple(names[0]) != tuple(names[1]):
+        differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'
+        raise ValueError(
+            f'Bank and queries have different classes ({len(names[0])} and {len(names[1])}; differing: {differing}), '
+            'so their labels do not mean the same. Give both datasets the same metainfo=dict(classes=[...]).'
+        )
+
+
 def refuse_repeated_samples(loader: DataLoader, name: str) -> None:
     """Raises a ValueError if the sampler gives some samples to two processes."""
     total = getattr(loader.sampler, 'total_size', len(loader.dataset))
@@ -48,15 +63,4 @@ def refuse_repeated_samples(loader: DataLoader, name: str) -> None:
         raise ValueError(
             f'The sampler of the {name} gives out {total} samples of {len(loader.dataset)}: some would count twice. '
             "Use sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)."
-        )
-
-
-def refuse_other_classes(bank: DataLoader, queries: DataLoader) -> None:
-    """Raises a ValueError if label 3 means one class in the bank and another in the queries."""
-    names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
-    if None not in names and tuple(names[0]) != tuple(names[1]):
-        differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'
-        raise ValueError(
-            f'Bank and queries have different classes ({len(names[0])} and {len(names[1])}; differing: {differing}), '
-            'so their labels do not mean the same. Give both datasets the same metainfo=dict(classes=[...]).'
         )

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.registry import OPTIM_WRAPPERS
 
 
@@ -57,7 +57,7 @@ class ParameterGroups:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for a model, which may be wrapped for several processes."""
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped(model)
         scales = layer_scales(model, self.layer_decay)
         groups: dict[tuple, list] = defaultdict(list)
         for name, parameter in model.named_parameters():

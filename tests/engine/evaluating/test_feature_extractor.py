@@ -13,7 +13,7 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
-from dino_plugin.engine.evaluating.bank_loop import refuse_other_classes, refuse_repeated_samples
+from dino_plugin.engine.evaluating.bank_loop import prepare_bank_and_queries, refuse_repeated_samples
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.features import extract_features
@@ -146,8 +146,8 @@ def test_classes_that_do_not_match_are_refused_by_name(folders, tmp_path):
     bank = DataLoader(ImageDataset(data_root=folders / 'train', with_labels=True, pipeline=PIPELINE))
     queries = DataLoader(ImageDataset(data_root=tmp_path, with_labels=True, pipeline=PIPELINE))
     with pytest.raises(ValueError, match=r'10 and 2; differing: .*airplane.*metainfo'):
-        refuse_other_classes(bank, queries)
+        prepare_bank_and_queries(bank, queries)
     same = dict(classes=bank.dataset.metainfo['classes'])
     dataset = ImageDataset(data_root=tmp_path, with_labels=True, pipeline=PIPELINE, metainfo=same)
-    refuse_other_classes(bank, DataLoader(dataset))
+    prepare_bank_and_queries(bank, DataLoader(dataset))
     assert [dataset.get_data_info(0)['gt_label'], dataset.get_data_info(-1)['gt_label']] == [3, 5]

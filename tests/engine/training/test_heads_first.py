@@ -9,7 +9,7 @@ from small_training import small_config
 from test_training import equal, train
 from torch import nn
 
-from dino_plugin.engine.training.optim import SelfDistillationOptimWrapper
+from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapper
 
 
 def parts(state):

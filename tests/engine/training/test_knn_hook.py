@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
-from dino_plugin.engine.training.hooks.knn import KNNHook, untouched_random_state
+from dino_plugin.data.images.seeded_dataset import preserved_random_state
+from dino_plugin.engine.training.hooks.knn import KNNHook
 from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.features import extract_features
 
@@ -155,7 +156,7 @@ def test_random_states_are_put_back():
     torch.manual_seed(0), random.seed(0), np.random.seed(0)
     expected = draw()
     torch.manual_seed(0), random.seed(0), np.random.seed(0)
-    with pytest.raises(KeyError), untouched_random_state():
+    with pytest.raises(KeyError), preserved_random_state():
         draw()
         raise KeyError
     assert draw() == expected

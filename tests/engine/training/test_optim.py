@@ -8,7 +8,8 @@ from torch import nn
 from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.schedules import Cosine, Warmup
-from dino_plugin.engine.training.optim import ProgressScheduler, SelfDistillationOptimWrapper
+from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapper
+from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 
 
 class Tiny(nn.Module):
@@ -363,7 +364,9 @@ def test_impossible_settings_are_refused():
 
 def test_a_learning_rate_of_zero_is_told(monkeypatch):
     told = []
-    monkeypatch.setattr('dino_plugin.engine.training.optim.print_log', lambda message, **_: told.append(message))
+    monkeypatch.setattr(
+        'dino_plugin.engine.training.optim_wrapper.print_log', lambda message, **_: told.append(message)
+    )
     make_wrapper(Tiny(), {'type': 'SGD', 'lr': 0.0, 'weight_decay': 0.0})
     make_wrapper(Tiny(), {'type': 'SGD', 'lr': 0.1, 'weight_decay': 0.0})
     assert len(told) == 1

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dino_plugin.core import statistics
 from dino_plugin.core.targets import Centering, SinkhornKnopp
-from dino_plugin.engine.training.hooks.ema_teacher import unwrapped
+from dino_plugin.engine.training.model import unwrapped
 
 
 class CollapseMonitorHook(Hook):
@@ -81,7 +81,7 @@ class CollapseMonitorHook(Hook):
             probabilities = probabilities.flatten(end_dim=-2)
             numbers[f'{prefix}target_entropy'] = statistics.entropy(probabilities).mean()
             numbers[f'{prefix}target_kl_to_uniform'] = statistics.kl_to_uniform(probabilities.mean(dim=0))
-            numbers[f'{prefix}target_information'] = statistics.information(probabilities)
+            numbers[f'{prefix}target_information'] = statistics.mutual_information(probabilities)
             if isinstance(self._targets[name], Centering):
                 numbers[f'{prefix}center_norm'] = self._targets[name].center.norm()
             loss = outputs[f'loss_{name}'].item() if outputs else math.nan
@@ -102,7 +102,7 @@ class CollapseMonitorHook(Hook):
     def _judge(self, runner, name: str, probabilities: Tensor, loss: float) -> None:
         samples, prototypes = probabilities.shape
         uniform = math.log(prototypes)
-        share_said = float(statistics.information(probabilities)) / math.log(max(2, min(samples, prototypes)))
+        share_said = float(statistics.mutual_information(probabilities)) / math.log(max(2, min(samples, prototypes)))
         share_open = float(statistics.entropy(probabilities).mean()) / uniform
         if share_said >= 0.02 and abs(loss - uniform) >= 0.002 * uniform:
             self._bad[name] = 0

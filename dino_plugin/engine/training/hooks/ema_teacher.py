@@ -1,21 +1,13 @@
 """The one place that moves the teacher."""
 
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
-from dino_plugin.engine.downstream.describe_backbone import describe
-from dino_plugin.engine.training.model import SelfDistillationModel
-from dino_plugin.weights.checkpoint import use_safe_loading
+from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook, describe
+from dino_plugin.engine.training.model import unwrapped
 
 
-def unwrapped(model) -> SelfDistillationModel:
-    """The model itself, without mmengine's wrapper for several processes."""
-    return model.module if is_model_wrapper(model) else model
-
-
-class EMATeacherHook(Hook):
+class EMATeacherHook(DescribeBackboneHook):
     """After each step of the optimiser, and only then, the teacher follows the student.
 
     Accumulated batches and skipped steps leave it where it is. Before each iteration the hook tells the model its
@@ -25,10 +17,6 @@ class EMATeacherHook(Hook):
     Raises:
         TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
     """
-
-    def before_run(self, runner) -> None:
-        """Read checkpoints safely: some versions of mmengine read anything, others not even their own."""
-        use_safe_loading()
 
     def before_train(self, runner) -> None:
         """Refuse an optimiser wrapper that hides skipped steps."""

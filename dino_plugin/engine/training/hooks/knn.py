@@ -1,18 +1,14 @@
 """k-NN of the teacher's features while it trains."""
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import numpy as np
-import torch
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.data.workers.dataloaders import for_any_workers
-from dino_plugin.data.workers.shared_memory import spare_shared_memory
-from dino_plugin.engine.evaluating.bank_loop import refuse_other_classes, refuse_repeated_samples
-from dino_plugin.engine.training.hooks.ema_teacher import unwrapped
+from dino_plugin.engine.evaluating.bank_loop import prepare_bank_and_queries
+from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.classification.metric import usable_ks
 from dino_plugin.evaluation.features import Features, extract_features
@@ -65,13 +61,10 @@ class KNNHook(Hook):
 
     def before_train(self, runner) -> None:
         """Builds the dataloaders, so that a mistake shows at once; evaluates unless the run was resumed."""
-        with untouched_random_state():
+        with preserved_random_state(gpu=True):
             self.bank = runner.build_dataloader(for_any_workers(self.bank), seed=runner.seed)
             self.queries = runner.build_dataloader(for_any_workers(self.queries), seed=runner.seed)
-        for name, loader in (('bank', self.bank), ('queries', self.queries)):
-            refuse_repeated_samples(loader, f'{name} of KNNHook')
-            spare_shared_memory(loader)
-        refuse_other_classes(self.bank, self.queries)
+        prepare_bank_and_queries(self.bank, self.queries)
         self.ks = usable_ks(self.ks, len(self.bank.dataset))
         if self.before_training and runner.iter == 0:
             self._evaluate(runner, 0)
@@ -89,7 +82,7 @@ class KNNHook(Hook):
     def _evaluate(self, runner, step: int) -> None:
         model = unwrapped(runner.model)
         backbone = getattr(model.distillation, self.source).backbone
-        with untouched_random_state():
+        with preserved_random_state(gpu=True):
             bank = extract_features(backbone, self.bank, self.features, model.data_preprocessor)
             queries = extract_features(backbone, self.queries, self.features, model.data_preprocessor)
             scores = knn_accuracy(*bank, *queries, self.ks, over_ranks=True)
@@ -99,16 +92,3 @@ class KNNHook(Hook):
         runner.visualizer.add_scalars(scores, step=step)
         text = ', '.join(f'{name.removeprefix("knn/")} {score:.1f} %' for name, score in scores.items())
         runner.logger.info(f'k-NN of the {self.source} after {step} iterations: {text}')
-
-
-@contextmanager
-def untouched_random_state() -> Iterator[None]:
-    """Puts the random states of Python, numpy and torch (CPU and the current GPU) back where they were."""
-    states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

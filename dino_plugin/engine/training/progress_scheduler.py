@@ -1,0 +1,48 @@
+"""Learning rate and weight decay as functions of progress."""
+
+from mmengine.optim import _ParamScheduler
+
+from dino_plugin.core.schedules import Schedule, as_schedule
+from dino_plugin.engine.training.build import build
+from dino_plugin.registry import TASK_UTILS
+
+
+class ProgressScheduler(_ParamScheduler):
+    """A parameter of the optimiser follows a schedule of progress.
+
+    value(step) = value in the optimiser's config * schedule(step / end)
+
+    The schedule gives a *factor*, so learning rates keep their ratio between groups, and groups without weight decay
+    stay without it (mmengine's own cosine raises them from zero). mmengine fills in ``end``, the length of training.
+
+    Args:
+        optimizer: The optimiser or its wrapper.
+        param_name: 'lr', 'weight_decay', …
+        schedule: A schedule, a config of one, or a number.
+        end: Steps of training.
+        by_epoch: Count epochs instead of iterations.
+        last_step: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        param_name: str,
+        schedule: Schedule | dict | float,
+        end: int,
+        by_epoch: bool = True,
+        last_step: int = -1,
+    ) -> None:
+        self.schedule = as_schedule(build(TASK_UTILS, schedule) if isinstance(schedule, dict) else schedule)
+        super().__init__(optimizer, param_name, end=end, by_epoch=by_epoch, last_step=last_step)
+
+    def _get_value(self) -> list[float]:
+        factor = self.schedule(self.last_step / self.end)
+        return [base * factor for base in self.base_values]
+
+    def state_dict(self) -> dict:
+        """Where the scheduler stands; the schedule and the length of training come from the config.
+
+        So a checkpoint holds plain values only, and a run resumed with another length follows the new one.
+        """
+        return {key: value for key, value in super().state_dict().items() if key not in ('schedule', 'end')}
