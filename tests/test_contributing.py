@@ -22,22 +22,26 @@ SECTIONS = ('Add a loss', 'Add an evaluator', 'Add a data set')
 
 
 class Example(NamedTuple):
-    """The blocks of a section, as a reader would copy them, and what the text says of them."""
+    """The blocks of a section, as a reader would copy them, and what the text says of them.
+
+    ``config`` is the first; a data set has a second one, for evaluators.
+    """
 
     module: str  # its dotted name
     code: str
     registry: str
     config: str
     test: str
+    other_configs: list[str]
 
 
 def example_of(section: str) -> Example:
     if not PAGE.is_file():
         pytest.skip('CONTRIBUTING.md belongs to a checkout, not to the installed package')
     text = PAGE.read_text().split(f'## {section}\n')[1].split('\n## ')[0]
-    code, config, test = map(dedent, re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL))
+    code, config, *others, test = map(dedent, re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL))
     module = re.search(r'^1\. `(dino_plugin/\S+)\.py`', text, flags=re.MULTILINE)[1].replace('/', '.')
-    return Example(module, code, re.search(r'line of `registry\.(\w+)`', text)[1], config, test)
+    return Example(module, code, re.search(r'line of `registry\.(\w+)`', text)[1], config, test, others)
 
 
 @pytest.fixture
@@ -61,9 +65,9 @@ def added(monkeypatch):
         names._module_dict.pop(name)
 
 
-def config_of(example: Example, tmp_path: Path) -> Config:
+def config_of(example: Example, tmp_path: Path, number: int = 0) -> Config:
     file = tmp_path / 'example.py'
-    file.write_text(example.config.replace("'../", f"'{PAGE.parent}/configs/"))
+    file.write_text([example.config, *example.other_configs][number].replace("'../", f"'{PAGE.parent}/configs/"))
     return Config.fromfile(file)
 
 
@@ -109,3 +113,14 @@ def test_the_data_set_goes_through_the_pipeline_of_its_config(added, tmp_path):
     assert len(dataset) == 1
     assert views.shape[0] == 2
     assert local_views is None or len(local_views) > 0
+
+
+def test_the_data_set_is_the_bank_and_the_queries_of_its_other_config(added, tmp_path):
+    config = config_of(added('Add a data set'), tmp_path, 1)
+    shutil.copy(next(CIFAR.rglob('*.jpg')), tmp_path / 'one.jpg')
+    for name in ('bank', 'queries'):
+        (tmp_path / f'{name}.csv').write_text('file,class\none.jpg,frog\n')
+    for source in (config.test_dataloader.dataset, config.test_cfg.bank_dataloader.dataset):
+        source.data_root = str(tmp_path)
+        image, label, path = registry.DATASETS.build(source)[0]
+        assert (image.shape, label, Path(path).name) == ((224, 224, 3), 0, 'one.jpg')

@@ -124,7 +124,7 @@ class ImageDataset(BaseDataset):
         return samples
 
     def _refuse_missing(self, paths: list[str]) -> None:
-        missing = _missing(paths)
+        missing = missing_files(paths)
         if not missing:
             return
         if not self.with_labels and all(re.search(r'\s-?\d+$', path) for path in missing):
@@ -194,7 +194,7 @@ def _split_label(line: str, place: str) -> tuple[str, int]:
     return line[: len(line) - len(label)].rstrip(), int(label)
 
 
-def _missing(paths: list[str]) -> list[str]:
+def missing_files(paths: list[str]) -> list[str]:
     """The paths that do not exist; one listing for each folder instead of one question for each file."""
     names_of: dict[str, set[str]] = defaultdict(set)
     for path in paths:
