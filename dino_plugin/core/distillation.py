@@ -14,7 +14,7 @@ from dino_plugin.core.views import Tokens, ViewBatch
 
 
 class Network(nn.Module):
-    """A backbone and its heads: what student and teacher are made of."""
+    """A backbone and its heads; student and teacher are each one."""
 
     def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class Network(nn.Module):
     def forward(
         self, views: ViewBatch, global_patches: bool = True, local_patches: bool = True
     ) -> tuple[Tokens, Tokens | None]:
-        """The backbone's tokens of the global views, and of the local ones where there are some.
+        """Tokens of the global views, and of the local views or None.
 
         Args:
-            views: Patches of the global ones are hidden where there are masks.
-            global_patches: Whether anybody reads the patches of the global views.
-            local_patches: Those of the local views.
+            views: Global views are masked if there are masks.
+            global_patches: Whether a loss reads the patches of the global views.
+            local_patches: The same for the local views.
         """
         backbone = self.backbone
         if views.local_views is not None and hasattr(backbone, 'forward_together'):
@@ -45,8 +45,8 @@ class Network(nn.Module):
 class Teacher(Network):
     """A network that is never trained by gradients.
 
-    It stays in evaluation mode, without random depth, dropout or augmentation of positions; only batch norms follow the
-    mode, since their running statistics are the teacher's own, and the authors' teacher uses those of its batch.
+    It stays in evaluation mode: no stochastic depth, no dropout, no augmentation of positions. Only batch norms follow
+    the mode. As in the authors' code, they use the statistics of the teacher's batch in training.
     """
 
     def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
@@ -64,24 +64,24 @@ class Teacher(Network):
 
 
 class SelfDistillation(nn.Module):
-    """Student and teacher look at the same images; the losses compare what they say.
+    """Student and teacher see views of the same images; the losses compare their outputs.
 
-    The teacher is a copy of the student from the first bit on. It sees the global views only, and all of them; it has
-    no drop path and no dropout, never receives a gradient, and moves in :meth:`update_teacher` alone. Buffers, such as
-    the running statistics of a batch norm, are its own, or the student's where it is not run.
+    The teacher starts as an exact copy of the student and sees all global views, without masks. It has no drop path, no
+    dropout and no gradient, and only :meth:`update_teacher` changes it. It has its own buffers, such as the running
+    statistics of batch norms; if no loss uses it, they are copied from the student.
 
-    With a ``frozen_teacher``, a network trained before and usually larger, the losses compare the student
-    with that one, which never moves; the teacher still averages the student and is the network to keep.
+    With a ``frozen_teacher``, a network that was trained before and is usually larger, the losses compare the student
+    with that network, which never changes. The teacher still averages the student and is the network to keep.
 
     Args:
-        backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` says that these are local views. It
-            may do two things more, to save work. If it has an argument ``patches``, this is False where no loss reads
-            the patches, which it may leave out then (:class:`~dino_plugin.core.views.ClassTokenOnly`). If it has a
-            method ``forward_together(views, global_patches, local_patches)``, that takes views of both sizes at once.
+        backbone: ``backbone(images, masks=None, local=False) -> Tokens``; ``local`` is True for local views. Two
+            optional features save work. An argument ``patches`` is False where no loss reads the patches, so the
+            backbone may leave them out (:class:`~dino_plugin.core.views.ClassTokenOnly`). A method
+            ``forward_together(views, global_patches, local_patches)`` takes views of both sizes at once.
         heads: By name; losses refer to these names.
         losses: By name; the names appear in the log.
-        momentum: Share of the teacher that is kept at each step, in [0, 1]; a number or a schedule.
-        frozen_teacher: Gives the targets instead of the teacher; its heads have the student's names and prototypes.
+        momentum: Share of the old teacher that is kept at each step, in [0, 1]; a number or a schedule.
+        frozen_teacher: Gives the targets instead of the teacher; its heads have the same names and prototypes.
 
     Raises:
         ValueError: If a loss names a head that is missing here or in the frozen teacher, a head is used by no loss, or
@@ -106,12 +106,12 @@ class SelfDistillation(nn.Module):
         self.frozen_teacher = None if frozen_teacher is None else frozen_teacher.eval()
         self.losses = nn.ModuleDict(losses)
         self.momentum = schedule_between(momentum, 'SelfDistillation: momentum', 0, 1)
-        self._buffers_before: list[Tensor] | None = None  # the step that is under way
+        self._buffers_before: list[Tensor] | None = None  # this step
         for loss in losses.values():
             loss.follow_teacher(self.teacher, 0.0)
 
     def train(self, mode: bool = True) -> 'SelfDistillation':
-        """The frozen teacher stays in evaluation mode, batch norms included: it learnt its statistics long ago."""
+        """The frozen teacher stays in evaluation mode, batch norms included."""
         super().train(mode)
         if self.frozen_teacher is not None:
             self.frozen_teacher.eval()
@@ -121,17 +121,17 @@ class SelfDistillation(nn.Module):
         """The weighted losses by name.
 
         Raises:
-            ValueError: If there are fewer than two views of each image, or the local views are the larger ones.
+            ValueError: If there are fewer than two views of each image, or local views are larger than global ones.
         """
         _check_views(views)
         if self.training and self._buffers_before is None:
             self._buffers_before = [buffer.clone() for buffer in self.buffers()]
-        targets_from = self.frozen_teacher or self.teacher
+        teacher = self.frozen_teacher or self.teacher
         read = {name for loss in self.losses.values() for name in loss.reads_patches}
         teacher_global = None
         if self.uses_teacher:
             with torch.no_grad():
-                teacher_global, _ = targets_from(ViewBatch(views.global_views), global_patches='teacher_global' in read)
+                teacher_global, _ = teacher(ViewBatch(views.global_views), global_patches='teacher_global' in read)
         student_global, student_local = self.student(views, 'student_global' in read, 'student_local' in read)
         step = Step(
             views=views,
@@ -139,29 +139,28 @@ class SelfDistillation(nn.Module):
             student_local=student_local,
             teacher_global=teacher_global,
             student_heads=self.student.heads,
-            teacher_heads=targets_from.heads,
+            teacher_heads=teacher.heads,
             progress=progress,
         )
         return {name: loss.weight(progress) * loss(step) for name, loss in self.losses.items()}
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether any loss looks at the teacher, or at the frozen teacher in its place."""
+        """Whether any loss uses the teacher or the frozen teacher."""
         return any(loss.uses_teacher for loss in self.losses.values())
 
     @torch.no_grad()
     def update_teacher(self, progress: float, stepped: Bool[Tensor, ''] | bool = True) -> None:
-        """Let the teacher follow the student after a step of the optimiser.
+        """Move the teacher towards the student after an optimiser step.
 
         teacher <- momentum * teacher + (1 - momentum) * student      for all parameters
 
-        A skipped step must leave no trace. Its forward passes have moved statistics of batch norms, centres and queues,
-        perhaps to NaN: all buffers are put back to what they were before it, accumulated batches included.
+        A skipped step must leave no trace. Its forward passes have changed batch norms, centres and queues, perhaps to
+        NaN, so all buffers get back their values from before the step (before all its accumulated batches).
 
         Args:
             progress: Share of training done, in [0, 1].
-            stepped: Whether the optimiser took the step. A tensor on the device is used there, without the host waiting
-                for it.
+            stepped: Whether the optimiser took the step. The host does not wait for a tensor on the device.
         """
         before, self._buffers_before = self._buffers_before or (), None
         if isinstance(stepped, Tensor):
@@ -173,13 +172,13 @@ class SelfDistillation(nn.Module):
         teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
         share = 1.0 - self.momentum(progress)
         if isinstance(stepped, Tensor):
-            # A skipped step may have left the student's gradients, but never its parameters, without finite values.
+            # After a skipped step, the student's gradients may be NaN, but never its parameters.
             gaps = torch._foreach_sub(student, teacher)
             torch._foreach_mul_(gaps, share * stepped)
             torch._foreach_add_(teacher, gaps)
         elif stepped:
             torch._foreach_lerp_(teacher, student, share)
-        # A teacher that is not run has no statistics of its own.
+        # A teacher that did not run has no statistics of its own.
         if self.frozen_teacher is not None or not self.uses_teacher:
             for mine, theirs in zip(self.teacher.buffers(), self.student.buffers()):
                 mine.copy_(theirs)
@@ -192,15 +191,15 @@ def _check_views(views: ViewBatch) -> None:
     num_global = len(views.global_views)
     if num_global < 1 or num_global + num_local < 2:
         raise ValueError(
-            f'SelfDistillation: {num_global} global and {num_local} local views; it compares views of an image, so '
-            'at least two are needed, one of them global (MultiCrop makes two global ones).'
+            f'SelfDistillation: {num_global} global and {num_local} local views; it compares views of an image and '
+            'needs at least two, one of them global (MultiCrop makes two global views).'
         )
     if num_local:
         global_size, local_size = views.global_views.shape[-2:], views.local_views.shape[-2:]
         if global_size.numel() < local_size.numel():
             raise ValueError(
                 f'SelfDistillation: global views of {tuple(global_size)} pixels and local views of '
-                f'{tuple(local_size)}; the teacher sees the global ones, which must be the larger. Were they exchanged?'
+                f'{tuple(local_size)}; the global views, which the teacher sees, must be larger. Were they exchanged?'
             )
 
 
@@ -217,6 +216,6 @@ def _check_wiring(heads: Mapping[str, nn.Module], losses: Mapping[str, Loss], fr
         raise ValueError(f'SelfDistillation: no loss uses the heads {unused}; remove them, or name them in a loss.')
     if frozen_teacher is not None and (absent := sorted(used - set(frozen_teacher.heads))):
         raise ValueError(
-            f'SelfDistillation: losses name the heads {absent}, which the frozen teacher has not (it has '
-            f'{sorted(frozen_teacher.heads)}); a frozen teacher needs the heads that it was trained with.'
+            f'SelfDistillation: losses name the heads {absent}, but the frozen teacher has '
+            f'{sorted(frozen_teacher.heads)}; load it with the heads that it was trained with.'
         )

@@ -11,25 +11,25 @@ class DINOHead(nn.Module):
 
     z = W3 gelu(W2 gelu(W1 x + b1) + b2) + b3
     scores = w . z / |z|                    for each prototype, without bias
-    w = g * v / |v|                         with weight normalisation; else learnt as it is
+    w = g * v / |v|                         with weight normalisation; without it w is learnt directly
 
     With ``norm_last_layer`` the magnitudes g stay 1, so a score is the cosine between bottleneck and prototype.
 
     Args:
         in_dim: Features of a token.
-        prototypes: Number of outputs K (65,536 in the paper; far fewer on small data).
+        prototypes: Number of outputs K (65,536 in the paper; far fewer for small data).
         hidden_dim: Width of the two hidden layers.
         bottleneck_dim: Width of the normalised bottleneck.
-        norm_last_layer: Keep the prototypes' magnitudes at 1. Steadier, and needed by large networks; the authors
-            release it switched off for ViT-S.
-        batch_norm: Batch normalisation after the two hidden linear layers. On little data plain DINO does not learn
+        norm_last_layer: Keep the prototypes' magnitudes at 1. More stable, and needed by large networks; off in the
+            authors' recipe for ViT-S.
+        batch_norm: Batch normalisation after the two hidden linear layers. On small data, DINO does not learn
             without it.
-        weight_norm: Learn direction and magnitude of the prototypes apart, as DINO, iBOT and DINOv2 do. Without it, as
-            in DINOv3, they are a plain linear layer, whose magnitudes start near 0.02 * sqrt(bottleneck_dim).
+        weight_norm: Learn direction and magnitude of the prototypes separately (DINO, iBOT, DINOv2). Without it
+            (DINOv3) they are a plain linear layer; magnitudes start near 0.02 * sqrt(bottleneck_dim).
 
     Raises:
-        ValueError: If there are fewer than 2 prototypes; if ``norm_last_layer`` is on and ``weight_norm`` off: then no
-            magnitudes are there to be kept.
+        ValueError: If there are fewer than 2 prototypes; if ``norm_last_layer`` is on but ``weight_norm`` is off: there
+            are no magnitudes then.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C. Linear weights start from a truncated normal
@@ -49,11 +49,11 @@ class DINOHead(nn.Module):
     ) -> None:
         super().__init__()
         if prototypes < 2:
-            raise ValueError(f'DINOHead: prototypes={prototypes}; of fewer than 2 a softmax tells nothing.')
+            raise ValueError(f'DINOHead: prototypes={prototypes}; at least 2 are needed.')
         if norm_last_layer and not weight_norm:
             raise ValueError(
                 'DINOHead: norm_last_layer=True keeps the magnitudes of weight normalisation at 1, but '
-                'weight_norm=False; give norm_last_layer=False too for plain prototypes.'
+                'weight_norm=False; also give norm_last_layer=False.'
             )
         layers: list[nn.Module] = []
         for width_in in (in_dim, hidden_dim):
@@ -77,7 +77,7 @@ class DINOHead(nn.Module):
             nn.init.trunc_normal_(self.last_layer.weight, std=0.02)
 
     def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading prototypes']:
-        """Scores before any temperature and softmax."""
+        """Scores, before temperature and softmax."""
         bottleneck = self.mlp(tokens.flatten(end_dim=-2))
         # Half precision would underflow in the norm of a small bottleneck (fp16 squares below 2.4e-4 vanish).
         bottleneck = normalize(bottleneck.float(), dim=-1).to(bottleneck.dtype)

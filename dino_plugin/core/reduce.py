@@ -1,7 +1,7 @@
 """Collectives: the only file that talks to ``torch.distributed``.
 
-Each collective is the identity without a process group and never writes to its argument. None carries a gradient, but
-for the one that says so.
+Without a process group each collective returns its argument. None writes to its argument, and only
+`gather_with_gradient` carries a gradient.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def num_ranks() -> int:
-    """Processes in the default group; 1 without one."""
+    """Number of processes in the default group; 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def join_processes_on_cpu() -> None:
-    """Make the default group of the processes that torchrun started, over gloo."""
+    """Join the processes that torchrun started into the default group, by gloo."""
     dist.init_process_group('gloo')
 
 
@@ -55,14 +55,13 @@ def gather_over_ranks(tensor: Shaped[Tensor, 'rows *shape']) -> Shaped[Tensor, '
 
 
 def gather_with_gradient(tensor: Float[Tensor, 'rows *shape']) -> Float[Tensor, 'all_rows *shape']:
-    """Concatenate along the first axis, in the order of ranks; the gradient flows back to the rank of each part.
+    """Concatenate along the first axis, in the order of ranks; gradients flow back to each rank's part.
 
-    The gradient of ``tensor`` is the sum over ranks of what each has found for this part of its result. So a loss of
-    the gathered rows, with gradients averaged over ranks as DDP does, trains as in one process that has all rows.
+    The gradient of ``tensor`` is the sum over ranks of their gradients for this part. With gradients averaged over
+    ranks, as in DDP, a loss of the gathered rows trains like one process that has all rows.
 
     Args:
-        tensor: Of the same shape on every rank: only then is no exchange of lengths needed, which the host would have
-            to wait for.
+        tensor: Of the same shape on every rank, so that the host need not wait for an exchange of lengths.
     """
     return tensor if num_ranks() == 1 else _Gather.apply(tensor)
 

@@ -1,7 +1,7 @@
 """Values that change over training: functions of progress in [0, 1] -> float.
 
-Progress is the share of optimiser steps already taken, so a recipe keeps its shape whatever its length: there is no
-number of epochs to adjust, and no run too short for its own warm-up.
+Progress is the share of optimiser steps already taken. So a schedule keeps its shape when a recipe is made longer or
+shorter, and a warm-up is never longer than the run.
 """
 
 import math
@@ -51,18 +51,18 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """A straight line from ``start`` for the first ``share`` of training, then another schedule.
+    """A linear ramp from ``start`` during the first ``share`` of training, then another schedule.
 
     value(progress) = start + (then(0) - start) * progress / share        for progress < share
                       then((progress - share) / (1 - share))              from there on
 
-    The schedule that follows sees its own progress from 0 to 1. DINO's code reaches the top of the ramp on the last
-    warm-up step and this on the first step after it; beyond the ramp both agree exactly.
+    The second schedule sees its own progress from 0 to 1. DINO's code reaches the end of the ramp on the last warm-up
+    step, this on the next step; after that both are equal.
 
     Args:
         start: Value at the first step.
         share: Length of the ramp as a share of training, in [0, 1).
-        then: What follows: a schedule, or a number that stays.
+        then: The schedule after the ramp, or a constant number.
 
     Raises:
         ValueError: If ``share`` lies outside [0, 1).
@@ -85,15 +85,15 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Switch:
-    """One value until a point of training, then another schedule, which sees its own progress from 0 to 1.
+    """One value until a point of training, then a schedule, which sees its own progress from 0 to 1.
 
     value(progress) = before                                    for progress < share
                       then((progress - share) / (1 - share))    from there on
 
     Args:
-        before: Value until then.
+        before: Value before the point.
         share: The point, as a share of training in [0, 1).
-        then: What follows: a schedule, or a number that stays.
+        then: The schedule after the point, or a constant number.
 
     Raises:
         ValueError: If ``share`` lies outside [0, 1).
@@ -114,7 +114,7 @@ class Switch:
 
 
 def as_schedule(value: object) -> Schedule:
-    """A number becomes a constant schedule; a schedule stays itself.
+    """A schedule: a number becomes a constant one, a schedule is returned unchanged.
 
     Raises:
         TypeError: If ``value`` is neither.
@@ -127,17 +127,17 @@ def as_schedule(value: object) -> Schedule:
 
 
 def schedule_between(value: object, name: str, least: float, most: float = math.inf) -> Schedule:
-    """`as_schedule`, looked at in 101 points of training: a wrong value is refused before it begins.
+    """`as_schedule`, checked at 101 points of progress, so that training does not start with a wrong value.
 
     Args:
         value: A number or a schedule.
-        name: What the message calls it.
-        least: Smallest value that is allowed.
-        most: Largest value that is allowed.
+        name: Its name in the error message.
+        least: Smallest allowed value.
+        most: Largest allowed value.
 
     Raises:
         TypeError: As in `as_schedule`.
-        ValueError: If a value lies outside, or is not a number.
+        ValueError: If a value lies outside [least, most], or is NaN.
     """
     schedule = as_schedule(value)
     for percent in range(101):

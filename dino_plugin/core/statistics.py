@@ -1,4 +1,4 @@
-"""Numbers that tell a healthy run from a collapsed one."""
+"""Statistics that show whether a run has collapsed."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 
 def entropy(probabilities: Float[Tensor, '*leading outcomes']) -> Float[Tensor, '*leading']:
-    """-sum_k p_k log p_k in nats; a probability of 0 contributes 0. Between 0 and log of the number of outcomes."""
+    """-sum_k p_k log p_k in nats; a probability of 0 contributes 0. In [0, log(number of outcomes)]."""
     return torch.special.entr(probabilities.float()).sum(dim=-1)
 
 
@@ -18,13 +18,12 @@ def kl_to_uniform(probabilities: Float[Tensor, '*leading outcomes']) -> Float[Te
     return math.log(probabilities.shape[-1]) - entropy(probabilities)
 
 
-def information(probabilities: Float[Tensor, 'samples outcomes']) -> Float[Tensor, '']:
-    """How much a sample's distribution says about the sample, in nats.
+def mutual_information(probabilities: Float[Tensor, 'samples outcomes']) -> Float[Tensor, '']:
+    """Mutual information of samples and outcomes, in nats.
 
-    I = H(mean_i p_i) - mean_i H(p_i)
+    I = H(mean_i p_i) - mean_i H(p_i)          in [0, log(min(samples, outcomes))]
 
-    It is 0 exactly when all samples have the same distribution, which is what both forms of collapse have in common,
-    and at most log(min(samples, outcomes)).
+    It is 0 exactly when all samples have the same distribution, as in both forms of collapse.
     """
     return entropy(probabilities.float().mean(dim=0)) - entropy(probabilities).mean()
 
@@ -32,7 +31,7 @@ def information(probabilities: Float[Tensor, 'samples outcomes']) -> Float[Tenso
 def feature_std(features: Float[Tensor, 'samples dim']) -> Float[Tensor, '']:
     """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(dim).
 
-    0 where all samples share one direction, 1 where directions are spread evenly over the sphere.
+    0 if all samples have the same direction, 1 if directions are spread evenly over the sphere.
 
     References:
         Chen & He 2021, arXiv:2011.10566, section 4.1.
@@ -41,7 +40,7 @@ def feature_std(features: Float[Tensor, 'samples dim']) -> Float[Tensor, '']:
 
 
 def effective_rank(features: Float[Tensor, 'samples dim']) -> Float[Tensor, '']:
-    """exp of the entropy of the normalised singular values: between 1 and min(samples, dim).
+    """exp of the entropy of the normalised singular values, in [1, min(samples, dim)].
 
     References:
         Garrido et al. 2023 (RankMe), arXiv:2210.02885, equation 1.

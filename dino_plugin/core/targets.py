@@ -1,7 +1,7 @@
 """Targets: the teacher's scores -> distributions that the student learns to predict.
 
-Both ways below keep the teacher from giving every image the same answer. Statistics of the scores are state and live in
-buffers, so that a resumed run goes on with them.
+Both classes keep the teacher from giving every image the same distribution (collapse). Statistics of the scores are
+buffers, so a resumed run keeps them.
 """
 
 import torch
@@ -17,9 +17,8 @@ class Centering(nn.Module):
     probabilities = softmax((scores - center) / temperature)
     center <- momentum * center + (1 - momentum) * mean of scores over views, batch and ranks
 
-    The centre that is subtracted is the one from *before* this batch; only in training mode does it move. A batch
-    with scores that are not finite leaves it alone, since such a step is skipped and the centre would never recover,
-    and so does one without samples. Each sample counts alike, however many a rank has.
+    The centre from *before* this batch is subtracted. It moves in training mode only, and not after a batch that is
+    empty or has scores that are not finite: it would stay NaN. All samples of all ranks have equal weight.
 
     Args:
         prototypes: Number of scores K.
@@ -34,7 +33,9 @@ class Centering(nn.Module):
     def __init__(self, prototypes: int, momentum: float = 0.9) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
-            raise ValueError(f'Centering: momentum={momentum} is not in [0, 1); it is the share of the old centre.')
+            raise ValueError(
+                f'Centering: momentum={momentum} is not in [0, 1); it is the share of the old centre that is kept.'
+            )
         self.momentum = momentum
         self.register_buffer('center', torch.zeros(prototypes))
 
@@ -42,7 +43,7 @@ class Centering(nn.Module):
     def forward(
         self, scores: Float[Tensor, '*leading prototypes'], temperature: float
     ) -> Float[Tensor, '*leading prototypes']:
-        """Probabilities in float32, each row summing to 1; then move the centre."""
+        """Probabilities in float32, each row summing to 1; then the centre moves."""
         scores = scores.float()
         probabilities = (scores - self.center).div_(temperature).softmax(dim=-1)
         if self.training:
@@ -55,15 +56,15 @@ class Centering(nn.Module):
 
 
 class SinkhornKnopp(nn.Module):
-    """Assign the samples evenly to the prototypes.
+    """Assign the samples to the prototypes, with equal shares for all prototypes.
 
     Q[k, i] = exp(scores[i, k] / temperature); then, ``iterations`` times:
         each prototype's row is divided by its sum (over all samples of all ranks) and by K,
         each sample's column is divided by its sum and by the number of samples;
     finally each sample's column is scaled to sum to 1.
 
-    It is computed with logarithms: exp(scores / temperature) overflows float32 already for a score of 9 at
-    temperature 0.1, and a prototype that is nobody's nearest would divide zero by zero.
+    It is computed with logarithms: exp(scores / temperature) overflows float32 for a score of 9 at temperature 0.1, and
+    a prototype far from all samples would divide zero by zero.
 
     Args:
         iterations: Rounds of normalisation; at least 1.
@@ -83,7 +84,7 @@ class SinkhornKnopp(nn.Module):
     def forward(
         self, scores: Float[Tensor, '*leading prototypes'], temperature: float
     ) -> Float[Tensor, '*leading prototypes']:
-        """Probabilities in float32, each row summing to 1; the samples of all leading axes are assigned together."""
+        """Probabilities in float32, each row summing to 1; all samples of all leading axes together."""
         logits = scores.float().flatten(end_dim=-2) / temperature
         for _ in range(self.iterations):
             logits = logits - _logsumexp_over_samples(logits)
@@ -92,7 +93,7 @@ class SinkhornKnopp(nn.Module):
 
 
 def _logsumexp_over_samples(logits: Float[Tensor, 'samples prototypes']) -> Float[Tensor, '1 prototypes']:
-    """log sum_i exp(logits[i]) over the samples of all ranks, each of which may hold another number of them."""
+    """log sum_i exp(logits[i]) over the samples of all ranks; ranks may have different numbers of samples."""
     local = logits.logsumexp(dim=0, keepdim=True)
     largest = max_over_ranks(local)
     return largest + sum_over_ranks((local - largest).exp()).log()

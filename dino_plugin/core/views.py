@@ -1,4 +1,4 @@
-"""What everything passes around, and the glossary of axes.
+"""Views and tokens, the data that all parts exchange, and the names of their axes.
 
 ========  =====================================================================================================
 axis      meaning
@@ -24,39 +24,39 @@ from torch import Tensor
 class ViewBatch(NamedTuple):
     """The views of one batch of images.
 
-    Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` a block is uint8 ``views batch rows columns 3``
-    (or float ``views batch channels rows columns`` from foreign transforms); after it, always the latter, normalised.
-    What a recipe does not have is None.
+    Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`, views are uint8 ``views batch rows columns 3``, or
+    float ``views batch channels rows columns`` from other packages' transforms. After it they are always the latter,
+    normalised. What a recipe does not use is None.
 
     Args:
         global_views: Seen by student and teacher.
         local_views: Smaller ones, seen by the student only.
-        masks: True where a patch of a global view is hidden from the student.
-        hidden: Positions of the hidden patches in the flattened masks. They are counted where masks are made, since
-            looking for them later would make the host wait for the device.
-        anchor_views: The boxes and flips of the global views once more, without colour changes and with as many pixels
-            or more; seen by an anchor only (:class:`~dino_plugin.core.losses.gram.GramLoss`).
-        unfinished: What the preprocessor has yet to do for the views, None after it
-            (:class:`~dino_plugin.data.views.unfinished_views.Unfinished`). Views that are not even cut out of their
-            images have no pixels: their rows and columns are 0.
+        masks: True where a patch of a global view is masked: the student does not see it.
+        mask_indices: Indices of the masked patches in the flattened masks. They are computed with the masks: later the
+            host would have to wait for the device.
+        anchor_views: The crop boxes and flips of the global views again, without colour changes and with at least as
+            many pixels; only an anchor sees them (:class:`~dino_plugin.core.losses.gram.GramLoss`).
+        unfinished: What the preprocessor still has to do, None after it
+            (:class:`~dino_plugin.data.views.unfinished_views.Unfinished`). Views that are not cropped yet have no
+            pixels: their rows and columns are 0.
     """
 
     global_views: Shaped[Tensor, 'views batch _ _ _']
     local_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
     masks: Bool[Tensor, 'views batch rows columns'] | None = None
-    hidden: Int[Tensor, ' hidden'] | None = None
+    mask_indices: Int[Tensor, ' masked'] | None = None
     anchor_views: Shaped[Tensor, 'views batch _ _ _'] | None = None
     unfinished: Any = None
 
     def with_masks(self, masks: Bool[Tensor, 'views batch rows columns']) -> 'ViewBatch':
-        """The same views, with these patches of the global ones hidden."""
-        return self._replace(masks=masks, hidden=masks.flatten().nonzero()[:, 0])
+        """The same views, with masks for the global ones."""
+        return self._replace(masks=masks, mask_indices=masks.flatten().nonzero()[:, 0])
 
 
 class Tokens(NamedTuple):
-    """What a backbone makes of images: one vector for the image, one for each cell of its patch grid.
+    """Output of a backbone: one vector for each image, and one for each cell of its patch grid.
 
-    For networks without a class token ``class_token`` is the pooled feature map.
+    For networks without a class token, ``class_token`` is the pooled feature map.
     """
 
     class_token: Float[Tensor, '*leading dim']
@@ -64,18 +64,14 @@ class Tokens(NamedTuple):
 
 
 class ClassTokenOnly(Tokens):
-    """Tokens of a backbone that was told that no loss reads the patches: ``ClassTokenOnly(class_token, None)``."""
+    """Tokens without patches, for views whose patches no loss reads: ``ClassTokenOnly(class_token, None)``."""
 
     __slots__ = ()
 
     @property
     def patches(self) -> NoReturn:
-        """Not there.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Raises: ValueError: Always, since they were not computed."""
         raise ValueError(
-            'These tokens have no patches, since no loss says that it reads them. A loss that does names them in '
-            "reads_patches, for example reads_patches = ('student_global', 'teacher_global')."
+            'These tokens have no patches: no loss asked for them. A loss that reads patches names them, for example '
+            "reads_patches = ('student_global', 'teacher_global')."
         )

@@ -88,7 +88,7 @@ def masked_collate(
     min_patches: int = 4,
     num_global: int = 2,
 ) -> ViewBatch:
-    """:func:`multi_crop_collate`, with patches of the global views hidden from the student.
+    """:func:`multi_crop_collate`, with masks for the global views.
 
     The masks are a function of the samples alone (their generator is seeded by a checksum of the first view), so a
     resumed run hides the same patches, whichever worker makes them and wherever the samples come from. Another
@@ -98,7 +98,7 @@ def masked_collate(
         samples: As for :func:`multi_crop_collate`.
         patch_size: Pixels of a patch of the backbone, rows and columns alike.
         share: Of the views that are masked, in [0, 1].
-        ratio: Range of the share of hidden patches of a masked view, in [0, 1]; whole patches, rounded down.
+        ratio: Range of the share of masked patches of a masked view, in [0, 1]; whole patches, rounded down.
         stratified: Ratios spread evenly over the batch (DINOv2), instead of each drawn by itself (iBOT); see
             :mod:`~dino_plugin.core.masking`.
         blocks: Hide blocks of patches, instead of single ones.
@@ -120,11 +120,11 @@ def masked_collate(
     generator = torch.Generator().manual_seed(_checksum(views))
     draw_ratios = stratified_ratios if stratified else independent_ratios
     least, most = ratio
-    num_hidden = (draw_ratios(num_views * batch, share, least, most, generator) * rows * columns).long()
+    num_masked = (draw_ratios(num_views * batch, share, least, most, generator) * rows * columns).long()
     masks = (
-        block_masks(num_hidden, rows, columns, generator, min_patches)
+        block_masks(num_masked, rows, columns, generator, min_patches)
         if blocks
-        else random_masks(num_hidden, rows, columns, generator)
+        else random_masks(num_masked, rows, columns, generator)
     )
     return views.with_masks(masks.unflatten(0, (num_views, batch)))
 

@@ -112,7 +112,7 @@ def test_masks_hide_patches(kind):
     backbone = make(kind, mask_token=True)
     masks = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(5)) < 0.5
     assert not torch.equal(
-        *(backbone(images_of(), masks=hidden, patches=False).class_token for hidden in (masks, None))
+        *(backbone(images_of(), masks=masked, patches=False).class_token for masked in (masks, None))
     )
     assert_same(backbone, masks=masks)
 

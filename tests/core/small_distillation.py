@@ -40,8 +40,8 @@ class Backbone(nn.Module):
     def forward(self, images, masks=None, local=False):
         self.seen.append(tuple(images.shape))
         patches = self.embed(avg_pool2d(images.flatten(0, 1), 2).movedim(1, -1)).unflatten(0, images.shape[:2])
-        hidden = torch.zeros(patches.shape[:-1], dtype=torch.bool) if masks is None else masks
-        patches = torch.where(hidden[..., None], self.mask_token, patches)
+        masked = torch.zeros(patches.shape[:-1], dtype=torch.bool) if masks is None else masks
+        patches = torch.where(masked[..., None], self.mask_token, patches)
         class_token = self.dropout(self.drop_path(self.mix(patches.mean((2, 3)))))
         return Tokens(class_token, patches + class_token[:, :, None, None])
 
@@ -59,14 +59,14 @@ def make(drop=0.0, momentum=0.9, losses=None, heads=None, frozen_teacher=None):
     return SelfDistillation(backbone, heads, losses, momentum, frozen_teacher)
 
 
-def make_views(num_global=2, num_local=3, batch=4, num_hidden=None):
-    """Global views of 4 x 4 patches; ``num_hidden`` of them for each view and image, views first."""
+def make_views(num_global=2, num_local=3, batch=4, num_masked=None):
+    """Global views of 4 x 4 patches; ``num_masked`` of them for each view and image, views first."""
     torch.manual_seed(1)
     local_views = torch.randn(num_local, batch, 3, 6, 6) if num_local else None
     views = ViewBatch(torch.randn(num_global, batch, 3, 8, 8), local_views)
-    if num_hidden is None:
+    if num_masked is None:
         return views
-    masks = random_masks(torch.tensor(num_hidden), 4, 4, torch.Generator().manual_seed(2))
+    masks = random_masks(torch.tensor(num_masked), 4, 4, torch.Generator().manual_seed(2))
     return views.with_masks(masks.unflatten(0, (num_global, batch)))
 
 

@@ -124,5 +124,5 @@ def test_plain_prototypes_are_one_tensor_which_is_known_as_the_last_layer():
 
 
 def test_magnitudes_cannot_be_kept_where_there_are_none():
-    with pytest.raises(ValueError, match='weight_norm=False; give norm_last_layer=False too for plain prototypes'):
+    with pytest.raises(ValueError, match='weight_norm=False; also give norm_last_layer=False'):
         small_head(weight_norm=False)

@@ -1,4 +1,4 @@
-"""The patch loss against loops over views, images, rows and columns; and batches in which nothing is hidden."""
+"""The patch loss against loops over views, images, rows and columns; and batches in which nothing is masked."""
 
 import pytest
 import torch
@@ -28,16 +28,16 @@ def plain_masked_patch_entropy(student_scores, teacher_probabilities, image, num
     return total / num_images
 
 
-def random_patches(num_hidden):
+def random_patches(num_masked):
     torch.manual_seed(0)
-    scores = torch.randn(num_hidden, PROTOTYPES, requires_grad=True)
-    return scores, torch.randn(num_hidden, PROTOTYPES).softmax(-1)
+    scores = torch.randn(num_masked, PROTOTYPES, requires_grad=True)
+    return scores, torch.randn(num_masked, PROTOTYPES).softmax(-1)
 
 
 @pytest.mark.parametrize(
     ('image', 'num_images'),
     [([0, 0, 0, 1, 3, 3], 5), ([2], 3), ([0, 1, 2], 3), ([1, 0, 1, 1, 0], 2)],
-    ids=['images without hidden patches', 'one patch', 'one each', 'in any order'],
+    ids=['images without masked patches', 'one patch', 'one each', 'in any order'],
 )
 def test_the_loss_and_its_gradient_equal_the_equation(image, num_images):
     scores, targets = random_patches(len(image))
@@ -50,7 +50,7 @@ def test_the_loss_and_its_gradient_equal_the_equation(image, num_images):
     torch.testing.assert_close(scores.grad, reference.grad, rtol=1e-5, atol=1e-7)
 
 
-def test_without_hidden_patches_loss_and_gradient_are_exactly_zero():
+def test_without_masked_patches_loss_and_gradient_are_exactly_zero():
     scores, targets = random_patches(0)
     loss = masked_patch_entropy(scores * 1, targets, torch.zeros(0, dtype=torch.long), 4, 0.1)
     loss.backward()
@@ -112,14 +112,14 @@ def plain_loss(step, masks, teacher_temperature=0.04):
     return torch.stack(images).mean()
 
 
-def test_each_hidden_patch_is_compared_with_the_teachers_same_patch_of_the_same_view():
+def test_each_masked_patch_is_compared_with_the_teachers_same_patch_of_the_same_view():
     masks = random_masks()
     step = make_step(masks, progress=0.5)
     loss = make_loss(teacher_temperature=Cosine(0.04, 0.08))
     value = loss(step)
     torch.testing.assert_close(value, plain_loss(step, masks, teacher_temperature=0.06))
-    hidden = step.teacher_heads['patch'](step.teacher_global.patches[masks])
-    torch.testing.assert_close(loss.target.center, 0.1 * hidden.mean(0))
+    masked = step.teacher_heads['patch'](step.teacher_global.patches[masks])
+    torch.testing.assert_close(loss.target.center, 0.1 * masked.mean(0))
 
 
 def test_visible_patches_of_student_and_teacher_change_nothing_and_have_no_gradient():
@@ -149,7 +149,7 @@ def test_the_order_of_images_does_not_matter():
 
 
 @pytest.mark.parametrize('masks', [None, random_masks()], ids=['no masks', 'masks'])
-def test_all_patches_can_be_compared_whatever_is_hidden(masks):
+def test_all_patches_can_be_compared_whatever_is_masked(masks):
     step = make_step(masks)
     value = make_loss(patches='all')(step)
     torch.testing.assert_close(value, plain_loss(step, torch.ones(2, 3, 2, 3, dtype=torch.bool)))
@@ -171,22 +171,22 @@ class Doubled(nn.Module):
 
 
 @pytest.mark.parametrize('target', [Centering(8), SinkhornKnopp()], ids=['centering', 'sinkhorn'])
-def test_a_batch_in_which_nothing_is_hidden_trains_nothing_and_breaks_nothing(target):
+def test_a_batch_in_which_nothing_is_masked_trains_nothing_and_breaks_nothing(target):
     """The head's gradient is zero, not missing: DDP waits for every gradient."""
     model = make(losses={'ibot': IBOTPatchLoss('cls', target)})
-    loss = model(make_views(num_hidden=[0] * 8), 0.0)['ibot']
+    loss = model(make_views(num_masked=[0] * 8), 0.0)['ibot']
     loss.backward()
     assert loss == 0
     for name, parameter in model.student.named_parameters():
         if parameter.requires_grad:
             assert torch.equal(parameter.grad, torch.zeros_like(parameter)), name
     assert all(torch.equal(value, torch.zeros_like(value)) for value in target.state_dict().values())
-    assert model(make_views(num_hidden=[3] * 8), 0.0)['ibot'].isfinite()
+    assert model(make_views(num_masked=[3] * 8), 0.0)['ibot'].isfinite()
 
 
 def gradients(losses, heads):
     model = make(heads=heads(), losses=losses)
-    sum(model(make_views(num_hidden=[4] * 8), 0.0).values()).backward()
+    sum(model(make_views(num_masked=[4] * 8), 0.0).values()).backward()
     return {name: parameter.grad for name, parameter in model.student.heads.named_parameters()}
 
 
@@ -215,7 +215,7 @@ def test_a_shared_head_learns_from_both_losses_and_separate_heads_from_their_own
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match=r'student_temperature=0\.0 must be positive'):
         make_loss(student_temperature=0.0)
-    with pytest.raises(ValueError, match="patches='visible' must be 'hidden' or 'all'"):
+    with pytest.raises(ValueError, match="patches='visible' must be 'masked' or 'all'"):
         make_loss(patches='visible')
 
 

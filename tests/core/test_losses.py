@@ -234,5 +234,5 @@ def test_a_momentum_outside_its_range_is_refused_at_build(momentum):
 
 
 def test_a_single_prototype_is_refused_at_build():
-    with pytest.raises(ValueError, match='DINOHead: prototypes=1; of fewer than 2'):
+    with pytest.raises(ValueError, match='DINOHead: prototypes=1; at least 2'):
         DINOHead(6, prototypes=1)

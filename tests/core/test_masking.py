@@ -1,4 +1,4 @@
-"""The number of hidden patches is exact, and where they lie is distributed as by BEiT's loop."""
+"""The number of masked patches is exact, and where they lie is distributed as by BEiT's loop."""
 
 import math
 import random
@@ -18,19 +18,19 @@ def generator(seed=0):
 @pytest.mark.parametrize('min_patches', [1, 4, 16, 1000])
 @pytest.mark.parametrize(('rows', 'columns'), GRIDS)
 def test_block_masks_hide_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns, min_patches):
-    num_hidden = torch.arange(rows * columns + 1)
-    masks = block_masks(num_hidden, rows, columns, generator(), min_patches)
-    assert masks.shape == (len(num_hidden), rows, columns)
-    assert torch.equal(masks.flatten(1).sum(1), num_hidden)
+    num_masked = torch.arange(rows * columns + 1)
+    masks = block_masks(num_masked, rows, columns, generator(), min_patches)
+    assert masks.shape == (len(num_masked), rows, columns)
+    assert torch.equal(masks.flatten(1).sum(1), num_masked)
 
 
 @pytest.mark.parametrize(('rows', 'columns'), GRIDS)
 def test_random_masks_hide_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns):
-    num_hidden = torch.arange(rows * columns + 1)
-    assert torch.equal(random_masks(num_hidden, rows, columns, generator()).flatten(1).sum(1), num_hidden)
+    num_masked = torch.arange(rows * columns + 1)
+    assert torch.equal(random_masks(num_masked, rows, columns, generator()).flatten(1).sum(1), num_masked)
 
 
-def test_random_masks_avoid_what_is_hidden_already():
+def test_random_masks_avoid_what_is_masked_already():
     besides = torch.rand(50, 4, 5, generator=generator()) < 0.5
     free = (~besides).flatten(1).sum(1)
     masks = random_masks(free // 2, 4, 5, generator(1), besides)
@@ -40,37 +40,37 @@ def test_random_masks_avoid_what_is_hidden_already():
 
 @pytest.mark.parametrize('draw', [block_masks, random_masks])
 def test_masks_are_a_function_of_the_generator(draw):
-    num_hidden = torch.full((3,), 60)
-    first, again, other = (draw(num_hidden, 14, 14, generator(seed)) for seed in (5, 5, 6))
+    num_masked = torch.full((3,), 60)
+    first, again, other = (draw(num_masked, 14, 14, generator(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again)
     assert (first != other).flatten(1).any(1).all()
     assert len({mask.numpy().tobytes() for mask in first}) == 3
 
 
 def test_the_arguments_are_left_alone():
-    num_hidden = torch.tensor([10, 20])
-    block_masks(num_hidden, 6, 6, generator())
-    assert num_hidden.tolist() == [10, 20]
+    num_masked = torch.tensor([10, 20])
+    block_masks(num_masked, 6, 6, generator())
+    assert num_masked.tolist() == [10, 20]
 
 
 def border_lengths(masks):
-    """For each mask: neighbouring patches of which one is hidden and one is not."""
+    """For each mask: neighbouring patches of which one is masked and one is not."""
     vertical = (masks[:, 1:] != masks[:, :-1]).flatten(1).sum(1)
     return (vertical + (masks[:, :, 1:] != masks[:, :, :-1]).flatten(1).sum(1)).double()
 
 
 def test_larger_blocks_make_coarser_masks_and_single_patches_the_finest():
-    num_hidden = torch.full((200,), 60)
-    coarse, fine = (block_masks(num_hidden, 14, 14, generator(), least) for least in (30, 1))
-    scattered = random_masks(num_hidden, 14, 14, generator())
+    num_masked = torch.full((200,), 60)
+    coarse, fine = (block_masks(num_masked, 14, 14, generator(), least) for least in (30, 1))
+    scattered = random_masks(num_masked, 14, 14, generator())
     borders = [border_lengths(masks).mean() for masks in (coarse, fine, scattered)]
     assert borders[0] < 0.8 * borders[1] < 0.8 * 0.8 * borders[2]
 
 
-def beit_mask(num_hidden, rows, columns, min_patches, numbers):
+def beit_mask(num_masked, rows, columns, min_patches, numbers):
     """BEiT's algorithm, one block after the other; single patches in the end."""
     mask = torch.zeros(rows, columns, dtype=torch.bool)
-    missing, misses = num_hidden, 0
+    missing, misses = num_masked, 0
     while missing > 0 and misses < 10:
         area = numbers.uniform(min_patches, missing)
         ratio = math.exp(numbers.uniform(math.log(0.3), -math.log(0.3)))
@@ -99,11 +99,11 @@ def standard_errors_apart(first, second):
 CASES = [(60, 14, 14, 4), (60, 14, 14, 16), (40, 8, 16, 4), (20, 4, 12, 4), (5, 4, 4, 4), (90, 10, 10, 4)]
 
 
-@pytest.mark.parametrize(('num_hidden', 'rows', 'columns', 'min_patches'), CASES)
-def test_block_masks_are_distributed_as_by_beits_loop(num_hidden, rows, columns, min_patches):
+@pytest.mark.parametrize(('num_masked', 'rows', 'columns', 'min_patches'), CASES)
+def test_block_masks_are_distributed_as_by_beits_loop(num_masked, rows, columns, min_patches):
     numbers = random.Random(0)
-    slow = torch.stack([beit_mask(num_hidden, rows, columns, min_patches, numbers) for _ in range(600)])
-    fast = block_masks(torch.full((3000,), num_hidden), rows, columns, generator(), min_patches)
+    slow = torch.stack([beit_mask(num_masked, rows, columns, min_patches, numbers) for _ in range(600)])
+    fast = block_masks(torch.full((3000,), num_masked), rows, columns, generator(), min_patches)
     assert standard_errors_apart(border_lengths(slow), border_lengths(fast)).abs() < 3.5
     patches = standard_errors_apart(slow.double(), fast.double())
     assert patches.abs().max() < 4
@@ -111,7 +111,7 @@ def test_block_masks_are_distributed_as_by_beits_loop(num_hidden, rows, columns,
 
 
 @pytest.mark.parametrize(('rows', 'columns'), [(14, 14), (8, 16)])
-def test_hidden_patches_are_as_frequent_left_as_right_and_above_as_below(rows, columns):
+def test_masked_patches_are_as_frequent_left_as_right_and_above_as_below(rows, columns):
     masks = block_masks(torch.full((3000,), rows * columns // 3), rows, columns, generator()).double()
     for axis in (1, 2):
         difference = masks - masks.flip(axis)

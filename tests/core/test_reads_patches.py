@@ -59,7 +59,7 @@ def asked(losses, views, frozen_teacher=None):
     ],
 )
 def test_only_what_a_loss_reads_is_asked_for(names, student, teacher):
-    views = make_views(num_local=3, num_hidden=[3] * 8)
+    views = make_views(num_local=3, num_masked=[3] * 8)
     assert asked(losses_of(*names), views) == (student, teacher)
     frozen_teacher = Teacher(Asked(), {'cls': DINOHead(6, 8, 10, 4)})
     assert asked(losses_of(*names), views, frozen_teacher) == (student, teacher)
@@ -79,7 +79,7 @@ def test_a_loss_that_reads_more_than_it_says_is_told_so():
         def forward(self, step):
             return step.student_global.patches.mean()
 
-    with pytest.raises(ValueError, match='no loss says that it reads them'):
+    with pytest.raises(ValueError, match='no loss asked for them'):
         asked({'liar': Liar('cls', Centering(8))}, make_views())
 
 

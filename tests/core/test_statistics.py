@@ -16,9 +16,9 @@ def test_entropy_lies_between_zero_and_the_logarithm_of_the_outcomes():
 def test_information_is_zero_in_both_forms_of_collapse_and_full_for_distinct_samples():
     same_sharp = torch.eye(4)[[2, 2, 2]]
     same_flat = torch.full((3, 4), 0.25)
-    assert statistics.information(same_sharp).item() == pytest.approx(0, abs=1e-6)
-    assert statistics.information(same_flat).item() == pytest.approx(0, abs=1e-6)
-    assert statistics.information(torch.eye(4)).item() == pytest.approx(math.log(4))
+    assert statistics.mutual_information(same_sharp).item() == pytest.approx(0, abs=1e-6)
+    assert statistics.mutual_information(same_flat).item() == pytest.approx(0, abs=1e-6)
+    assert statistics.mutual_information(torch.eye(4)).item() == pytest.approx(math.log(4))
 
 
 def test_feature_std_is_zero_for_one_direction_and_one_for_the_whole_sphere():

@@ -32,15 +32,15 @@ def test_the_grid_covers_the_global_views_which_are_padded_to_whole_patches(samp
     assert torch.equal(views.local_views, plain.local_views)
 
 
-def test_hidden_are_the_positions_in_the_flattened_masks():
+def test_mask_indices_are_those_of_the_flattened_masks():
     views = masked_collate(block_samples(), 2)
     found = views.masks.nonzero().tolist()
     positions = [((view * 5 + image) * 7 + row) * 6 + column for view, image, row, column in found]
-    assert views.hidden.tolist() == positions
+    assert views.mask_indices.tolist() == positions
     assert len(positions) > 0
 
 
-def test_share_ratio_and_strata_say_how_many_views_and_patches_are_hidden():
+def test_share_ratio_and_strata_say_how_many_views_and_patches_are_masked():
     """5 images make 10 views, of 7 x 6 patches."""
     stratified = counts(masked_collate(block_samples(), 2, share=0.5, ratio=(0.1, 0.5)))
     masked = stratified[stratified > 0].sort().values
@@ -142,10 +142,10 @@ def test_the_preprocessor_leaves_the_masks_as_they_are():
     batch = masked_collate(block_samples(), 2)
     views = ViewPreprocessor()(batch)['views']
     assert torch.equal(views.masks, batch.masks)
-    assert torch.equal(views.hidden, batch.hidden)
+    assert torch.equal(views.mask_indices, batch.mask_indices)
     assert views.global_views.shape == (2, 5, 3, 14, 12)
     moved = ViewPreprocessor().to('meta')(batch)['views']
-    assert moved.masks.device.type == moved.hidden.device.type == 'meta'
+    assert moved.masks.device.type == moved.mask_indices.device.type == 'meta'
 
 
 def test_a_config_names_it_and_its_arguments():

@@ -1,4 +1,4 @@
-"""``Step``: all that a loss may see. ``Loss``: what a loss is."""
+"""``Step``: everything that a loss may see. ``Loss``: the base class of all losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from dino_plugin.core.views import Tokens, ViewBatch
 class Step(NamedTuple):
     """One forward pass of student and teacher, as the losses see it.
 
-    Tokens whose patches no loss reads may have none (:class:`~dino_plugin.core.views.ClassTokenOnly`).
+    Tokens may lack their patches if no loss reads them (:class:`~dino_plugin.core.views.ClassTokenOnly`).
 
     Args:
-        views: What went in, normalised.
-        student_global: The student's tokens of the global views, masked where the views have masks.
-        student_local: The student's tokens of the local views; None where there are none.
-        teacher_global: The teacher's tokens of the global views, which it sees whole; they carry no gradient. None if
-            no loss uses the teacher.
-        student_heads: Heads by name.
+        views: The views, normalised.
+        student_global: The student's tokens of the global views, which are masked if there are masks.
+        student_local: The student's tokens of the local views; None without local views.
+        teacher_global: The teacher's tokens of the global views without masks; no gradient. None if no loss uses the
+            teacher.
+        student_heads: The student's heads by name.
         teacher_heads: The teacher's heads by the same names; frozen.
         progress: Share of training already done, in [0, 1].
     """
@@ -38,14 +38,12 @@ class Step(NamedTuple):
 class Loss(nn.Module):
     """A term of the objective: ``forward(step) -> scalar``, weighted by a schedule.
 
-    ``uses_teacher`` says whether the term looks at the teacher; if none does, the teacher is not run. ``reads_patches``
-    names the tokens of the step whose patches it reads, not only their class tokens: all of them, unless it says less.
-    What no term reads is not computed.
+    ``uses_teacher`` says whether the term uses the teacher, which does not run if no term does. ``reads_patches`` names
+    the tokens of the step whose patches the term reads. Patches that no term reads are not computed.
 
     Args:
         weight: Factor of the term; a number or a schedule of progress.
-        heads: Names of the heads that turn tokens into scores, for terms that use some. Two losses that name the same
-            head share it.
+        heads: Names of the heads that the term uses, if any. Two losses that name the same head share it.
     """
 
     uses_teacher = True
@@ -61,11 +59,11 @@ class Loss(nn.Module):
         raise TypeError(f'{type(self).__name__} does not define forward(step); a loss is a function of a Step.')
 
     def follow_teacher(self, teacher: nn.Module, progress: float) -> None:
-        """Do what the term has to do when the teacher has moved; nothing, for most.
+        """React to a new teacher; most losses do nothing.
 
-        Called once when training is set up, with progress 0, and after every move of the teacher.
+        Called once when training is set up, with progress 0, and after every update of the teacher.
 
         Args:
-            teacher: With ``backbone`` and ``heads``; not to be changed.
+            teacher: With ``backbone`` and ``heads``; read only.
             progress: Share of training done, in [0, 1].
         """

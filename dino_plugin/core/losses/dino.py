@@ -1,4 +1,4 @@
-"""DINO: every view of the student predicts what the teacher says of every other view."""
+"""DINO: each student view predicts the teacher's distribution for every other view."""
 
 import torch
 from jaxtyping import Float
@@ -19,24 +19,23 @@ def cross_view_entropy(
 
     H(s, t) = -sum_k teacher_probabilities[t, :, k] * log softmax(student_scores[s] / temperature)[:, k]
 
-    View i of the student and view i of the teacher are the same crop, so pairs s == t are left out; the remaining
-    pairs and the batch are averaged with equal weight. Two global and eight local views make 18 pairs.
+    View i of the student and view i of the teacher are the same crop, so pairs s == t are left out. All other pairs
+    and all images have equal weight. Two global and eight local views make 18 pairs.
 
-    Since H is linear in the targets, a student view is compared once with the mean of all teacher views that are not
-    itself, instead of once with each.
+    H is linear in the targets, so each student view is compared once, with the mean of its teacher views.
 
     Args:
         student_scores: Before the softmax; global views first, in the teacher's order.
         teacher_probabilities: Sum to 1 over prototypes; carry no gradient.
         temperature: Divides the student's scores; below 1 sharpens (DINO uses 0.1).
-        local_weight: Factor of the pairs with a local view: one that the student has beyond the teacher's views. The
-            number that the sum is divided by remains that of all pairs.
+        local_weight: Factor of the pairs with a local view, that is a student view after the teacher's. The sum is
+            still divided by the number of all pairs.
 
     Returns:
         The loss in nats, computed in float32 under any autocast.
 
     Raises:
-        ValueError: If no pair is left, that is with one view on each side, or if the teacher has more views.
+        ValueError: If no pair is left (one view on each side), or the teacher has more views than the student.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, equation 3; the factor of local views as in DINOv3's code.
@@ -45,14 +44,14 @@ def cross_view_entropy(
     num_pairs = num_student * num_teacher - num_teacher
     if num_pairs < 1 or num_teacher > num_student:
         raise ValueError(
-            f'cross_view_entropy: {num_student} student and {num_teacher} teacher views leave no pair of different '
-            "views of an image; give the student at least two views, the first of them the teacher's."
+            f'cross_view_entropy: {num_student} student and {num_teacher} teacher views make no pair of different '
+            "views of an image; give the student at least two views, beginning with the teacher's."
         )
     others = [tuple(number for number in range(num_teacher) if number != view) for view in range(num_student)]
     weights = student_scores.new_full(student_scores.shape[:2], num_teacher * local_weight, dtype=torch.float32)
     weights[:num_teacher] = num_teacher - 1
     weights /= num_pairs * weights.shape[1]
-    if num_teacher == 1:  # the student's first view is compared with none
+    if num_teacher == 1:  # the student's first view has no other teacher view
         student_scores, weights, others = student_scores[1:], weights[1:], others[1:]
     return soft_cross_entropy(student_scores, teacher_probabilities, weights, temperature, others)
 
@@ -64,11 +63,11 @@ class DINOLoss(Loss):
         head: Name of the head.
         target: Turns the teacher's scores into distributions: ``Centering`` or ``SinkhornKnopp``.
         student_temperature: Divides the student's scores.
-        teacher_temperature: Divides the teacher's scores; lower than the student's, so that targets are sharper than
-            predictions. A schedule warms it up.
+        teacher_temperature: Divides the teacher's scores; a number or a schedule. Lower than the student's, so that
+            targets are sharper than predictions.
         weight: Factor of the term.
-        local_weight: Factor of the local views within the term; a number or a schedule. DINOv3 lowers it from 1 to 0.5
-            in its late stages, in favour of the global views.
+        local_weight: Factor of the local views within the term; a number or a schedule. DINOv3's late stages lower it
+            from 1 to 0.5.
 
     Raises:
         ValueError: If a temperature is not positive.

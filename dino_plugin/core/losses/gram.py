@@ -1,4 +1,4 @@
-"""Gram anchoring: the student's patches keep the similarities to each other that they had at an earlier time."""
+"""Gram anchoring: the student's patches keep the similarities among each other that an earlier teacher gave them."""
 
 import copy
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ def gram_difference(
     S_i = student_i / |student_i|,   A_i = anchor_i / |anchor_i|
     L = 1/n^2 sum_{i, j} (S_i . S_j - A_i . A_j)^2        for an image of n patches; then the mean over images
 
-    Only angles between patches count: the features may turn as a whole, and the two networks may have different widths.
-    Negative cosines stay as they are, and a patch paired with itself counts too, as 0.
+    Only angles between patches count: all features may rotate together, and the widths of the networks may differ.
+    Negative cosines are kept. A patch paired with itself counts, as 0.
 
     Args:
         student: Patch tokens.
@@ -43,11 +43,7 @@ def gram_difference(
 def to_grid(
     patches: Float[Tensor, 'views batch _ _ dim'], rows: int, columns: int
 ) -> Float[Tensor, 'views batch {rows} {columns} dim']:
-    """Patch tokens brought to another grid over the same image: bicubic, without antialiasing, in float32.
-
-    At half the resolution and along each axis, a cell is 19/16 of the mean of the two cells that it covers, less 3/16
-    of the mean of the two beside them.
-    """
+    """Patch tokens resampled to another grid over the same image: bicubic, without antialiasing, in float32."""
     if patches.shape[2:4] == (rows, columns):
         return patches
     maps = patches.float().flatten(0, 1).movedim(-1, 1)
@@ -58,23 +54,21 @@ def to_grid(
 class GramLoss(Loss):
     """Gram difference between the student and its anchor, on the patches of the global views.
 
-    The anchor is a frozen copy of the teacher's backbone, first as training finds it, then as it is at each point of
-    ``refresh``. It sees the anchor views where the batch has some: the global views without colour changes and with
-    more pixels, whose patches are brought down to the student's grid (bicubic, not antialiased). Else it sees the
-    global views. It is part of the state, so a resumed run goes on with it; in a run that starts from weights without
-    an anchor, the term is 0 for one step and the anchor is made of the teacher after it. Where the weight is 0, the
-    anchor does not run.
+    The anchor is a frozen copy of the teacher's backbone. It is made when training starts and again at each point of
+    ``refresh``. If the batch has anchor views, the anchor sees those: the global views without colour changes and with
+    more pixels; its patches are then resampled to the student's grid. Otherwise it sees the global views.
+
+    The anchor is part of the state dict, so a resumed run keeps it. After loading weights without an anchor, the term
+    is 0 for one step, and the anchor is then copied from the teacher. While the weight is 0, the anchor does not run.
 
     Args:
         weight: Factor of the term; a number or a schedule (2.0 in DINOv3, late in training).
-        refresh: Points of progress, ascending in (0, 1], at which the anchor becomes a copy of the teacher: after the
-            first step that begins there or later.
-        per_image: Compare the patches of an image with each other; otherwise those of all images of this process, view
-            by view, which takes memory with the square of the batch.
+        refresh: Points of progress, ascending in (0, 1]. The first step that begins at or after a point copies the
+            teacher into the anchor when it ends.
 
     Raises:
-        ValueError: If the points are not ascending or outside (0, 1]; from ``forward``, without an anchor, or with
-            anchor views that are not as many as the global views or smaller.
+        ValueError: If the points do not ascend or lie outside (0, 1]; from ``forward``, if there is no anchor, or the
+            anchor views differ in number from the global views or are smaller.
 
     References:
         Siméoni et al. 2025, arXiv:2508.10104, section on Gram anchoring.
@@ -83,33 +77,30 @@ class GramLoss(Loss):
     uses_teacher = False
     reads_patches = ('student_global',)
 
-    def __init__(self, weight: Schedule | float = 2.0, refresh: Sequence[float] = (), per_image: bool = True) -> None:
+    def __init__(self, weight: Schedule | float = 2.0, refresh: Sequence[float] = ()) -> None:
         super().__init__(weight)
         self.refresh = tuple(refresh)
         if any(not 0 < point <= 1 for point in self.refresh) or list(self.refresh) != sorted(set(self.refresh)):
             raise ValueError(
-                f'GramLoss: refresh={self.refresh} must be points of progress in (0, 1], the earliest first, each '
-                'once; give step / number of steps. The anchor starts as a copy of the teacher anyway.'
+                f'GramLoss: refresh={self.refresh} must be different points of progress in (0, 1], in '
+                'ascending order; give step / number of steps. The first copy at 0 is always made.'
             )
-        self.per_image = per_image
         self.anchor: nn.Module | None = None
-        self.register_buffer('refreshes', torch.tensor(-1))  # points that are done; -1: not even the first copy
+        self.register_buffer('refreshes', torch.tensor(-1))  # points passed; -1: no copy was made yet
         self._known_refreshes: int | None = None
 
     def forward(self, step: Step) -> Float[Tensor, '']:
-        """The unweighted term; 0 where the weight is."""
+        """The unweighted term; 0 while the weight is 0."""
         if self.anchor is None:
             raise ValueError('GramLoss: there is no anchor yet; call follow_teacher(teacher, progress) first.')
         student = step.student_global.patches
         if self.weight(step.progress) == 0 or self._num_refreshes() < 0:
-            return student[:0].float().sum()  # belongs to the graph, so that no process waits for a gradient
+            return student[:0].float().sum()  # with a graph: DistributedDataParallel waits for gradients
         anchor = self._anchor_patches(step.views, student.shape[2:4])
-        if self.per_image:
-            return gram_difference(student.flatten(2, 3).flatten(0, 1), anchor.flatten(2, 3).flatten(0, 1))
-        return gram_difference(student.flatten(1, 3), anchor.flatten(1, 3))
+        return gram_difference(student.flatten(2, 3).flatten(0, 1), anchor.flatten(2, 3).flatten(0, 1))
 
     def follow_teacher(self, teacher: nn.Module, progress: float) -> None:
-        """Copy the teacher's backbone at first, and when a point of ``refresh`` is reached."""
+        """Copy the teacher's backbone at the first call, and when progress reaches a point of ``refresh``."""
         if self.anchor is None:
             self.anchor = copy.deepcopy(teacher.backbone).requires_grad_(False).eval()
         num_due = sum(point <= progress for point in self.refresh)
@@ -119,14 +110,14 @@ class GramLoss(Loss):
             self._known_refreshes = num_due
 
     def train(self, mode: bool = True) -> 'GramLoss':
-        """The anchor stays in evaluation mode, batch norms too: what it says of an image must not change."""
+        """The anchor stays in evaluation mode, batch norms included."""
         super().train(mode)
         if self.anchor is not None:
             self.anchor.eval()
         return self
 
     def _num_refreshes(self) -> int:
-        # Reading the buffer makes the host wait for the device, so it is done once for each set of loaded weights.
+        # Reading the buffer makes the host wait for the device: only after weights were loaded.
         if self._known_refreshes is None:
             self._known_refreshes = int(self.refreshes)
         return self._known_refreshes
@@ -134,7 +125,7 @@ class GramLoss(Loss):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *arguments) -> None:
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         if not any(key.startswith(f'{prefix}anchor.') for key in state_dict):
-            self.refreshes.fill_(-1)  # the teacher is another one now, and the anchor that of before
+            self.refreshes.fill_(-1)  # the anchor belongs to the teacher before this load
         self._known_refreshes = None
 
     @torch.no_grad()
@@ -145,7 +136,7 @@ class GramLoss(Loss):
         given, least = tuple(images.shape), tuple(views.global_views.shape)
         if given[:2] != least[:2] or given[-2] < least[-2] or given[-1] < least[-1]:
             raise ValueError(
-                f'GramLoss: anchor views of shape {given} for global views of {least}; there must be as many, of as '
-                'many images, and none smaller: set anchor_size in dino_plugin.MultiCrop.'
+                f'GramLoss: anchor views of shape {given} for global views of {least}; they need the same number of '
+                'views and images, and at least the same size: set anchor_size in dino_plugin.MultiCrop.'
             )
         return to_grid(self.anchor(images).patches, *grid)

@@ -1,4 +1,4 @@
-"""iBOT: the student names the patches that it cannot see as the teacher does, which sees them."""
+"""iBOT: at masked patches, the student predicts the distribution of the teacher, which sees them."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,59 +10,58 @@ from dino_plugin.core.schedules import Schedule
 
 
 def masked_patch_entropy(
-    student_scores: Float[Tensor, 'hidden prototypes'],
-    teacher_probabilities: Float[Tensor, 'hidden prototypes'],
-    image: Int[Tensor, ' hidden'],
+    student_scores: Float[Tensor, 'patches prototypes'],
+    teacher_probabilities: Float[Tensor, 'patches prototypes'],
+    image: Int[Tensor, ' patches'],
     num_images: int,
     temperature: float,
 ) -> Float[Tensor, '']:
-    """Cross-entropy at the hidden patches: the mean over those of an image, then over *all* images.
+    """Cross-entropy at the masked patches: the mean over those of an image, then over *all* images.
 
     H(j) = -sum_k teacher_probabilities[j, k] * log softmax(student_scores[j] / temperature)[k]
-    L = 1/n sum_i (1/|M_i| sum_{j in M_i} H(j)),     M_i: the hidden patches of image i
+    L = 1/n sum_i (1/|M_i| sum_{j in M_i} H(j)),     M_i: the masked patches of image i
 
-    An image without hidden patches contributes 0, so that each hidden patch of a half-masked batch weighs half as much
-    as if all images were masked.
+    An image without masked patches contributes 0: if half of the images are masked, each masked patch weighs half as
+    much as if all were.
 
     Args:
-        student_scores: Before the softmax, of the hidden patches of all images together.
-        teacher_probabilities: Of the same patches, which the teacher sees; sum to 1 and carry no gradient.
-        image: Number of the image that a patch belongs to, in [0, num_images).
-        num_images: n, images without hidden patches included; different views count as different images.
+        student_scores: Before the softmax, of the masked patches of all images.
+        teacher_probabilities: Of the same patches; sum to 1 over prototypes, carry no gradient.
+        image: Index of each patch's image, in [0, num_images).
+        num_images: n, including images without masked patches; each view counts as an image.
         temperature: Divides the student's scores; below 1 sharpens (iBOT uses 0.1).
 
     Returns:
-        The loss in nats, computed in float32 under any autocast; 0 if no patch is hidden.
+        The loss in nats, computed in float32 under any autocast; 0 if no patch is masked.
 
     References:
-        Zhou et al. 2022, arXiv:2111.07832, equation 2; the mean over hidden patches, and images that count as zero,
+        Zhou et al. 2022, arXiv:2111.07832, equation 2; the mean over masked patches and the zeros of other images,
         as in the authors' code.
     """
-    num_hidden = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(image).float())
-    weights = 1 / (num_images * num_hidden[image])
+    num_masked = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(image).float())
+    weights = 1 / (num_images * num_masked[image])
     scores, targets = student_scores[None], teacher_probabilities[None]  # as one view
     return soft_cross_entropy(scores, targets, weights[None], temperature, targets_of=[(0,)])
 
 
 class IBOTPatchLoss(Loss):
-    """Cross-entropy between student and teacher, same view, at the patches that are hidden from the student.
+    """Cross-entropy between student and teacher at the masked patches of the same view.
 
-    Only hidden patches pass through the head, of student and teacher alike. A head that is named by another loss too is
-    shared with it (iBOT), one of its own is not (DINOv2).
+    Only masked patches pass through the two heads. A head that another loss names too is shared (iBOT); DINOv2 has a
+    head for this loss alone.
 
     Args:
-        head: Name of the head. With batch norm it needs at least two hidden patches on every rank.
-        target: Turns the teacher's scores into distributions: ``Centering`` or ``SinkhornKnopp``; statistics are its
-            own. Unlike in iBOT's code, a centre is the mean over the hidden patches, not over all.
+        head: Name of the head. With batch norm it needs at least two masked patches on every rank.
+        target: Turns the teacher's scores into distributions: ``Centering`` or ``SinkhornKnopp``, not shared with
+            another loss. Unlike in iBOT's code, the centre is the mean over masked patches, not over all.
         student_temperature: Divides the student's scores.
         teacher_temperature: Divides the teacher's scores; a number or a schedule.
         weight: Factor of the term.
-        patches: 'hidden', or 'all' to compare every patch whether the student sees it or not, as when a small network
-            learns from a large one without masks.
+        patches: 'masked', or 'all' for every patch, as in distillation without masks.
 
     Raises:
-        ValueError: If a temperature is not positive or ``patches`` is neither; from ``forward``, if hidden
-            patches are asked for and the batch has no masks, or student and teacher have different patch grids.
+        ValueError: If a temperature is not positive or ``patches`` is neither word; from ``forward``, if ``patches`` is
+            'masked' and the batch has no masks, or student and teacher have different patch grids.
     """
 
     reads_patches = ('student_global', 'teacher_global')
@@ -74,13 +73,13 @@ class IBOTPatchLoss(Loss):
         student_temperature: float = 0.1,
         teacher_temperature: Schedule | float = 0.04,
         weight: Schedule | float = 1.0,
-        patches: str = 'hidden',
+        patches: str = 'masked',
     ) -> None:
         super().__init__(weight, [head])
         if student_temperature <= 0:
             raise ValueError(f'IBOTPatchLoss: student_temperature={student_temperature} must be positive.')
-        if patches not in ('hidden', 'all'):
-            raise ValueError(f"IBOTPatchLoss: patches={patches!r} must be 'hidden' or 'all'.")
+        if patches not in ('masked', 'all'):
+            raise ValueError(f"IBOTPatchLoss: patches={patches!r} must be 'masked' or 'all'.")
         self.head = head
         self.target = target
         self.student_temperature = student_temperature
@@ -93,23 +92,23 @@ class IBOTPatchLoss(Loss):
         if student.shape[:-1] != teacher.shape[:-1]:
             raise ValueError(
                 f'IBOTPatchLoss: the student has {tuple(student.shape[2:4])} patches and the teacher '
-                f'{tuple(teacher.shape[2:4])}; they must have the same grid: use the same patch size.'
+                f'{tuple(teacher.shape[2:4])}; give both the same patch size.'
             )
         views, batch, rows, columns, _ = student.shape
-        which = self._which(step, views * batch * rows * columns)
-        student_scores = step.student_heads[self.head](student.flatten(end_dim=-2)[which])
-        teacher_scores = step.teacher_heads[self.head](teacher.flatten(end_dim=-2)[which])
+        chosen = self._chosen(step, views * batch * rows * columns)
+        student_scores = step.student_heads[self.head](student.flatten(end_dim=-2)[chosen])
+        teacher_scores = step.teacher_heads[self.head](teacher.flatten(end_dim=-2)[chosen])
         probabilities = self.target(teacher_scores, self.teacher_temperature(step.progress))
-        image = which // (rows * columns)
+        image = chosen // (rows * columns)
         return masked_patch_entropy(student_scores, probabilities, image, views * batch, self.student_temperature)
 
-    def _which(self, step: Step, num_patches: int) -> Int[Tensor, ' hidden']:
-        """Positions of the patches that count, among all patches of all views."""
+    def _chosen(self, step: Step, num_patches: int) -> Int[Tensor, ' patches']:
+        """Indices of the compared patches among all patches of all views."""
         if self.patches == 'all':
             return torch.arange(num_patches, device=step.student_global.patches.device)
-        if step.views.hidden is None:
+        if step.views.mask_indices is None:
             raise ValueError(
                 'IBOTPatchLoss: the batch has no masks; set collate_fn=dict(type="dino_plugin.masked_collate", '
                 'patch_size=...) in the dataloader, and mask_token=True in the backbone.'
             )
-        return step.views.hidden
+        return step.views.mask_indices

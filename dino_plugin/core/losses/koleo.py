@@ -16,9 +16,8 @@ def koleo(features: Float[Tensor, 'batch dim'], epsilon: float = 1e-8) -> Float[
     x_i = features_i / |features_i|
     L = -1/n sum_i log(min_{j != i} |x_i - x_j| + epsilon)
 
-    The nearest neighbour is found without gradient, by the largest cosine; the gradient flows into both ends of the
-    distance. Identical samples give the finite value -log(epsilon) with a gradient of zero; a batch of one has no
-    neighbour and gives 0.
+    The largest cosine finds the nearest neighbour, without gradient; both samples of a distance get a gradient.
+    Identical samples give -log(epsilon) with a gradient of zero. A batch of one has no neighbour and gives 0.
 
     Args:
         features: Of different images; the same view for all.
@@ -29,7 +28,7 @@ def koleo(features: Float[Tensor, 'batch dim'], epsilon: float = 1e-8) -> Float[
 
     References:
         Sablayrolles et al. 2019, arXiv:1806.03198, equation 3; as used in Oquab et al. 2023, arXiv:2304.07193,
-        section 4. The authors' code goes to infinity on a batch of one.
+        section 4. In the authors' code the loss of a batch of one is infinite.
     """
     with torch.autocast(features.device.type, enabled=False):
         features = normalize(features.float(), dim=-1)
@@ -45,15 +44,15 @@ def koleo(features: Float[Tensor, 'batch dim'], epsilon: float = 1e-8) -> Float[
 
 
 class KoLeoLoss(Loss):
-    """KoLeo on the student's class tokens *before* the head, each global view by itself, summed over views.
+    """KoLeo on the student's class tokens *before* the head, for each global view separately, summed over views.
 
-    Views of the same image must never be neighbours: pushing them apart would undo what the other losses do.
+    Views of one image are never neighbours here: the other losses pull them together.
 
     Args:
         weight: Factor of the term (0.1 in DINOv2).
-        over_ranks: Look for neighbours among the images of all ranks, which must hold equally many, instead of this
-            rank's alone: for batches of few images on a rank. The loss is then that of the whole batch, on each rank;
-            so is its gradient, once it is averaged over ranks.
+        over_ranks: Search neighbours among the images of all ranks, for small batches on each rank. All ranks must hold
+            the same number of images. Each rank then has the loss of the whole batch, and the gradient averaged over
+            ranks is that of the whole batch.
     """
 
     uses_teacher = False
@@ -66,6 +65,6 @@ class KoLeoLoss(Loss):
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Sum over the global views, in nats."""
         views = step.student_global.class_token
-        if self.over_ranks:  # in float32, since gradients are summed on the way back
+        if self.over_ranks:  # in float32: the backward pass sums gradients over ranks
             views = [gather_with_gradient(features.float()) for features in views]
         return torch.stack([koleo(features) for features in views]).sum()

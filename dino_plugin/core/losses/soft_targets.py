@@ -1,4 +1,4 @@
-"""Cross-entropy with targets that are distributions, in little memory: what DINO and iBOT are made of."""
+"""Cross-entropy with soft targets (distributions) in little memory, for DINO and iBOT."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from torch.autograd.function import once_differentiable
 
 from dino_plugin.core.schedules import Schedule, schedule_between
 
-PIECE = 2**21  # bytes of one tensor that a CPU's thread works on at once: they fit into its caches, and are not too few
+PIECE = 2**21  # bytes of one tensor that one CPU thread works on at once; they fit into its caches
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """The gradient is found on the way forward, where the softmax is at hand, and is all that is kept for later.
+    """Computes the gradient in the forward pass, from the same softmax, and saves nothing else for the backward pass.
 
-    It has the size and the dtype of the scores, where autograd would keep several tensors of that size in float32.
-    A CPU works on so few samples at a time that they stay in its cache from the first operation to the last.
+    The gradient has the size and dtype of the scores; autograd would save several tensors of that size in float32. On a
+    CPU, pieces of the batch go through all operations while they are in the cache.
     """
 
     @staticmethod
@@ -29,33 +29,35 @@ class _SoftCrossEntropy(torch.autograd.Function):
         temperature: float,
         targets_of: Sequence[tuple[int, ...]],
     ) -> Float[Tensor, '']:
-        difference = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
+        gradient = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
         scale = (weights / temperature)[..., None]
         entropies = torch.empty_like(weights)
         for piece in _pieces(scores):
-            means = {some: _mean([targets[number, piece] for number in some]) for some in set(targets_of)}
-            totals = {some: mean.sum(dim=-1, keepdim=True) for some, mean in means.items()}  # 1, but for rounding
-            for view, some in enumerate(targets_of):
-                mine = scores[view, piece].float()
-                logits = (mine - mine.amax(dim=-1, keepdim=True)).mul_(1 / temperature)
-                expected = (logits * means[some]).sum(dim=-1)
-                sums = logits.exp_().sum(dim=-1, keepdim=True)  # logits are exponentials from here on
-                entropies[view, piece] = (totals[some] * sums.log())[..., 0] - expected
-                if difference is not None:
-                    factor, found = scale[view, piece], difference[view, piece]
-                    torch.addcmul(logits.mul_(factor * totals[some] / sums), factor, means[some], value=-1, out=found)
-        if difference is not None:
-            ctx.save_for_backward(difference)
+            means = {chosen: _mean([targets[index, piece] for index in chosen]) for chosen in set(targets_of)}
+            totals = {chosen: mean.sum(dim=-1, keepdim=True) for chosen, mean in means.items()}  # 1, but for rounding
+            for view, chosen in enumerate(targets_of):
+                logits = scores[view, piece].float()
+                logits = (logits - logits.amax(dim=-1, keepdim=True)).mul_(1 / temperature)
+                expected = (logits * means[chosen]).sum(dim=-1)
+                sums = logits.exp_().sum(dim=-1, keepdim=True)  # from here, logits holds the exponentials
+                entropies[view, piece] = (totals[chosen] * sums.log())[..., 0] - expected
+                if gradient is not None:
+                    factor, part = scale[view, piece], gradient[view, piece]
+                    torch.addcmul(
+                        logits.mul_(factor * totals[chosen] / sums), factor, means[chosen], value=-1, out=part
+                    )
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
         return (weights * entropies).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, '']) -> tuple[Tensor, None, None, None, None]:
-        (difference,) = ctx.saved_tensors
-        # A CPU sees at no cost that nothing is to be done, and saves a tensor; a GPU would have to be waited for.
-        if gradient.device.type != 'cpu' or gradient != 1:
-            difference = difference * gradient.to(difference.dtype)
-        return difference, None, None, None, None
+    def backward(ctx: Any, factor: Float[Tensor, '']) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        # On a CPU this comparison saves a tensor; on a GPU the host would have to wait for its result.
+        if factor.device.type != 'cpu' or factor != 1:
+            gradient = gradient * factor.to(gradient.dtype)
+        return gradient, None, None, None, None
 
 
 def soft_cross_entropy(
@@ -70,15 +72,15 @@ def soft_cross_entropy(
     L = -sum_vi weights[v, i] sum_k q[v, i, k] * log softmax(scores[v, i] / temperature)[k]
     dL/dscores[v, i, k] = weights[v, i] / temperature * (softmax(scores[v, i] / temperature)[k] - q[v, i, k])
 
-    q[v] is the mean of targets[t] over all t in targets_of[v]. The gradient goes to the scores alone, and only once:
-    there is no second derivative.
+    q[v] is the mean of targets[t] over all t in targets_of[v]. Only the scores get a gradient; there is no second
+    derivative.
 
     Args:
         scores: Before the softmax.
-        targets: Each row sums to 1, but for rounding, which is taken into account; they carry no gradient.
+        targets: Each row sums to 1 (rounding errors are taken into account); they carry no gradient.
         weights: They carry no gradient.
         temperature: Divides the scores.
-        targets_of: For each view the numbers of its targets, one or more.
+        targets_of: For each view the indices of its targets, one or more.
 
     Returns:
         The loss in nats, computed in float32 under any autocast.
@@ -88,7 +90,7 @@ def soft_cross_entropy(
 
 
 def temperature_schedule(value: object, name: str) -> Schedule:
-    """A schedule of temperatures, refused with this name where one divides by nearly nothing or less."""
+    """A schedule of temperatures of at least 1e-6; ``name`` is for the error message."""
     return schedule_between(value, name, 1e-6)
 
 
@@ -97,7 +99,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 
 
 def _pieces(scores: Float[Tensor, 'views samples prototypes']) -> list[slice]:
-    """All samples at once on a GPU; on a CPU as many as fit into the caches of its threads."""
+    """Slices of the samples: all at once on a GPU, on a CPU as many as fit into the caches of its threads."""
     _, samples, prototypes = scores.shape
     at_once = samples if scores.device.type != 'cpu' else PIECE * torch.get_num_threads() // (4 * prototypes)
     return [slice(start, start + max(1, at_once)) for start in range(0, samples, max(1, at_once))]

@@ -144,7 +144,7 @@ def test_masks_fit_the_finished_views_and_are_a_function_of_the_samples(split):
 
     batch = finished(samples_of(split), collate)
     assert batch.masks.shape == (2, len(RAGGED), 8, 7)
-    assert torch.equal(batch.hidden, batch.masks.flatten().nonzero()[:, 0])
+    assert torch.equal(batch.mask_indices, batch.masks.flatten().nonzero()[:, 0])
     torch.manual_seed(99)
     assert torch.equal(collate(samples_of(split)).masks, batch.masks)
     assert not torch.equal(collate(samples_of(split, seed=1)).masks, batch.masks)

@@ -140,5 +140,5 @@ def test_a_frozen_teacher_that_does_not_fit_is_refused_with_its_cure(tmp_path, b
         build(model__frozen_teacher__checkpoint=str(released))
     config = with_frozen_teacher(tmp_path, big)
     del config.model.frozen_teacher.heads['patch']
-    with pytest.raises(ValueError, match=r"name the heads \['patch'\], which the frozen teacher has not"):
+    with pytest.raises(ValueError, match=r"name the heads \['patch'\], but the frozen teacher has"):
         build_runner(config)

@@ -22,12 +22,12 @@ def make(kind, mask_token=True, **changes):
     return backbone.eval()
 
 
-def some_hidden(*shape):
+def some_masked(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(5)) < 0.4
 
 
 def with_other_pixels(images, masks):
-    """Noise in the pixels below hidden patches of 8 pixels, the others as they are."""
+    """Noise in the pixels below masked patches of 8 pixels, the others as they are."""
     below = masks.repeat_interleave(8, dim=-2).repeat_interleave(8, dim=-1)[..., : images.shape[-2], : images.shape[-1]]
     return torch.where(below.unsqueeze(-3), torch.randn_like(images) * 10, images)
 
@@ -48,10 +48,10 @@ def test_a_mask_that_hides_nothing_changes_nothing(kind, size):
 
 @pytest.mark.parametrize('kind', [*PATCHED, 'average pooled'])
 @pytest.mark.parametrize('size', [(32, 32), (32, 48), (30, 33)])
-def test_hidden_pixels_cannot_influence_the_output(kind, size):
+def test_masked_pixels_cannot_influence_the_output(kind, size):
     backbone = make(kind)
     images = torch.randn(2, 3, *size)
-    masks = some_hidden(2, -(-size[0] // 8), -(-size[1] // 8))
+    masks = some_masked(2, -(-size[0] // 8), -(-size[1] // 8))
     others = with_other_pixels(images, masks)
     assert all_equal(backbone(images, masks=masks), backbone(others, masks=masks))
     assert not torch.allclose(backbone(images).class_token, backbone(others).class_token)
@@ -60,16 +60,16 @@ def test_hidden_pixels_cannot_influence_the_output(kind, size):
 @pytest.mark.parametrize('kind', PATCHED)
 def test_visible_pixels_influence_every_token(kind):
     backbone = make(kind)
-    images, masks = torch.randn(2, 3, 32, 32), some_hidden(2, 4, 4)
+    images, masks = torch.randn(2, 3, 32, 32), some_masked(2, 4, 4)
     others = with_other_pixels(images, ~masks)
     a, b = backbone(images, masks=masks), backbone(others, masks=masks)
     assert not torch.isclose(a.patches, b.patches).all(-1).any()
 
 
-def test_behind_a_convolutional_stem_neighbours_still_see_hidden_pixels():
-    """The stem looks over the edges of a patch; only an image that is hidden as a whole is hidden indeed."""
+def test_behind_a_convolutional_stem_neighbours_still_see_masked_pixels():
+    """The stem looks over the edges of a patch; only an image that is masked as a whole is masked indeed."""
     backbone = make('hybrid')
-    images, masks = torch.randn(2, 3, 32, 32), some_hidden(2, 4, 4)
+    images, masks = torch.randn(2, 3, 32, 32), some_masked(2, 4, 4)
     assert not all_equal(backbone(images, masks=masks), backbone(with_other_pixels(images, masks), masks=masks))
     everything = torch.ones_like(masks)
     assert all_equal(backbone(images, masks=everything), backbone(torch.randn_like(images), masks=everything))
@@ -77,7 +77,7 @@ def test_behind_a_convolutional_stem_neighbours_still_see_hidden_pixels():
 
 def test_views_and_images_have_masks_of_their_own():
     backbone = make('rope')
-    images, masks = torch.randn(2, 3, 3, 32, 32), some_hidden(2, 3, 4, 4)
+    images, masks = torch.randn(2, 3, 3, 32, 32), some_masked(2, 3, 4, 4)
     together = backbone(images, masks=masks)
     for view in range(2):
         for image in range(3):
@@ -92,8 +92,8 @@ def slow_masked_vit(backbone, images, masks):
     exchanged = []
     for image in range(len(images)):
         rows = []
-        for place, hidden in enumerate(masks[image].flatten()):
-            rows.append(backbone.mask_token[0] if hidden else embedding[image, place])
+        for place, masked in enumerate(masks[image].flatten()):
+            rows.append(backbone.mask_token[0] if masked else embedding[image, place])
         exchanged.append(torch.stack(rows))
     tokens = torch.cat([model.cls_token.expand(len(images), -1, -1), torch.stack(exchanged)], dim=1) + model.pos_embed
     for block in model.blocks:
@@ -102,7 +102,7 @@ def slow_masked_vit(backbone, images, masks):
 
 
 def test_the_mask_token_stands_in_before_positions_are_added():
-    backbone, images, masks = make('plain'), torch.randn(2, 3, 32, 32), some_hidden(2, 4, 4)
+    backbone, images, masks = make('plain'), torch.randn(2, 3, 32, 32), some_masked(2, 4, 4)
     found = backbone(images, masks=masks)
     expected = slow_masked_vit(backbone, images, masks)
     torch.testing.assert_close(found.class_token, expected[:, 0])
@@ -116,8 +116,8 @@ def test_the_mask_token_stands_in_before_positions_are_added():
 
 
 @pytest.mark.parametrize('kind', PATCHED)
-def test_hidden_patches_differ_by_their_position_only(kind):
-    """Where everything is hidden, each image gives the same tokens, and places are still told apart."""
+def test_masked_patches_differ_by_their_position_only(kind):
+    """Where everything is masked, each image gives the same tokens, and places are still told apart."""
     tokens = make(kind)(torch.randn(2, 3, 32, 32), masks=torch.ones(2, 4, 4, dtype=torch.bool))
     torch.testing.assert_close(tokens.patches[0], tokens.patches[1])
     places = tokens.patches[0].flatten(0, 1)
@@ -125,14 +125,14 @@ def test_hidden_patches_differ_by_their_position_only(kind):
 
 
 @pytest.mark.parametrize('kind', [*PATCHED, 'hybrid'])
-def test_the_mask_token_learns_from_hidden_places_only(kind):
-    """And gets a gradient, of zeros, if none is hidden: DistributedDataParallel waits for one."""
+def test_the_mask_token_learns_from_masked_places_only(kind):
+    """And gets a gradient, of zeros, if none is masked: DistributedDataParallel waits for one."""
     backbone, images = make(kind), torch.randn(2, 3, 32, 32)
     embedded = []
     backbone.model.patch_embed.register_forward_hook(
         lambda module, inputs, output: embedded.append(output.retain_grad() or output)
     )
-    masks = some_hidden(2, 4, 4)
+    masks = some_masked(2, 4, 4)
     backbone(images, masks=masks).patches.square().sum().backward()
     (before_hiding,) = embedded
     gradient = before_hiding.grad.reshape(2, 4, 4, -1)
@@ -145,7 +145,7 @@ def test_the_mask_token_learns_from_hidden_places_only(kind):
 
 
 def test_the_next_call_is_whole_again_also_after_an_error():
-    backbone, images, masks = make('plain'), torch.randn(2, 3, 32, 32), some_hidden(2, 4, 4)
+    backbone, images, masks = make('plain'), torch.randn(2, 3, 32, 32), some_masked(2, 4, 4)
     whole = backbone(images)
     assert not all_equal(backbone(images, masks=masks), whole)
     assert all_equal(backbone(images), whole)
@@ -159,7 +159,7 @@ def test_the_next_call_is_whole_again_also_after_an_error():
 
 
 def test_masks_need_a_mask_token_and_the_grid_of_the_images():
-    images, masks = torch.randn(2, 3, 32, 48), some_hidden(2, 4, 6)
+    images, masks = torch.randn(2, 3, 32, 48), some_masked(2, 4, 6)
     with pytest.raises(ValueError, match='the views have masks; build it with mask_token=True'):
         make('plain', mask_token=False)(images, masks=masks)
     with pytest.raises(
