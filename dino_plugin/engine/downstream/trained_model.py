@@ -1,6 +1,7 @@
 """The config of a model whose weights, the backbone's included, all come from one checkpoint."""
 
 from dino_plugin.weights.checkpoint import backbone_description
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 _BACKBONES = ('TimmFeatureMaps', 'TimmFeatureVector')
 _SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')
@@ -23,7 +24,7 @@ def name_backbone(model: dict, checkpoint: str) -> None:
     if str(backbone.get('type')).split('.')[-1] not in _BACKBONES:
         return
     if backbone.get('model_name') is None:
-        description = backbone_description(checkpoint)
+        description = backbone_description(load_checkpoint(checkpoint), checkpoint)
         if description is None and backbone.get('checkpoint'):
             return  # that file tells
         if description is None:
@@ -34,7 +35,7 @@ def name_backbone(model: dict, checkpoint: str) -> None:
                 'model.backbone.model_name=vit_small_patch16_224.'
             )
         arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
-        rule = {'position_resampling': description.get('position_resampling', 'timm')}
-        backbone.update({**arguments, **rule, **backbone, 'model_name': description['model_name']})
+        backbone.update({**description, **arguments, **backbone, 'model_name': description['model_name']})
+        del backbone['timm_arguments']
     for source in _SOURCES:
         backbone.pop(source, None)
