@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.data.workers.dataloaders import for_any_workers
-from dino_plugin.data.workers.shared_memory import spare_shared_memory
+from dino_plugin.data.workers.dataloaders import without_unused_options
+from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
 from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
 # Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
@@ -69,8 +69,8 @@ class Runner(mmengine_runner.Runner):
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         """mmengine's; ``num_workers=0`` and little shared memory are no reason to fail."""
-        loader = mmengine_runner.Runner.build_dataloader(for_any_workers(dataloader), *args, **kwargs)
-        spare_shared_memory(loader)
+        loader = mmengine_runner.Runner.build_dataloader(without_unused_options(dataloader), *args, **kwargs)
+        use_pipes_if_memory_is_short(loader)
         return loader
 
     def setup_env(self, env_cfg: dict) -> None:

@@ -1,6 +1,6 @@
-"""Samples -> one batch, in the worker: our own samples and Lightly's.
+"""Samples -> one batch, in the worker: our samples and Lightly's.
 
-Lightly's users find their collate functions and adapters here too; they are written in
+The collate functions and adapters for Lightly's users are here, too; their code is in
 :mod:`~dino_plugin.data.lightly.adapters` and :mod:`~dino_plugin.data.lightly.old_collate`.
 """
 
@@ -40,26 +40,25 @@ __all__ = [
 
 @named_in_configs
 def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch:
-    """Stack the views of a batch: views first, global views apart from local ones.
+    """Stack the views of a batch: views first, then batch; global and local views apart.
 
-    Two kinds of samples are understood:
+    Two forms of samples are accepted:
 
-    - ``(global block, local block or None)``, and an anchor block if there is one, uint8 ``views rows columns 3``, of
-      :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``; or what they give for views that are finished
-      on the device.
-    - ``(list of views, label, filename)`` or ``(list of views, label)``, float ``channels rows columns``, of Lightly's
-      and torchvision's datasets.
+    - ``(global block, local block or None)``, or with an anchor block at the end, uint8 ``views rows columns 3``, from
+      :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``; or their samples of unfinished views.
+    - ``(list of views, label, filename)`` or ``(list of views, label)``, float ``channels rows columns``, from datasets
+      of Lightly and torchvision.
 
     Args:
         samples: As the dataset gives them.
-        num_global: How many views of a list are global ones, counted from the first. Blocks say it themselves.
+        num_global: Number of global views, which come first, in a list of views. Blocks need no such number.
 
     Returns:
-        The views as they came: uint8 with channels last, or float with channels first. What is left to the device is
-        ``unfinished``.
+        Views in their own type: uint8 with channels last, or float with channels first. ``unfinished`` holds what the
+        device has to do.
 
     Raises:
-        TypeError: If the samples are of another form.
+        TypeError: If the samples have another form.
         ValueError: If there are fewer than two views, or views that belong together differ in number or size.
     """
     first = samples[0] if len(samples) else None
@@ -90,18 +89,18 @@ def masked_collate(
 ) -> ViewBatch:
     """:func:`multi_crop_collate`, with masks for the global views.
 
-    The masks are a function of the samples alone (their generator is seeded by a checksum of the first view), so a
-    resumed run hides the same patches, whichever worker makes them and wherever the samples come from. Another
-    ``split`` of the work between worker and device gives other samples, and so other masks.
+    The masks depend on the samples alone: a checksum of the first view seeds their generator. So a resumed run masks
+    the same patches, with any worker and any dataset. Another split of the work between worker and device gives other
+    samples, and so other masks.
 
     Args:
         samples: As for :func:`multi_crop_collate`.
-        patch_size: Pixels of a patch of the backbone, rows and columns alike.
-        share: Of the views that are masked, in [0, 1].
+        patch_size: Side of the backbone's patches in pixels.
+        share: Share of the views that are masked, in [0, 1].
         ratio: Range of the share of masked patches of a masked view, in [0, 1]; whole patches, rounded down.
         stratified: Ratios spread evenly over the batch (DINOv2), instead of each drawn by itself (iBOT); see
             :mod:`~dino_plugin.core.masking`.
-        blocks: Hide blocks of patches, instead of single ones.
+        blocks: Mask blocks of patches, instead of single patches.
         min_patches: Area of the smallest blocks, in patches (4 in DINOv2; iBOT has 16 on a grid of 14 x 14).
         num_global: As for :func:`multi_crop_collate`.
 
@@ -130,7 +129,7 @@ def masked_collate(
 
 
 def _global_size(views: ViewBatch) -> tuple[int, int]:
-    """Rows and columns of the global views, also of those that are not cut yet."""
+    """Rows and columns of the global views, also before they are cut."""
     if views.unfinished is not None and views.unfinished.images is not None:
         return views.unfinished.images.sizes[0]
     sides = tuple(views.global_views.shape[2:])
@@ -138,7 +137,7 @@ def _global_size(views: ViewBatch) -> tuple[int, int]:
 
 
 def _checksum(views: ViewBatch) -> int:
-    """A number that depends on what the first image shows and on what was drawn for it."""
+    """A number that depends on the pixels of the first view; before it is cut, on its image and crop boxes."""
     if views.unfinished is None or views.unfinished.images is None:
         return zlib.crc32(views.global_views[0, 0].contiguous().numpy())
     pixels, stacks, _, boxes, _ = views.unfinished.images

@@ -1,4 +1,4 @@
-"""The same views as steps of an mmcv pipeline, and the steps of an evaluation; the one BGR -> RGB conversion."""
+"""Steps of mmcv pipelines: views for training, images for evaluation, and the only BGR -> RGB conversion."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ from dino_plugin.data.views.unfinished_views import UnfinishedSample
 class LoadImage(BaseTransform):
     """``img_path`` -> ``img``, uint8 RGB, of any kind of file that :func:`decode_image` documents.
 
-    Sets ``img``, ``channel_order='rgb'``, ``img_shape`` and ``ori_shape``. Unlike mmcv's ``LoadImageFromFile``, whose
-    images are BGR and which serves as well, it needs no conversion and says which file could not be decoded.
+    Sets ``img``, ``channel_order='rgb'``, ``img_shape`` and ``ori_shape``. mmcv's ``LoadImageFromFile`` works, too; its
+    images are BGR, and its errors do not name the file.
 
     Args:
-        backend_args: For ``mmengine.fileio``, where the files are not on a local disk.
+        backend_args: For ``mmengine.fileio``, if the files are not on a local disk.
 
     Raises:
-        UndecodableImageError: From the call, with the path, if the file is no whole image.
-        ValueError: From the call, if there is no ``img_path``.
+        UndecodableImageError: When called, with the path, if the file is not a whole image.
+        ValueError: When called, if there is no ``img_path``.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -40,10 +40,10 @@ class LoadImage(BaseTransform):
 
 
 class MultiCropTransform(BaseTransform):
-    """``img`` -> ``global_views``, ``local_views`` and, if there is an ``anchor_size``, ``anchor_views``: uint8 blocks.
+    """``img`` -> ``global_views``, ``local_views`` and, with an ``anchor_size``, ``anchor_views``: uint8 blocks.
 
-    In a config its name is ``dino_plugin.MultiCrop``. With another ``split`` than ``'worker'`` it gives
-    ``unfinished_views`` instead, which ``dino_plugin.ViewPreprocessor`` finishes.
+    In a config its name is ``dino_plugin.MultiCrop``. With another ``split`` than ``'worker'`` the result is
+    ``unfinished_views``, which ``dino_plugin.ViewPreprocessor`` finishes.
 
     The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
 
@@ -65,9 +65,9 @@ class MultiCropTransform(BaseTransform):
 
 
 class PackViews(BaseTransform):
-    """Keep of ``results`` only what training needs: (global views, local views or None), and anchor views if any.
+    """Keep only what training needs: the tuple (global views, local views or None), with anchor views if there are any.
 
-    Views that are finished on the device are a :class:`~dino_plugin.data.views.unfinished_views.UnfinishedSample`.
+    Views that the device finishes are an :class:`~dino_plugin.data.views.unfinished_views.UnfinishedSample`.
     """
 
     def transform(self, results: dict) -> tuple[Block | None, ...] | UnfinishedSample:
@@ -83,12 +83,12 @@ class ResizeCentreCrop(BaseTransform):
     """The evaluation view: the shorter side resized (bicubic, antialiased), then a square cut from the centre.
 
     Args:
-        resize: Pixels of the shorter side; None leaves the size alone.
+        resize: Pixels of the shorter side; None keeps the size.
         crop: Pixels of the square's side; None keeps the whole image.
 
     Raises:
-        ValueError: If a number is not positive, if the square does not fit into the resized image, or, from the call,
-            into an image that is not resized.
+        ValueError: If a number is not positive, or the square does not fit into the resized image; when called, if it
+            does not fit into an image that is not resized.
     """
 
     def __init__(self, resize: int | None = 256, crop: int | None = 224) -> None:
@@ -123,19 +123,19 @@ class ResizeCentreCrop(BaseTransform):
 
 
 class PackImage(BaseTransform):
-    """Keep of ``results`` only what an evaluator needs: the tuple (image, label, path).
+    """Keep only what an evaluator needs: the tuple (image, label, path).
 
     The label is ``gt_label``, or -1 where the dataset has none; the path is empty where the dataset has none.
     """
 
     def transform(self, results: dict) -> tuple[UInt8[Tensor, 'rows columns 3'], int, str]:
-        """The sample, of which torch's ``default_collate`` makes a batch if the images are of one size."""
+        """The sample; torch's ``default_collate`` can batch it if all images have one size."""
         image = torch.from_numpy(np.ascontiguousarray(_rgb(results)))
         return image, int(results.get('gt_label', -1)), str(results.get('img_path', ''))
 
 
 def _rgb(results: dict) -> UInt8[np.ndarray, 'rows columns 3']:
-    """``img`` in RGB order. mmcv says nothing about the order of what it loads: it is BGR."""
+    """``img`` in RGB order. Without ``channel_order`` it is BGR, as mmcv loads it."""
     image = _required(results, 'img', "put dict(type='dino_plugin.LoadImage') before it")
     require_rgb(image)
     return image if results.get('channel_order', 'bgr') == 'rgb' else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,4 +1,4 @@
-"""One image -> two global views and several local views: where they are cut, and what happens to them."""
+"""One image -> two global views and several local views."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
 
 
 class ViewParameters(NamedTuple):
-    """All that was drawn for one view."""
+    """The random parameters of one view."""
 
     box: Box
     flip: bool
@@ -32,26 +32,26 @@ class ViewParameters(NamedTuple):
 class MultiCrop:
     """Two global views and several local views of an image.
 
-    A view is a box of random area and aspect ratio, resized (bicubic, antialiased), perhaps mirrored, its colours
-    changed. Everything random comes from the global generator of ``random``: with the same ``random.seed`` the views
-    are the same, bit for bit. The input is never written to.
+    A view is a crop box of random area and aspect ratio, resized (bicubic, antialiased), sometimes mirrored, with
+    changed colours. All random numbers come from the global generator of ``random``: with the same ``random.seed`` the
+    views are the same, bit for bit. The input is not changed.
 
     Args:
-        global_size: Of a global view in pixels: one number, or (rows, columns).
+        global_size: Size of a global view in pixels: one number, or (rows, columns).
         global_scale: Range of the share of the image area that a global view shows, in (0, 1].
-        local_size: As ``global_size``, of a local view.
-        local_scale: As ``global_scale``, of a local view.
+        local_size: As ``global_size``, for local views.
+        local_scale: As ``global_scale``, for local views.
         num_local: Number of local views, 0 or more. There are always two global views.
-        photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of what differs from one of them; see
+        photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of changes to one of them; see
             :func:`~dino_plugin.data.views.photometric.colour_recipe`.
-        flip_probability: Of mirroring a view left and right, in [0, 1].
-        anchor_size: As ``global_size``, and no smaller: the global views once more in this size, the same boxes and
-            flips without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such views.
-            The other views are the same with it and without.
-        split: What is done here, in the worker of the data loader: ``'worker'`` all of it, ``'device'`` boxes and flips
-            but no colours, ``'decode'`` nothing; :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` does the rest
-            where the model is. ``'auto'`` chooses by GPU and CPU cores, see `split_of_work`. Parameters are drawn here
-            in any case, the same ones, and the views agree within a grey level (mean absolute error).
+        flip_probability: Probability of mirroring a view left and right, in [0, 1].
+        anchor_size: As ``global_size``, and no smaller: the global views once more in this size, with the same boxes
+            and flips and without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such
+            views. The other views are the same with and without it.
+        split: The split of the work. With ``'worker'`` the worker of the dataloader does all of it; with ``'device'``
+            the device does the colours; with ``'decode'`` the device does everything after decoding, in
+            :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`. ``'auto'`` chooses by GPU and CPU cores, see
+            `split_of_work`. The parameters are always the same, the views within a grey level (mean absolute error).
 
     Raises:
         ValueError: If a size, a range, the number, a colour, the probability or the split is not possible.
@@ -92,10 +92,10 @@ class MultiCrop:
         self._taps = max(blur_taps(view.blur_sigma[1]) if view.blur_probability else 1 for view in self.recipe)
 
     def sample(self, image: Any) -> tuple[Block | None, ...] | UnfinishedSample:
-        """What :func:`~dino_plugin.data.collate.multi_crop_collate` takes: :meth:`blocks`, or what becomes of them.
+        """A sample for :func:`~dino_plugin.data.collate.multi_crop_collate`: :meth:`blocks`, finished or not.
 
         Args:
-            image: As for :meth:`blocks`. With ``split='decode'`` the sample holds it, not a copy.
+            image: As for :meth:`blocks`. With ``split='decode'`` the sample holds the image itself, not a copy.
 
         Raises:
             TypeError: As for :meth:`blocks`.
@@ -120,8 +120,8 @@ class MultiCrop:
             image: RGB, uint8, ``rows columns 3``, of any size.
 
         Returns:
-            The global views; the local views, or None if ``num_local`` is 0; and the anchor views, only if there is an
-            ``anchor_size``.
+            The global views; the local views, or None if ``num_local`` is 0; with an ``anchor_size`` also the anchor
+            views.
 
         Raises:
             TypeError: If the image is no uint8 array.
@@ -139,17 +139,17 @@ class MultiCrop:
         return global_block, local_block, _render(image, uncoloured, self.anchor_size)
 
     def __call__(self, image: Any) -> list[Float[Tensor, '3 rows_of_view columns_of_view']]:
-        """The views as a list of float tensors, normalised with the mean and deviation of ImageNet, global views first.
+        """The views as a list of float tensors, normalised with ImageNet's mean and deviation, global views first.
 
-        This is what Lightly's and torchvision's loops expect of a transform. Anchor views are left out.
+        Training loops of Lightly and torchvision expect this of a transform. Anchor views are left out.
 
         Args:
             image: A Pillow image of any mode, or an array as for :meth:`blocks`.
 
         Raises:
             TypeError: If the image is neither.
-            ValueError: As for :meth:`blocks`; and if the split is not ``'worker'``, since nothing follows that could
-                finish the views.
+            ValueError: As for :meth:`blocks`; and if the split is not ``'worker'``, since no preprocessor follows that
+                could finish the views.
         """
         if self.split != 'worker':
             raise ValueError(
@@ -185,9 +185,9 @@ def _resize_into(
 ) -> None:
     """:func:`resize` of a contiguous image.
 
-    PyTorch does it, since OpenCV's bicubic does not weigh all pixels of a reduction. On a processor without the vector
-    instructions that PyTorch needs (``ATEN_CPU_CAPABILITY=default``), it would be eleven times slower: there OpenCV
-    averages areas, which is softer.
+    PyTorch does it, since OpenCV's bicubic reduction ignores some pixels. Without the vector instructions that PyTorch
+    needs (``ATEN_CPU_CAPABILITY=default``) it would be eleven times slower. There OpenCV averages areas, which is
+    softer.
     """
     rows, columns, _ = target.shape
     if torch.backends.cpu.get_cpu_capability() == 'DEFAULT':
@@ -195,8 +195,8 @@ def _resize_into(
         method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
         cv2.resize(image, (columns, rows), dst=target.numpy(), interpolation=method)
         return
-    # PyTorch keeps `rows columns channels` in memory only for a whole array whose axis of one image has a true stride:
-    # torch's [None] gives it one, numpy's does not. Anything else it lays out anew, at a third of the time to resize.
+    # PyTorch keeps channels last in memory only if the axis of the one image has a true stride, which torch's [None]
+    # gives and numpy's does not. Otherwise it makes a copy, which takes a third of the time of the resizing.
     source = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
     target[None].permute(0, 3, 1, 2).copy_(interpolate(source, (rows, columns), mode='bicubic', antialias=True))
 
@@ -205,7 +205,7 @@ def _render(
     image: UInt8[np.ndarray, 'rows columns 3'], views: Sequence[ViewParameters], size: tuple[int, int]
 ) -> UInt8[Tensor, 'views view_rows view_columns 3']:
     block = torch.empty((len(views), *size, 3), dtype=torch.uint8)
-    # In two passes, so that first the image and then the block stays in the processor's cache.
+    # Two loops: during the first the image stays in the processor's cache, during the second the block.
     for (box, flip, _), target in zip(views, block):
         part = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
         _resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
@@ -221,12 +221,12 @@ def _uncoloured(view: ViewParameters) -> ViewParameters:
 def _normalised(block: UInt8[Tensor, 'views rows columns 3']) -> Float[Tensor, 'views 3 rows columns']:
     mean = 255 * torch.tensor(IMAGENET_MEAN)[:, None, None]
     scale = 1 / (255 * torch.tensor(IMAGENET_STD)[:, None, None])
-    # The planes are laid out while the values are still one byte each.
+    # Channels come first while a value is still one byte.
     return block.permute(0, 3, 1, 2).contiguous().float().sub_(mean).mul_(scale)
 
 
 def require_rgb(image: Any) -> None:
-    """Return if this is an image that views can be cut from.
+    """Check that views can be cut out of this image.
 
     Raises:
         TypeError: If it is no uint8 array.

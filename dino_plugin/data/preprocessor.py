@@ -17,24 +17,24 @@ from dino_plugin.data.views.stacking import form_of
 class ViewPreprocessor(BaseDataPreprocessor):
     """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
 
-    - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which Lightly's and torchvision's transforms have
-      normalised already, only move, and so do masks. Of ``unfinished`` views the rest is done here, on the device
-      (``split`` of :class:`~dino_plugin.data.multi_crop.MultiCrop`).
+    - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which transforms of Lightly and torchvision have already
+      normalised, are only moved, and so are masks. ``unfinished`` views are finished here, on the device (see ``split``
+      of :class:`~dino_plugin.data.multi_crop.MultiCrop`).
     - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
       -> ``dict(images=..., labels=...)``.
 
-    Pixels travel as bytes; they become float32 on the device, in place from there.
+    Pixels travel as bytes and become float32 on the device.
 
     Args:
-        mean: Per channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
-        std: Likewise.
-        compile_colours: ``torch.compile`` the colours of unfinished views, at the first batch, which takes some 15
+        mean: Mean of each channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
+        std: Standard deviations, likewise.
+        compile_colours: ``torch.compile`` the colours of unfinished views at the first batch, which takes about 15
             seconds and a C++ compiler. Colours then take about two thirds of the time on a CPU; no GPU was measured.
-            The views are the same but for a few in a million levels, which were on the edge between two.
+            A few levels in a million differ by one, where rounding was close.
 
     Raises:
         ValueError: If ``mean`` and ``std`` differ in length or a deviation is not positive.
-        TypeError: From ``forward``, if the batch is of another form.
+        TypeError: When called, if the batch has another form.
     """
 
     def __init__(
@@ -82,6 +82,6 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def _normalise(
         self, pixels: Shaped[Tensor, '*leading rows columns channels']
     ) -> Float[Tensor, '*leading channels rows columns']:
-        # Channels stay last in memory, as they came: nothing is transposed, and convolutions are faster for it.
+        # Channels stay last in memory: no copy is needed, and convolutions are faster.
         views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
         return views.copy_(pixels).sub_(self.mean).div_(self.std).movedim(-1, -3)

@@ -1,4 +1,4 @@
-"""What all evaluators share that judge test images by a bank of labelled ones."""
+"""The common part of evaluators that compare test images with a bank of labelled images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from dino_plugin.core.reduce import sum_over_ranks
 
 
 class Labelled(NamedTuple):
-    """Features and labels of the images of this process."""
+    """Features and labels of images, those of this process."""
 
     features: Float[Tensor, 'images dim']
     labels: Int[Tensor, ' images']
@@ -22,8 +22,8 @@ class Labelled(NamedTuple):
 class BankMetric(BaseMetric, ABC):
     """Collects the features of the bank and of the queries; a subclass scores them.
 
-    Predictions are dicts with `features` (`batch dim`) and `labels` (`batch`), as `FeatureExtractor` gives them; those
-    with `in_bank=True` make the bank, see `BankTestLoop`. They stay on their device and in their process.
+    Predictions are dicts with `features` (`batch dim`) and `labels` (`batch`), as `FeatureExtractor` gives them. Those
+    with `in_bank=True`, of `BankTestLoop`, are the bank. All stay on their device and in their process.
 
     Raises:
         ValueError: When it evaluates, if there is no bank.
@@ -31,14 +31,14 @@ class BankMetric(BaseMetric, ABC):
 
     @abstractmethod
     def score(self, bank: Labelled, queries: Labelled) -> Mapping[str, float]:
-        """Numbers by name, the same on each process, of which each gives its own part of bank and queries."""
+        """Numbers by name, the same in each process; each process has its own part of bank and queries."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keeps the features of one batch."""
+        """Keep the features of one batch."""
         self.results.extend(data_samples)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """The numbers, under the metric's prefix; `size` is mmengine's and not needed, since nothing is padded."""
+        """The numbers with the metric's prefix. mmengine's `size` is not needed, since no sample is repeated."""
         scores = self.compute_metrics(self.results)
         self.results.clear()
         return {f'{self.prefix}/{name}': score for name, score in scores.items()}
@@ -57,6 +57,6 @@ class BankMetric(BaseMetric, ABC):
 
 
 def _joined(samples: list[dict], like: dict) -> Labelled:
-    """All features and labels; empty ones of the right width where this process has no samples."""
+    """All features and labels in one; empty tensors of the right width if this process has no samples."""
     parts = samples or [{'features': like['features'][:0], 'labels': like['labels'][:0]}]
     return Labelled(torch.cat([part['features'] for part in parts]), torch.cat([part['labels'] for part in parts]))

@@ -1,4 +1,4 @@
-"""Images -> features: the only evaluator that sees a model."""
+"""Images -> features: the only file of the evaluators that knows a model."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
@@ -22,12 +22,12 @@ def pool(tokens: Tokens, features: str = 'class') -> Float[Tensor, 'images dim']
     """One float32 vector for each image.
 
     Args:
-        tokens: Of a backbone.
-        features: `class`: the class token. `mean`: the mean of the patches. `class+mean`: both, each L2-normalised
-            first so that they weigh the same in a cosine, side by side.
+        tokens: Result of a backbone.
+        features: `class`: the class token. `mean`: the mean of the patches. `class+mean`: both, concatenated; each is
+            L2-normalised first, so that both count the same in a cosine.
 
     Raises:
-        ValueError: For any other word.
+        ValueError: If `features` is another word.
     """
     class_token = tokens.class_token.float()
     if features == 'class':
@@ -50,10 +50,10 @@ def extract_features(
 ) -> tuple[Float[Tensor, 'samples dim'], Int[Tensor, ' samples']]:
     """Features and labels of all images of a loader, in its order, on the backbone's device.
 
-    In a distributed run each process gets those of its own part of the data.
+    In a distributed run each process gets the features of its own part of the data.
 
     Args:
-        backbone: Images -> `Tokens`, such as `TimmBackbone`. Its training mode is as before afterwards.
+        backbone: Images -> `Tokens`, such as `TimmBackbone`. Its training mode does not change.
         loader: Batches that begin with images and labels; images are uint8 `batch rows columns 3`, or float
             `batch 3 rows columns` already normalised.
         features: As in `pool`.
@@ -65,13 +65,13 @@ def extract_features(
     if preprocessor is None:
         preprocessor = ViewPreprocessor().to(device)
     found_features, found_labels = [], []
-    # Not inference_mode: networks may keep what they compute (rotary positions), and training could not use it then.
+    # Not inference_mode: a network may keep tensors (rotary positions), and training could not use them afterwards.
     with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
         for batch in track(loader, 'Features', disable=not progress):
             inputs = preprocessor((batch[0], batch[1], None))
             found_features.append(pool(backbone(inputs['images']), features))
             found_labels.append(inputs['labels'])
-    if not found_features:  # a process may have no part of a small set
+    if not found_features:  # with more processes than images
         width = backbone.embed_dim * len(features.split('+'))
         return torch.zeros(0, width, device=device), torch.zeros(0, dtype=torch.long, device=device)
     return torch.cat(found_features), torch.cat(found_labels)
@@ -90,8 +90,8 @@ def stream_patches(
     Args:
         backbone: As in `extract_features`.
         images: RGB.
-        short_side: Of what the network sees, in pixels; see `network_size`.
-        multiple: Likewise.
+        short_side: Shorter side in pixels of what the network sees; see `network_size`.
+        multiple: As in `network_size`.
         preprocessor: As in `extract_features`.
         autocast_dtype: Likewise.
     """
@@ -101,7 +101,7 @@ def stream_patches(
     for image in images:
         rows, columns = network_size(backbone, image.shape[:2], short_side, multiple)
         pixels = torch.from_numpy(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR))
-        # closed before each yield: whoever consumes this would run under it otherwise
+        # The contexts end before the yield: the caller's code must not run in them.
         with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
             patches = backbone(preprocessor((pixels[None], torch.zeros(1), None))['images']).patches[0].float()
         yield patches
@@ -110,13 +110,13 @@ def stream_patches(
 def network_size(
     backbone: nn.Module, size: tuple[int, int], short_side: int = 480, multiple: int = 64
 ) -> tuple[int, int]:
-    """Rows and columns of an image as the network gets it: whole patches, at nearly the image's own proportions.
+    """Rows and columns of an image for the network: whole patches, in nearly the proportions of the image.
 
-    The shorter side becomes `short_side`, the longer one is rounded down to a `multiple`, as in DINO's evaluation of
-    video. Where these are no multiples of the patch, those of the patch below them are taken.
+    The shorter side becomes `short_side`; the longer one is rounded down to a multiple of `multiple`, as in DINO's
+    evaluation of video. Then both are rounded down to whole patches.
 
     Args:
-        backbone: Its `patch_size` counts; 32 pixels where it has none.
+        backbone: A network with a `patch_size`; if that is None, patches of 32 pixels are assumed.
         size: Rows and columns of the image.
         short_side: Pixels.
         multiple: Pixels.

@@ -25,15 +25,15 @@ WHITE = 255
 
 
 def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
-    """All views of one sample of a training dataset, ready to be shown: global, local, then anchor views.
+    """All views of one sample of a training dataset as images: global, local, then anchor views.
 
     Args:
-        sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped), or what it
-            makes of views for the device, which are then finished here; or (views, ...) with a list of normalised float
-            tensors ``3 rows columns``, as Lightly's datasets give them.
+        sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped); its unfinished
+            views; or (views, ...) with a list of normalised float tensors ``3 rows columns``, as Lightly's datasets
+            give them.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If it is none of these.
     """
     if isinstance(sample, UnfinishedSample):
         blocks = finish_views(stack_unfinished([sample])).values()
@@ -56,10 +56,10 @@ def _shown(view: Tensor) -> UInt8[np.ndarray, '_ _ 3']:
 def contact_sheet(
     rows: Sequence[Sequence[UInt8[np.ndarray, '_ _ 3']]], labels: Sequence[str]
 ) -> UInt8[np.ndarray, 'rows columns 3']:
-    """Draw the views of each image in a row of its own, under its label.
+    """Draw the views of each image in a row, below its label.
 
-    Views stand in their order from left to right; small ones are stacked in columns as high as the largest view of the
-    row. Where that is lower than 96 pixels, all views of the row are enlarged by a whole factor, without smoothing.
+    Views go from left to right. Small ones are stacked in columns as high as the largest view of the row. Rows lower
+    than 96 pixels are enlarged by a whole factor, without smoothing.
 
     Args:
         rows: The RGB views of each image, of any sizes.
@@ -101,11 +101,11 @@ def _strip(views: Sequence[UInt8[np.ndarray, '_ _ 3']], label: str) -> UInt8[np.
 
 
 def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows columns 3']:
-    """A contact sheet of some samples of a training dataset, evenly spread over it, the same at each call.
+    """A contact sheet of some samples, evenly spread over a training dataset and the same at each call.
 
     Args:
-        dataset: Any whose samples :func:`views_of_sample` understands.
-        number: Images on the sheet, or all if there are fewer.
+        dataset: A dataset with samples for :func:`views_of_sample`.
+        number: Images on the sheet; all images if there are fewer.
 
     Raises:
         ValueError: If ``number`` is less than 1.
@@ -120,10 +120,10 @@ def views_sheet(dataset: Any, number: int = 8) -> UInt8[np.ndarray, 'rows column
 
 
 def save_image(image: UInt8[np.ndarray, 'rows columns 3'], path: str | os.PathLike) -> Path:
-    """Write an RGB image; its folder is made. The file name's ending chooses the format.
+    """Write an RGB image, and make its folder. The ending of the file name decides the format.
 
     Raises:
-        ValueError: If the ending names no image format.
+        ValueError: If the ending is not that of an image format.
     """
     path = Path(path)
     if not cv2.haveImageWriter(str(path)):

@@ -1,4 +1,4 @@
-"""Training curves from the scalars that mmengine's visualizer leaves in the working directory."""
+"""Training curves from the scalars that mmengine's visualizer writes into the working directory."""
 
 import json
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Title, unit of the axis, and the patterns of the names that belong to a panel.
+# Title, unit of the axis, and patterns of the names of the scalars in a panel.
 PANELS = (
     ('Loss', 'nats', ('loss',)),
     ('Entropy of the target', 'nats', ('target_entropy', '*_target_entropy')),
@@ -16,7 +16,7 @@ PANELS = (
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
-    """Values by iteration of every scalar, from all runs in a directory; the later run counts where two overlap.
+    """The values of every scalar by iteration, from all runs in a directory; where two overlap, the later one counts.
 
     Raises:
         FileNotFoundError: If the directory has no `vis_data/scalars.json`.
@@ -38,11 +38,11 @@ def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
 
 
 def plot_curves(work_dir: str | Path, out: str | Path) -> Path:
-    """Writes a PNG with one panel each for loss, entropy of the target, and k-NN; panels without data are left out.
+    """Write a picture with panels for the loss, the entropy of the target, and k-NN; empty panels are left out.
 
     Args:
-        work_dir: Of the training.
-        out: The picture.
+        work_dir: Working directory of the training.
+        out: File of the picture.
 
     Raises:
         FileNotFoundError: As in `read_scalars`.

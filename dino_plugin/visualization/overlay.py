@@ -1,4 +1,4 @@
-"""Object masks drawn over the frames of a video: as a film and on a sheet."""
+"""Object masks over the frames of a video, as a film and on a sheet."""
 
 import os
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from dino_plugin.data.images.label_masks import davis_palette
+from dino_plugin.data.images.label_masks import davis_palette, labels_in
 from dino_plugin.visualization.contact_sheet import WHITE, contact_sheet
 
 
 def overlay_mask(
     image: UInt8[np.ndarray, 'rows columns 3'], mask: UInt8[np.ndarray, 'rows columns'], opacity: float = 0.5
 ) -> UInt8[np.ndarray, 'rows columns 3']:
-    """The image with each object tinted in its colour of DAVIS's palette, and outlined in it, lighter.
+    """The image with each object tinted in its colour of DAVIS's palette, with a lighter outline.
 
     Args:
         image: RGB.
-        mask: Labels; 0 stays as it is.
+        mask: Labels; pixels with label 0 keep their colours.
         opacity: Share of the tint, in [0, 1].
     """
     colours = davis_palette()
     shown = np.where(mask[..., None] > 0, (1 - opacity) * image + opacity * colours[mask], image)
     shown = shown.round().astype(np.uint8)
-    for label in set(np.flatnonzero(np.bincount(mask.ravel())).tolist()) - {0}:
+    for label in set(labels_in(mask)) - {0}:
         outlines, _ = cv2.findContours((mask == label).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         light = (colours[label].astype(int) + WHITE) // 2
         cv2.drawContours(shown, outlines, -1, light.tolist(), thickness=max(1, image.shape[0] // 240))
@@ -33,13 +33,13 @@ def overlay_mask(
 
 
 class VideoWriter:
-    """Writes RGB frames of one size into an mp4, one by one, as a context.
+    """A context that writes RGB frames of one size into an mp4.
 
-    Frames of an odd number of rows or columns are widened by one pixel, since the format has even ones.
+    A frame with an odd number of rows or columns gets one more, since the format needs even numbers.
 
     Args:
-        path: Ends in .mp4; its folder is made.
-        frames_per_second: Of the film.
+        path: A name that ends in .mp4; its folder is made.
+        frames_per_second: Frames that the film shows in a second.
 
     Raises:
         RuntimeError: At the first frame, if this OpenCV writes no mp4.
@@ -58,7 +58,7 @@ class VideoWriter:
             self._writer.release()
 
     def write(self, frame: UInt8[np.ndarray, 'rows columns 3']) -> None:
-        """Adds a frame."""
+        """Add a frame."""
         rows, columns = frame.shape[:2]
         frame = cv2.copyMakeBorder(frame, 0, rows % 2, 0, columns % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
@@ -76,11 +76,11 @@ class VideoWriter:
 def mask_sheet(
     rows: Sequence[tuple[str, Sequence[UInt8[np.ndarray, 'rows columns 3']]]], height: int = 160
 ) -> UInt8[np.ndarray, 'sheet_rows sheet_columns 3']:
-    """Overlays side by side, a row for each label, reduced to a common height.
+    """Images side by side at one height, a row for each label.
 
     Args:
         rows: Label and RGB images of each row.
-        height: Of one image, in pixels.
+        height: Height of an image, in pixels.
     """
     reduced = [
         [cv2.resize(image, (round(image.shape[1] * height / image.shape[0]), height), interpolation=cv2.INTER_AREA)

@@ -20,11 +20,11 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
 
     colour_c(patch) = (v_c . (patch - mean) - q_2%) / (q_98% - q_2%), cut to [0, 1]
 
-    Patches of equal colour have similar features, in one image and across images. The sign of a component, which is
-    arbitrary, is chosen so that its largest entry is positive. Components that do not vary stay at one half.
+    Patches of similar colour have similar features, in one image and across images. The sign of a component is
+    arbitrary: here its largest entry is positive. A component that does not vary is 0.5 everywhere.
 
     Args:
-        patches: Of images that shall share their colours; all in one grid.
+        patches: Patch features of all images that share one set of colours.
 
     Raises:
         ValueError: If there are fewer than three features in a patch.
@@ -37,8 +37,7 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
     directions = directions[:, -3:].flip(1)
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
     components = samples @ (directions * largest.sign())
-    low, high = (torch.tensor(np.quantile(components.cpu().numpy(), share, axis=0)) for share in (_DARKEST, _BRIGHTEST))
-    low, high = low.to(components), high.to(components)
+    low, high = torch.tensor(np.quantile(components.cpu().numpy(), (_DARKEST, _BRIGHTEST), axis=0)).to(components)
     spread = high - low
     varies = spread > 1e-6 * spread.max().clamp_min(1e-12)
     colours = torch.where(varies, (components - low) / spread.clamp_min(1e-30), 0.5)
@@ -48,11 +47,11 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
 def pca_sheet(
     images: Sequence[UInt8[np.ndarray, '_ _ 3']], colours: Float[Tensor, 'images rows columns 3'], smooth: bool = False
 ) -> UInt8[np.ndarray, 'height width 3']:
-    """Each image with its map beside it, one below the other, RGB.
+    """The images, one below the other, each with its colours beside it; RGB.
 
     Args:
         images: RGB; shown at the size of the first one.
-        colours: Of `patch_pca`.
+        colours: Result of `patch_pca`.
         smooth: Enlarge the maps bicubically; otherwise each patch is a square.
 
     Raises:
@@ -76,12 +75,12 @@ def pca_sheet(
 def pca_of_images(
     backbone: nn.Module, images: Sequence[UInt8[np.ndarray, '_ _ 3']], size: int = 480, smooth: bool = False
 ) -> UInt8[np.ndarray, 'height width 3']:
-    """`pca_sheet` of images, RGB, as a backbone sees them.
+    """`pca_sheet` of the features that a backbone gives for images.
 
     Args:
-        backbone: Such as `TimmBackbone`, on its device; its training mode is as before afterwards.
-        images: RGB, of any size; all are given the shape of the first.
-        size: Shorter side in pixels that the network sees, reduced to a multiple of its patch.
+        backbone: A network such as `TimmBackbone`, on its device; its training mode does not change.
+        images: RGB, of any size; all are resized to the shape of the first.
+        size: Shorter side in pixels of what the network sees, rounded down to whole patches.
         smooth: As in `pca_sheet`.
     """
     scale = size / min(images[0].shape[:2])

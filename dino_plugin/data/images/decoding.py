@@ -1,4 +1,4 @@
-"""The bytes of an image file -> RGB uint8 pixels, or one error that says why not."""
+"""Image files -> RGB uint8 pixels, or an error that says what is wrong with the file."""
 
 import io
 import os
@@ -49,9 +49,9 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
     """Decode the bytes of an image file to RGB.
 
-    OpenCV decodes; Pillow serves TIFF (whose alpha OpenCV multiplies into the colours) and whatever OpenCV refuses.
-    What is in the file decides, not its name, and other formats that one of the two knows are welcome. How each kind
-    of image arrives:
+    OpenCV decodes most files. Pillow decodes TIFF, whose alpha OpenCV multiplies into the colours, and what OpenCV
+    refuses. The content decides, not the file name, and any format that one of the two knows is accepted. What becomes
+    of each kind of image:
 
     - Greyscale, 1 bit, 2 bits, 4 bits: three equal channels over the full range, black 0 and white 255.
     - Palette: the colours of the palette. A palette entry's transparency is dropped.
@@ -65,8 +65,8 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
     - 32-bit integer or float TIFF: refused, since its range is not known.
 
     A file that ends too early is refused, although decoders may fill the missing half with grey. Bytes after the end of
-    an image are ignored. Damage in the middle of compressed data cannot always be told from an unusual picture: where
-    the decoder stays silent, the pixels arrive as it made them.
+    an image are ignored. Damage in the middle of compressed data may look like an unusual picture: where the decoder
+    reports no error, its pixels are returned.
 
     Args:
         data: The whole file.
@@ -83,7 +83,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
 
 
 def _refuse_incomplete(data: bytes) -> None:
-    """Raise where the bytes cannot be a whole file; looks at a few bytes only."""
+    """Raise if the bytes cannot be a whole file; a few of them are enough to see that."""
     if not data:
         raise UndecodableImageError('the file is empty (0 bytes)')
     head = data[:256].lstrip().lower()
@@ -106,8 +106,8 @@ def _refuse_incomplete(data: bytes) -> None:
 def _has_jpeg_end(data: bytes) -> bool:
     """Whether an end-of-image marker follows the start of the scan.
 
-    The headers are stepped over, since an embedded thumbnail there is a whole JPEG with an end marker of its own;
-    inside the scan the two bytes cannot occur, since JPEG escapes them.
+    The headers are skipped: a thumbnail in them is a whole JPEG with its own end marker. Inside the scan the two bytes
+    cannot occur, since JPEG escapes them.
     """
     position = 2
     while data[position : position + 1] == b'\xff' and data[position + 1 : position + 2] != b'\xda':

@@ -14,20 +14,20 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
 class ImageDataset(BaseDataset):
     """Images of a folder, of a text list, or of class folders, as an mmengine dataset.
 
-    An item holds ``img_path`` and, with labels, ``gt_label``; the pipeline makes the rest of it. The order is the same
-    on every machine: entries of a folder sorted by name.
+    An item holds ``img_path`` and, with labels, ``gt_label``; the pipeline adds the rest. The order is the same on
+    every machine: entries of a folder sorted by name.
 
-    - ``data_root`` alone: every image below the folder, at any depth. Links are followed, no folder is visited twice
-      (so a link to a parent ends), names that begin with a dot are skipped.
+    - ``data_root`` alone: every image below the folder, at any depth. Links are followed, but no folder is visited
+      twice. Names that begin with a dot are skipped.
     - ``data_root`` and ``with_labels``: each sub-folder of the first level is a class. Their sorted names become
-      ``metainfo['classes']``; if ``metainfo`` already brings classes, those give the numbers.
-    - ``ann_file``: one path a line, relative to ``data_root`` or absolute; blank lines and lines that begin with ``#``
-      are skipped. With ``with_labels`` a line ends in white space and the class number.
+      ``metainfo['classes']``. Where ``metainfo`` already has classes, their order gives the labels.
+    - ``ann_file``: one path in each line, relative to ``data_root`` or absolute. Blank lines and lines that begin with
+      ``#`` are skipped. With ``with_labels`` a line ends in white space and the label.
 
     Args:
         data_root: Folder of the images.
-        ann_file: Text list; as everywhere in mmengine a relative name is taken from ``data_root``.
-        with_labels: Read class labels, for evaluation; pre-training needs none.
+        ann_file: Text list. A relative path is taken from ``data_root``, as everywhere in mmengine.
+        with_labels: Read class labels, for evaluation; pretraining needs none.
         **kwargs: mmengine's usual arguments: ``pipeline``, ``metainfo``, ``data_prefix=dict(img_path=...)`` (a folder
             below ``data_root``), ``indices``, ``lazy_init``, ``test_mode``, ``serialize_data``, ``max_refetch``.
 
@@ -53,7 +53,7 @@ class ImageDataset(BaseDataset):
         super().__init__(data_root=os.fspath(data_root), ann_file=os.fspath(ann_file), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One dict a sample; called once by mmengine's ``full_init``."""
+        """One dict for each image; mmengine calls it once."""
         folder = self.data_prefix['img_path'].rstrip('/')
         if folder and not os.path.isdir(folder):
             raise FileNotFoundError(
@@ -66,7 +66,7 @@ class ImageDataset(BaseDataset):
         else:
             paths, num_others = find_images(folder)
             _refuse_empty(folder, paths, num_others)
-            print_log(f'{len(paths)} images in {folder}{_besides(num_others)}', logger='current')
+            print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
             samples = [dict(img_path=path) for path in paths]
         return samples
 
@@ -97,7 +97,7 @@ class ImageDataset(BaseDataset):
         _refuse_empty(root, samples, num_others)
         without = f'; {len(empty)} classes without an image ({_first(empty)})' if empty else ''
         what = f'{len(samples)} images of {len(classes)} classes in {root}'
-        print_log(f'{what}{_besides(num_others)}{without}', logger='current')
+        print_log(f'{what}{_ignored(num_others)}{without}', logger='current')
         return samples
 
     def _read_list(self, root: str) -> list[dict]:
@@ -176,7 +176,7 @@ def _refuse_empty(folder: str, found: list, num_others: int) -> None:
         )
 
 
-def _besides(num_others: int) -> str:
+def _ignored(num_others: int) -> str:
     return f', {num_others} other files ignored' if num_others else ''
 
 
@@ -195,7 +195,7 @@ def _split_label(line: str, place: str) -> tuple[str, int]:
 
 
 def missing_files(paths: list[str]) -> list[str]:
-    """The paths that do not exist; one listing for each folder instead of one question for each file."""
+    """The paths that do not exist. Listing each folder once is faster than a look at each file."""
     names_of: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         directory, name = os.path.split(path)

@@ -22,7 +22,7 @@ def davis_palette() -> UInt8[np.ndarray, '256 3']:
 
 
 def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, 'rows columns']:
-    """The label of each pixel: the palette's index or the grey level, as it stands in the file.
+    """The label of each pixel, as stored in the file: the index of the palette or the grey level.
 
     Raises:
         ValueError: If the file has colours instead of labels, or cannot be read.
@@ -40,8 +40,13 @@ def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, 'rows columns']:
     return mask.astype(np.uint8)
 
 
+def labels_in(mask: UInt8[np.ndarray, 'rows columns']) -> list[int]:
+    """The labels that occur in a mask, smallest first."""
+    return np.flatnonzero(np.bincount(mask.ravel())).tolist()
+
+
 def write_mask(mask: UInt8[np.ndarray, 'rows columns'], path: str | os.PathLike) -> None:
-    """Writes an indexed PNG with DAVIS's palette; its folder exists."""
+    """Write an indexed PNG with DAVIS's palette; the folder must exist."""
     image = Image.fromarray(mask)
     image.putpalette(davis_palette().tobytes())
     image.save(path, format='PNG')

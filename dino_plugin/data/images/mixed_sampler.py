@@ -1,4 +1,4 @@
-"""A pipeline for each batch, drawn so that all processes agree and a resumed run draws the same."""
+"""A random pipeline for each batch: the same in all processes, and in a resumed run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,22 +11,21 @@ _BITS = 53  # of a float
 
 
 class MixedBatchSampler(ResumableSampler):
-    """A `ResumableSampler` that sends each batch, as a whole, through one pipeline of a `MultiPipelineDataset`.
+    """A `ResumableSampler` that chooses one pipeline of a `MultiPipelineDataset` for each batch.
 
-    The choice for batch b of an epoch is drawn with the given odds from the seed of the run, the epoch and b alone:
+    The choice for batch b of an epoch depends on the odds, the seed of the run, the epoch and b alone:
 
         u = mix(seed of position b in this epoch) / 2**63,    choice = first c with odds[0] + ... + odds[c] > u
 
-    so all processes go through the same pipeline at the same time, their batches having the same shape, and a run that
-    resumes in the middle of an epoch draws what the unbroken one would have drawn. Order and seeds of the images are
-    those of `ResumableSampler`; length and skipped samples count images, whatever the number of pipelines. Keys are
+    So all processes use the same pipeline at the same time, and their batches have one shape. A run that resumes in the
+    middle of an epoch draws what an uninterrupted run draws. Order and seeds of the images are those of
+    `ResumableSampler`; its length and ``skip`` count images, whatever the number of pipelines. Keys are
     ``(image + choice * number of images, seed)``.
 
     Args:
         dataset: A `SeededDataset` around a `MultiPipelineDataset`.
         odds: Probability of each pipeline; they sum to 1.
-        batch_size: Images of a batch of one process, the same number as in the dataloader. The training loop refuses
-            another.
+        batch_size: Images in a batch of one process, as in the dataloader; the training loop checks that.
         shuffle: As in `ResumableSampler`.
         seed: Likewise.
         round_up: Likewise.
@@ -70,7 +69,7 @@ class MixedBatchSampler(ResumableSampler):
         return self._through_pipelines(numbers, super().__iter__(), choices)
 
     def _choices(self, num_batches: int) -> list[int]:
-        seeds = mix(sample_seeds(self.seed, self.epoch, np.arange(num_batches)))  # not those of the images
+        seeds = mix(sample_seeds(self.seed, self.epoch, np.arange(num_batches)))  # again: others than the images have
         uniform = (seeds >> np.uint64(63 - _BITS)) / 2.0**_BITS
         return np.searchsorted(self.thresholds, uniform, side='right').tolist()
 

@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 
 
 class MultiPipelineDataset(Dataset):
-    """Each of n images through each of k pipelines: item i is image i % n through pipeline i // n.
+    """n images with k pipelines: item i is image i % n after pipeline i // n.
 
-    The list of images is held once. `MixedBatchSampler` chooses a pipeline for each batch, such as views of other
-    sizes, and `SeededDataset` goes between::
+    `MixedBatchSampler` chooses a pipeline for each batch, for example one with larger views. `SeededDataset` stands
+    between the two::
 
         dataset=dict(
             type='dino_plugin.SeededDataset',
@@ -39,8 +39,7 @@ class MultiPipelineDataset(Dataset):
             )
         if getattr(getattr(self.dataset, 'pipeline', None), 'transforms', None):
             raise ValueError(
-                'MultiPipelineDataset: the dataset has a pipeline of its own, which would not be run. Move it into '
-                '`pipelines`.'
+                'MultiPipelineDataset: the dataset has a pipeline of its own, which never runs. Move it to `pipelines`.'
             )
         if not pipelines:
             raise ValueError('MultiPipelineDataset: no pipelines; give a list with one list of transforms for each.')
@@ -49,16 +48,15 @@ class MultiPipelineDataset(Dataset):
 
     def full_init(self) -> None:
         """Load the annotations."""
-        if hasattr(self.dataset, 'full_init'):
-            self.dataset.full_init()
+        self.dataset.full_init()
 
     @property
     def metainfo(self) -> dict:
-        """That of the dataset; empty where it has none."""
+        """The metainfo of the dataset; empty where it has none."""
         return getattr(self.dataset, 'metainfo', {})
 
     def get_data_info(self, index: int) -> dict:
-        """What the dataset knows of the image, whichever the pipeline."""
+        """The annotations of the image, the same for every pipeline."""
         return self.dataset.get_data_info(index % len(self.dataset))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The order of the samples, and the seed of each: what makes a run repeatable from any position."""
+"""The order of the samples and a seed for each, so that a run can be repeated from any position."""
 
 import math
 from collections.abc import Iterator
@@ -15,21 +15,21 @@ _POSITIONS_PER_EPOCH = 2**40
 
 
 class ResumableSampler(Sampler):
-    """mmengine's ``DefaultSampler``, giving keys ``(index, seed)`` and able to start in the middle of an epoch.
+    """mmengine's ``DefaultSampler`` with keys ``(index, seed)``; it can start in the middle of an epoch.
 
-    The order of the indices, the sharding (position p goes to rank p mod world size) and the rounding are those of
-    ``DefaultSampler`` with the same seed. To each global position it adds the seed of that sample's augmentation,
+    Order, distribution (position p goes to rank p mod world size) and rounding are those of ``DefaultSampler`` with the
+    same seed. Each global position also gets a seed for the augmentation of its sample:
 
-        seed = mix(mix(run_seed) + 2**40 * epoch + position)   with mix a bijection of the 63-bit integers,
+        seed = mix(mix(run_seed) + 2**40 * epoch + position)   with mix a bijection of the 63-bit integers
 
-    so within a run no two samples share a seed, and seeds do not depend on the number of ranks or workers. The keys are
-    made for :class:`~dino_plugin.data.images.seeded_dataset.SeededDataset`.
+    So within a run no two samples share a seed, and seeds do not depend on the number of ranks or workers. The keys are
+    for :class:`~dino_plugin.data.images.seeded_dataset.SeededDataset`.
 
     Args:
         dataset: Only its length matters.
         shuffle: Permute the samples anew in each epoch.
         seed: The same on every rank; drawn and shared between the ranks if None.
-        round_up: Repeat the first samples until each rank has equally many.
+        round_up: Repeat the first samples until all ranks have the same number.
 
     Raises:
         TypeError: If the dataset is an mmengine dataset, which would not understand the keys.
@@ -57,21 +57,21 @@ class ResumableSampler(Sampler):
         self._num_skipped = 0
 
     def __len__(self) -> int:
-        """Samples of this rank in a whole epoch, also while a shortened pass is under way."""
+        """Samples of this rank in a whole epoch, also after :meth:`skip`."""
         return len(self.positions)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
+        """Set the epoch of the next pass."""
         self.epoch = epoch
 
     def skip(self, num_samples: int) -> None:
-        """Start the next pass, and only the next, this many samples of this rank later.
+        """Leave out the first samples of this rank in the next pass, and only there.
 
         Args:
-            num_samples: Counted from the beginning of the epoch; nothing is loaded or replayed.
+            num_samples: Counted from the beginning of the epoch; none of them is loaded.
 
         Raises:
-            ValueError: If it is negative or more than one pass holds.
+            ValueError: If it is negative or more than a pass has.
         """
         if not 0 <= num_samples <= len(self):
             raise ValueError(
@@ -94,16 +94,16 @@ class ResumableSampler(Sampler):
 
 
 def sample_seeds(run_seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
-    """The seeds of these global positions of an epoch, as 63-bit unsigned integers."""
+    """The seeds at these global positions of an epoch: unsigned integers of 63 bits."""
     run = mix(np.array([run_seed % 2**63], dtype=np.uint64))
     return mix(run + np.uint64(epoch * _POSITIONS_PER_EPOCH) + positions.astype(np.uint64))
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """A bijection of the integers below 2**63 whose output bits each depend on all input bits.
+    """A bijection of the integers below 2**63 in which each output bit depends on all input bits.
 
-    The finaliser of splitmix64, reduced to 63 bits: xor with a right shift and multiplication by an odd number are both
-    invertible modulo any power of two.
+    The finaliser of splitmix64, reduced to 63 bits. Xor with a right shift and multiplication by an odd number are
+    invertible modulo any power of two, so it is a bijection.
 
     References:
         Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", figure 15.
@@ -115,6 +115,6 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 def _pairs(indices: np.ndarray, seeds: np.ndarray, block: int = 4096) -> Iterator[tuple[int, int]]:
-    """Python integers, made block by block: an epoch of a million of them at once would cost 100 MB."""
+    """Pairs of Python integers, made block by block: a million at once would take 100 MB."""
     for start in range(0, len(indices), block):
         yield from zip(indices[start : start + block].tolist(), seeds[start : start + block].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Any dataset, made repeatable sample by sample, with undecodable files replaced and counted."""
+"""Any dataset with a seed for each sample; files that cannot be decoded are replaced and counted."""
 
 import errno
 import logging
@@ -23,25 +23,25 @@ from dino_plugin.data.workers.shared_memory import shared_flags
 
 
 class SeededDataset(Dataset):
-    """Any dataset, made a pure function of ``(index, seed)``, that survives files which cannot be decoded.
+    """Any dataset as a function of ``(index, seed)``; files that cannot be decoded do not stop the run.
 
     With a key ``(index, seed)``, as :class:`~dino_plugin.data.images.sampler.ResumableSampler` gives them, the global
-    generators of ``random``, numpy and torch (CPU) are seeded for this one sample. So every transform, ours or a
-    foreign one, makes the same views from the same key, whichever worker runs it: a run that resumes in the middle of
-    an epoch sees exactly what the unbroken run would have seen. In the main process (``num_workers=0``) the generators
-    are put back afterwards, so that data and model draw independently. A plain integer key seeds nothing.
+    generators of ``random``, numpy and torch (CPU) are seeded for this one sample. So any transform makes the same
+    views from the same key, in any worker. A run that resumes in the middle of an epoch sees what an uninterrupted run
+    sees. In the main process (``num_workers=0``) the generators are restored afterwards, so that data and model draw
+    independently. A key that is an integer seeds nothing.
 
-    A file that cannot be decoded is replaced by another sample, drawn by a generator that depends on the key only, and
-    of the same pipeline where there are several. It is logged once with its path, and counted in memory that workers
-    and main process share. More than ``max(1, max_undecodable * num_images)`` such files end the run: one is always
-    tolerated, however small the dataset, unless ``max_undecodable=0``, which tolerates none. Counts are per rank.
+    Another sample, of the same pipeline, replaces a file that cannot be decoded; its random choice depends on the key
+    only. The file is logged once with its path, and counted in memory that workers and main process share. The run ends
+    after more than ``max(1, max_undecodable * num_images)`` such files; ``max_undecodable=0`` tolerates none. Counts
+    are per rank.
 
     ``num_images`` is the number of different images: the length, divided by the number of pipelines of a
     :class:`~dino_plugin.data.images.multi_pipeline_dataset.MultiPipelineDataset`.
 
     Args:
-        dataset: A config for mmengine's ``DATASETS`` (a dotted path such as ``lightly.data.LightlyDataset`` will do),
-            or anything with ``__len__`` and ``__getitem__``.
+        dataset: A config for mmengine's ``DATASETS``, also with a dotted path such as ``lightly.data.LightlyDataset``,
+            or any object with ``__len__`` and ``__getitem__``.
         max_undecodable: Share of the files, in [0, 1].
 
     Raises:
@@ -78,12 +78,12 @@ class SeededDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """That of the wrapped dataset; empty where it has none."""
+        """The metainfo of the wrapped dataset; empty where it has none."""
         return getattr(self.dataset, 'metainfo', {})
 
     @property
     def num_undecodable(self) -> int:
-        """Distinct files that could not be decoded so far, in all workers of this rank."""
+        """Different files that could not be decoded so far, in all workers of this rank."""
         return int(self._undecodable.sum())
 
     @property
@@ -128,11 +128,11 @@ class SeededDataset(Dataset):
     def _report(self, what: str) -> str:
         paths = self.undecodable_paths
         listed = '\n'.join(f'  {path}' for path in paths[:100])
-        more = f'\n  … and {len(paths) - 100} more, each logged when it was met' if len(paths) > 100 else ''
+        more = f'\n  … and {len(paths) - 100} more in the log' if len(paths) > 100 else ''
         return f'{what}:\n{listed}{more}\nRepair or remove them, or raise max_undecodable.'
 
     def path_of(self, index: int) -> str:
-        """The file of a sample, as far as the wrapped dataset can tell."""
+        """The file of a sample; its number where the wrapped dataset does not name files."""
         dataset = self.dataset
         if hasattr(dataset, 'get_data_info'):
             return str(dataset.get_data_info(index).get('img_path', f'sample {index}'))
@@ -177,9 +177,9 @@ _DECODER_ERRORS = (UndecodableImageError, SyntaxError, EOFError, struct.error, z
 
 
 def _is_undecodable(error: Exception) -> bool:
-    """Whether the file is to blame: our decoder, Pillow or mmcv refused it, or the file system could not give it."""
+    """Whether the file is the cause: our decoder, Pillow or mmcv refused it, or it could not be read."""
     if isinstance(error, OSError):
-        return error.errno not in _EXHAUSTED  # the machine's trouble, which another file would not cure
+        return error.errno not in _EXHAUSTED  # of the machine: another file would fail, too
     if isinstance(error, AssertionError):
         return str(error).startswith('failed to load image')  # mmcv's LoadImageFromFile
     if type(error).__module__.startswith('cv2'):

@@ -1,7 +1,7 @@
-"""Between Lightly and us: its dataset in our configs, its batches from our views and the other way round.
+"""Adapters for Lightly: its dataset in our configs, its batches from ours and ours from its.
 
-Its samples are ``(views, label, filename)``, its batches ``(views, labels, filenames)``. Only :func:`LightlyDataset`
-imports Lightly, when it is called.
+Lightly's samples are ``(views, label, filename)``, its batches ``(views, labels, filenames)``. Only
+:func:`LightlyDataset` imports Lightly, when it is called.
 """
 
 import os
@@ -25,7 +25,7 @@ LightlyBatch = tuple[list[Tensor], Int[Tensor, ' batch'], list[str]]
 def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **kwargs: Any) -> Any:
     """Lightly's dataset, built from a config: ``transform`` may be a dict.
 
-    It is named like the class it returns, since it stands in its place::
+    It has the name of the class that it returns::
 
         dataset=dict(
             type='dino_plugin.SeededDataset',
@@ -36,8 +36,8 @@ def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **k
 
     Args:
         input_dir: Folder of images or videos, with or without class folders.
-        transform: A config for mmengine's ``TRANSFORMS`` (a dotted path will do), a callable ``image -> views``, or
-            None for the bare image.
+        transform: A config for mmengine's ``TRANSFORMS``, also with a dotted path; a callable ``image -> views``; or
+            None for the image itself.
         **kwargs: Passed to ``lightly.data.LightlyDataset``.
 
     Returns:
@@ -62,7 +62,7 @@ def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **k
 
 @named_in_configs
 def multi_view_collate(batch: Sequence[tuple[Sequence[Tensor], int, str]]) -> LightlyBatch:
-    """What Lightly's ``MultiViewCollate`` does, as a function, which is what a config's ``collate_fn`` needs.
+    """Lightly's ``MultiViewCollate`` as a function, which a config's ``collate_fn`` has to be.
 
     Args:
         batch: Samples ``(views, label, filename)``.
@@ -79,7 +79,7 @@ def multi_view_collate(batch: Sequence[tuple[Sequence[Tensor], int, str]]) -> Li
 
 
 class MultiViewCollate:
-    """:func:`multi_view_collate` as the callable object that Lightly's examples construct."""
+    """:func:`multi_view_collate` as a callable object, as in Lightly's examples."""
 
     def __call__(self, batch: Sequence[tuple[Sequence[Tensor], int, str]]) -> LightlyBatch:
         return multi_view_collate(batch)
@@ -90,7 +90,7 @@ def views_from_lightly(batch: Sequence[Any], num_global: int = 2) -> ViewBatch:
 
     Args:
         batch: One float tensor ``batch channels rows columns`` for each view; global views first.
-        num_global: How many of them are global.
+        num_global: Number of global views.
 
     Raises:
         ValueError: If there are fewer than two views, or views that belong together differ in size.
@@ -110,7 +110,7 @@ def views_to_lightly(
 ) -> LightlyBatch:
     """Our normalised batch -> a Lightly batch ``(views, labels, filenames)``, without copying.
 
-    Masks and anchor views, which Lightly's batches have no place for, are left out.
+    Masks and anchor views are left out, since Lightly's batches have no place for them.
 
     Args:
         views: Float views as :class:`~dino_plugin.data.preprocessor.ViewPreprocessor` leaves them.

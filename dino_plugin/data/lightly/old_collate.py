@@ -24,8 +24,8 @@ class DINOCollateFunction(nn.Module):
 
     The arguments, their defaults and the result are those of Lightly 1.5; the views are made by
     :class:`~dino_plugin.data.multi_crop.MultiCrop`.
-    Flips upside down and rotations are done last, on the finished view, where Lightly did them before the colours.
-    All randomness comes from the global generator of ``random``, as there.
+    Vertical flips and rotations come last, on the finished view; in Lightly they came before the colours.
+    All random numbers come from the global generator of ``random``, as in Lightly.
 
     Args:
         global_crop_size: Pixels of a global view.
@@ -34,7 +34,7 @@ class DINOCollateFunction(nn.Module):
         local_crop_scale: Range of its share of the image area.
         n_local_views: Number of local views; there are two global ones.
         hf_prob: Probability of mirroring left and right.
-        vf_prob: Probability of turning upside down.
+        vf_prob: Probability of a vertical flip (upside down).
         rr_prob: Probability of a rotation, counter-clockwise.
         rr_degrees: None rotates by 90 degrees; a number d by an angle in [-d, d], a pair by one in that range, with
             black corners.
@@ -42,7 +42,7 @@ class DINOCollateFunction(nn.Module):
         cj_bright: Half width of the range of the brightness factor around 1.
         cj_contrast: Half width for contrast.
         cj_sat: Half width for saturation.
-        cj_hue: Largest turn of the colour circle, in [0, 0.5].
+        cj_hue: Largest hue shift, as a share of the colour circle, in [0, 0.5].
         random_gray_scale: Probability of greyscale.
         gaussian_blur: Probabilities of a blur for the first global, the second global, and the local views.
         kernel_size: Gives a DeprecationWarning and changes nothing, as in Lightly 1.5: use ``sigmas``.

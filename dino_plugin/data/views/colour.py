@@ -1,4 +1,4 @@
-"""The colour operations of a view, in place on its pixels, with the parameters that photometric.py draws."""
+"""The colour operations of a view, in place on its pixels; photometric.py draws their parameters."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from dino_plugin.data.views.photometric import ColourChange, Number
 
 LUMA = (0.299, 0.587, 0.114)
-# Pillow truncates after brightness, contrast and saturation; what rounds to nearest must be half a level darker.
+# Pillow truncates after brightness, contrast and saturation. OpenCV rounds, so half a level is subtracted first.
 TRUNCATION = 0.5
 HUE_STEPS = 256  # of the colour circle
 
@@ -28,7 +28,7 @@ class Affine(NamedTuple):
     offset: Number = 0.0
 
     def then(self, name: str, factor: Number, mean_luma: Number) -> 'Affine':
-        """Followed by one operation of the jitter; ``mean_luma`` is that of the pixels before this affine."""
+        """This map and then one operation of the jitter; ``mean_luma`` is that of the pixels before this map."""
         scale, luma, offset = self
         if name == 'brightness':
             scale, luma, offset = factor * scale, factor * luma, factor * offset
@@ -42,7 +42,7 @@ class Affine(NamedTuple):
         return Affine(scale, luma, offset - TRUNCATION)
 
     def then_greyscale(self) -> 'Affine':
-        """Followed by the luma in all three channels."""
+        """This map and then the luma in all three channels."""
         return Affine(0.0, self.scale + self.luma, self.offset)
 
 
@@ -53,14 +53,14 @@ def apply_colour_change(image: UInt8[np.ndarray, 'rows columns 3'], change: Colo
     """Change the colours of an RGB view in place.
 
     Each operation alone, and the jitter as a whole, stays within one grey level (mean absolute error) of torchvision
-    on Pillow images. Neighbouring operations are fused into one affine, up to one that can saturate pixels.
+    on Pillow images. Neighbouring operations are joined into one affine map, until pixels may leave [0, 255].
 
     Args:
         image: Contiguous and writable.
         change: As drawn by :meth:`Photometric.draw`.
     """
     pending = IDENTITY
-    mean_luma = None  # of the image as it is, without what is pending
+    mean_luma = None  # of the image as it is, before the pending map
     for name, value in change.jitter:
         if name == 'hue' or pending.scale > 1:
             _apply_affine(image, pending)
@@ -92,12 +92,12 @@ def _apply_affine(image: UInt8[np.ndarray, 'rows columns 3'], affine: Affine) ->
 
 
 def shift_hue(image: UInt8[np.ndarray, 'rows columns 3'], shift: Number) -> None:
-    """Turn the colour circle by a share of it, in place, in whole steps; see :func:`hue_steps`."""
+    """Shift the hue by a share of the colour circle, in place and in whole steps; see :func:`hue_steps`."""
     steps = hue_steps(shift)
     if steps == 0:
         return
     cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL, dst=image)
-    # Whole rows at once, nothing added to saturation and value: four times faster than a strided channel.
+    # Adding 0 to saturation and value, too, is four times faster than adding to one channel alone.
     pattern = np.zeros((image.shape[1], 3), np.uint8)
     pattern[:, 0] = steps % HUE_STEPS
     np.add(image, pattern, out=image)
@@ -105,12 +105,12 @@ def shift_hue(image: UInt8[np.ndarray, 'rows columns 3'], shift: Number) -> None
 
 
 def hue_steps(shift: Number) -> int:
-    """A share of the colour circle in steps, ``HUE_STEPS`` to a turn; towards zero, as torchvision."""
+    """A share of the colour circle in steps, ``HUE_STEPS`` for the whole; rounded towards zero, as in torchvision."""
     return int(shift * (HUE_STEPS - 1))
 
 
 def blur(image: UInt8[np.ndarray, 'rows columns 3'], sigma: Number) -> None:
-    """Gaussian blur in place; the border is continued by its outermost pixels.
+    """Gaussian blur in place; beyond the border the outermost pixels are repeated.
 
     Args:
         image: Contiguous and writable.
@@ -122,17 +122,17 @@ def blur(image: UInt8[np.ndarray, 'rows columns 3'], sigma: Number) -> None:
 
 
 def blur_kernel(sigma: Number) -> Float[np.ndarray, ' taps']:
-    """The weights of :func:`blur` in one direction: symmetric, an odd number of them, at most :func:`blur_taps`."""
-    return _blur_kernel(round(sigma, 2))  # rounded so that few kernels serve all draws
+    """The weights of :func:`blur` in one direction: symmetric, an odd number, at most :func:`blur_taps`."""
+    return _blur_kernel(round(sigma, 2))  # rounded, so that few kernels are computed
 
 
 def blur_taps(sigma: Number) -> int:
-    """How many pixels in a row a blur of this ``sigma``, or of a smaller one, weighs at most."""
+    """The largest number of weights of a blur with this ``sigma`` or a smaller one."""
     return 6 * (_box_radius(round(sigma, 2)) + 1) + 1
 
 
 def _box_radius(sigma: Number) -> int:
-    """Of the whole pixels in Pillow's box: the largest whose box is no wider than the variance asks for."""
+    """Radius in whole pixels of Pillow's box: the largest whose variance is at most ``sigma**2 / 3``."""
     return math.floor((math.sqrt(4 * sigma**2 + 1) - 1) / 2)
 
 
@@ -140,8 +140,8 @@ def _box_radius(sigma: Number) -> int:
 def _blur_kernel(sigma: Number) -> Float[np.ndarray, ' taps']:
     """Pillow's Gaussian: a box of fractional width, convolved with itself three times, of variance sigma**2.
 
-    In units of 1/256 that sum to 1, since OpenCV filters uint8 with weights of 8 bits and would otherwise lose
-    brightness. Below sigma = 0.06 all weight falls on the centre: such a blur does nothing and is left out.
+    Weights are multiples of 1/256 that sum to 1: OpenCV filters uint8 with weights of 8 bits, and other weights would
+    lose brightness. Below sigma = 0.06 the centre has all the weight, so the blur does nothing.
     """
     variance = sigma**2 / 3
     radius = _box_radius(sigma)

@@ -1,4 +1,4 @@
-"""Where a view is cut out of an image: boxes, and the sizes and shares that a user may ask for."""
+"""Crop boxes: where a view is cut out of an image; checks of the sizes and scales that a user gives."""
 
 import math
 import random
@@ -12,7 +12,7 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 class Box(NamedTuple):
-    """A rectangle of an image, in pixels."""
+    """A crop box, in pixels of the image."""
 
     top: int
     left: int
@@ -21,13 +21,13 @@ class Box(NamedTuple):
 
 
 def draw_box(rows: int, columns: int, scale: tuple[Number, Number]) -> Box:
-    """A random box inside an image: area uniform in ``scale``, aspect ratio log-uniform in [3/4, 4/3].
+    """A random crop box: area uniform in ``scale``, aspect ratio log-uniform in [3/4, 4/3].
 
-    A box that does not fit is drawn again; after ten of them it is the largest central box with an allowed ratio.
+    After ten boxes that do not fit it is the largest central box with an allowed ratio.
 
     Args:
-        rows: Of the image.
-        columns: Of the image.
+        rows: Rows of the image.
+        columns: Columns of the image.
         scale: Range of the share of the image area.
 
     References:
@@ -48,7 +48,7 @@ def draw_box(rows: int, columns: int, scale: tuple[Number, Number]) -> Box:
 
 
 def checked_size(name: str, size: Any) -> tuple[int, int]:
-    """Rows and columns, or a TypeError or ValueError that names the argument."""
+    """Rows and columns; otherwise a TypeError or ValueError that names the argument."""
     pair = (size, size) if isinstance(size, int) else size
     if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(side, int) for side in pair):
         raise TypeError(f'{name} is a whole number of pixels or (rows, columns), got {size!r}')
@@ -58,7 +58,7 @@ def checked_size(name: str, size: Any) -> tuple[int, int]:
 
 
 def checked_scale(name: str, scale: Any) -> tuple[Number, Number]:
-    """Least and largest share of an image, or a TypeError or ValueError that names the argument."""
+    """Least and largest share of an image; otherwise a TypeError or ValueError that names the argument."""
     if not isinstance(scale, Sequence) or len(scale) != 2 or not all(isinstance(share, Number) for share in scale):
         raise TypeError(f'{name} is a range (least, most) of shares of the image area, got {scale!r}')
     if not 0 < scale[0] <= scale[1] <= 1:

@@ -1,6 +1,6 @@
-"""The colour operations of many views at once, each with its own parameters: what colour.py does, for a device.
+"""What colour.py does, for many views at once on a device, each with its own parameters.
 
-No view is looked at alone and nothing depends on what was drawn, so the host never waits for the device.
+No branch depends on a pixel or a parameter, so the host never waits for the device.
 """
 
 import functools
@@ -27,17 +27,17 @@ def change_colours(levels: Levels, colours: Float32[Tensor, 'views numbers'], co
     Args:
         levels: In [0, 255].
         colours: Rows as :func:`~dino_plugin.data.views.unfinished_views.colour_row` makes them.
-        compiled: Run blends and hue by ``torch.compile``, each as a graph of its own: one graph of everything was
-            slower than none on a CPU, these are 1.5 to 1.7 times as fast.
+        compiled: Compile blends and hue by ``torch.compile``, each to a graph of its own: 1.5 to 1.7 times as fast on a
+            CPU, where one graph for everything was slower than none.
     """
-    mix, turn = (_compiled(operation) if compiled else operation for operation in (blend, shift_hue))
+    blended, shifted = (_compiled(operation) if compiled else operation for operation in (blend, shift_hue))
     columns = colours[:, :, None, None, None].unbind(1)  # each 'views 1 1 1'
-    levels = levels.data  # PyTorch compiles anew for each larger tensor that an input is a part of, so here none is
+    levels = levels.data  # no part of another tensor: PyTorch would compile anew for each of those
     for slot in range(2 * MAX_BLENDS):
         if slot == MAX_BLENDS:
-            levels = turn(levels, columns[HUE].clone())
+            levels = shifted(levels, columns[HUE].clone())
         first = slot * len(NO_BLEND)
-        levels = mix(levels, colours[:, first : first + len(NO_BLEND)].clone())
+        levels = blended(levels, colours[:, first : first + len(NO_BLEND)].clone())
     levels = torch.lerp(levels, luma(levels), columns[GREYSCALE])
     levels = blur(levels, colours[:, KERNEL:])
     return torch.where(levels < columns[THRESHOLD], levels, WHITE - levels)
@@ -65,7 +65,7 @@ def blend(levels: Levels, shares: Float32[Tensor, 'views 3']) -> Levels:
 
 
 def shift_hue(levels: Levels, steps: Float32[Tensor, 'views 1 1 1']) -> Levels:
-    """Turn the colour circle, without a detour over rounded hues and saturations.
+    """Shift the hue, without rounding hue and saturation in between.
 
     With the largest level M, the smallest m and C = M - m, a channel is M - C clamp(min(k, 4 - k), 0, 1), where
     k = (n + hue) mod 6, the hue is in sixths of the circle, and n = 5, 3, 1 for red, green and blue.
@@ -83,7 +83,7 @@ def shift_hue(levels: Levels, steps: Float32[Tensor, 'views 1 1 1']) -> Levels:
 
 
 def blur(levels: Levels, kernels: Float32[Tensor, 'views taps']) -> Levels:
-    """Blur each view with its own symmetric kernel in both directions; the border is continued by its last pixels."""
+    """Blur each view in both directions with its own symmetric kernel; beyond the border its pixels are repeated."""
     num_views, channels, *_ = levels.shape
     taps = kernels.shape[1]
     if taps == 1:

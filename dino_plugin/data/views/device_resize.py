@@ -1,4 +1,4 @@
-"""Views cut out of decoded images and resized, as matrix products, for a device."""
+"""Cut views out of decoded images and resize them on a device, by matrix products."""
 
 import torch
 from jaxtyping import Float, Float32
@@ -7,21 +7,21 @@ from torch import Tensor
 from dino_plugin.data.views.device_colour import WHITE
 from dino_plugin.data.views.unfinished_views import DecodedImages, Size, Stack
 
-SHARPNESS = -0.5  # the free number of the bicubic kernel; OpenCV has -0.75 there
-REACH = 2  # of the kernel, in pixels of the smaller of view and box
+SHARPNESS = -0.5  # parameter a of the bicubic kernel; OpenCV has -0.75
+REACH = 2  # half width of the kernel, in pixels of the view or of the box, whichever has fewer
 
 
 def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor, 'views batch 3 _ _']:
     """Cut these views out of all images and resize them: bicubic and antialiased, as Pillow does it.
 
-    view = down image across^T, where row i of ``down`` weighs the rows of the image for row i of the view.
+    view = down image across^T, where row i of ``down`` holds the weights of the image's rows for row i of the view
 
-    Within 0.35 grey levels (mean absolute error) of Pillow, which rounds between the two products. On a GPU they are of
-    16 bits, in which whole levels are exact. Images of one stored shape are one product.
+    Within 0.35 grey levels (mean absolute error) of Pillow, which rounds between the two products. On a GPU they are in
+    float16, where whole levels are exact. Images of one stored shape share a product.
 
     Args:
         images: The batch.
-        views: Which rows of the table of boxes.
+        views: Numbers of these views in ``images.boxes``.
         size: Rows and columns of these views.
 
     Returns:
@@ -39,7 +39,7 @@ def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor
 def cut_stack(
     pixels: Tensor, stack: Stack, boxes: Float32[Tensor, 'images views 5'], size: Size
 ) -> Float[Tensor, 'images views _ 3 _']:
-    """The same views of images of one stored shape: ``rows 3 columns``, since so no product waits for a copy."""
+    """Cut views out of images of one stored shape; the axes ``rows 3 columns`` save a copy between the products."""
     dtype = torch.float32 if pixels.device.type == 'cpu' else torch.float16
     shape = stack.images, stack.rows, stack.columns, 3
     image = pixels[stack.start :][: stack.images * stack.rows * stack.columns * 3].view(shape)
@@ -59,20 +59,20 @@ def bicubic_weights(
     size: int,
     total: int,
 ) -> Float32[Tensor, '*views {size} {total}']:
-    """Row i weighs ``total`` pixels for pixel i of a view; those outside of the box weigh nothing, all of them 1.
+    """Row i holds the weights of an image's pixels for pixel i of a view: 0 outside of the box, 1 in sum.
 
-    Pixel x weighs k((x - centre) / s), where the centre is that of view pixel i in the image and s is the reduction,
-    at least 1. With a = -1/2,
+    Pixel x has weight k((x - centre) / s), where centre is the place of view pixel i in the image, and s is the
+    reduction, at least 1. With a = -1/2,
 
     k(x) = (a + 2) |x|^3 - (a + 3) x^2 + 1           for |x| < 1
     k(x) = a |x|^3 - 5 a x^2 + 8 a |x| - 4 a         for 1 <= |x| < 2, and 0 beyond.
 
     Args:
         start: First pixel of the box.
-        length: Its pixels.
+        length: Pixels of the box.
         flip: 1 where the view is mirrored, else 0.
-        size: Pixels of the view.
-        total: Pixels of the image.
+        size: Pixels of the view in this direction.
+        total: Pixels of the image in this direction.
 
     References:
         Keys 1981, "Cubic convolution interpolation for digital image processing"; widened as Pillow does.

@@ -1,4 +1,4 @@
-"""What the worker left to do for a batch of views, done on the device where the batch is."""
+"""Finish the views of a batch on its device: what the split of the work leaves to it."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -13,16 +13,16 @@ from dino_plugin.data.views.stacking import KINDS
 
 
 def finish_views(batch: ViewBatch, compile_colours: bool = False) -> dict[str, Float32[Tensor, 'views batch 3 _ _']]:
-    """Cut, resize and colour what is unfinished, each kind of view at once.
+    """Cut, resize and colour the unfinished views, all views of a kind together.
 
     Args:
-        batch: On any device, with something unfinished.
+        batch: On any device; its ``unfinished`` is not None.
         compile_colours: As in :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`. Cutting is never compiled,
             since each batch has images of other shapes.
 
     Returns:
-        Whole levels in [0, 255] by the name of the block: those that the worker would have made, within one grey
-        level (mean absolute error).
+        Whole levels in [0, 255] by the name of the block, within one grey level (mean absolute error) of the views
+        that a worker makes.
     """
     colours, images = batch.unfinished
     num_global = len(batch.global_views)
@@ -46,5 +46,5 @@ def finish_views(batch: ViewBatch, compile_colours: bool = False) -> dict[str, F
 
 
 def _full_precision(device: str) -> AbstractContextManager:
-    """Mixed precision, which is on around the whole training step, has too few digits for grey levels."""
+    """Without mixed precision, which is on during a training step and has too few digits for grey levels."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

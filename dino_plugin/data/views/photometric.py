@@ -1,7 +1,6 @@
-"""The colour recipe of a view, with its probabilities and ranges, and one draw of its parameters.
+"""The colour recipe of a view: its probabilities and ranges, and how parameters are drawn from them.
 
-What was drawn is a plain record, apart from what colour.py does with it: the same parameters can be given to another
-implementation.
+The parameters of a view are a plain record, so that colour.py and device_colour.py can do the same with them.
 """
 
 import math
@@ -14,10 +13,10 @@ Number = int | float
 
 
 class ColourChange(NamedTuple):
-    """What is done to the colours of one view, in the order of the fields.
+    """The drawn parameters of one view, applied in the order of the fields.
 
     ``jitter`` holds pairs (``'brightness' | 'contrast' | 'saturation'``, factor) and (``'hue'``, share of the colour
-    circle) in the order of application. No blur is ``blur_sigma=0``, no solarisation ``solarize_threshold=None``.
+    circle) in their order. ``blur_sigma=0`` means no blur, ``solarize_threshold=None`` no solarisation.
     """
 
     jitter: tuple[tuple[str, Number], ...] = ()
@@ -34,16 +33,16 @@ class Photometric:
     [max(0, 1 - x), 1 + x] and a hue shift uniform in [-hue, hue].
 
     Args:
-        jitter_probability: Of jittering a view at all.
-        brightness: Half width of the range of the factor; 0 leaves brightness alone, as for the next two.
-        contrast: Half width; the contrast is to the mean grey level of the view.
+        jitter_probability: Probability of jitter.
+        brightness: Half width x of the range of the factor; 0 leaves brightness alone, as for the next two.
+        contrast: Half width; the contrast to the mean grey level of the view.
         saturation: Half width.
         hue: Largest shift, as a share of the colour circle, in [0, 0.5].
-        greyscale_probability: Of replacing the colours by their luma.
-        blur_probability: Of a Gaussian blur. This is the probability to blur, not to keep.
+        greyscale_probability: Probability of replacing the colours by their luma.
+        blur_probability: Probability of a Gaussian blur: to blur, not to keep.
         blur_sigma: Range of its standard deviation, in pixels of the view.
-        solarize_probability: Of inverting the pixels at and above the threshold.
-        solarize_threshold: In grey levels, [0, 256].
+        solarize_probability: Probability of inverting the pixels at and above the threshold.
+        solarize_threshold: Grey level in [0, 256].
 
     Raises:
         ValueError: If a value is outside its range.
@@ -126,9 +125,9 @@ PRESETS = {
 
 
 def colour_recipe(photometric: Any) -> Recipe:
-    """A recipe from its name, or from a preset and what differs from it.
+    """A recipe from the name of a preset, or from a preset and changes to it.
 
-    ``'paper'`` blurs global view 1 always, global view 2 with probability 0.1 and local views with 0.5.
+    ``'paper'`` always blurs global view 1, blurs global view 2 with probability 0.1 and local views with 0.5.
     ``'as_trained'`` is what the released code of DINOv2 and DINOv3 does, where the probability to blur is inverted:
     0.0, 0.9 and 0.5. Both solarise global view 2 with probability 0.2. ``'none'`` leaves the colours alone.
 
@@ -149,7 +148,7 @@ def colour_recipe(photometric: Any) -> Recipe:
         photometric = dict(preset=photometric)
     if not isinstance(photometric, Mapping):
         raise TypeError(
-            f'photometric is one of {", ".join(map(repr, PRESETS))} or a dict of what differs from one, '
+            f'photometric is one of {", ".join(map(repr, PRESETS))} or a dict of changes to one, '
             f'got {type(photometric).__name__}'
         )
     changes = dict(photometric)

@@ -1,4 +1,4 @@
-"""Who makes the views: the worker of the data loader, or the device."""
+"""The split of the work: how much of the views the workers of the dataloader make, and how much the device."""
 
 import os
 
@@ -6,17 +6,16 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 SPLITS = ('worker', 'device', 'decode')
-# A core of a 2.5 GHz Xeon that cuts and resizes makes the views of 170 images a second, one that only decodes 380
-# (docs/performance.md). With fewer cores than this for each GPU, the cutting is done there; how many a GPU can use is a
-# guess, since none was measured.
+# One core of a 2.5 GHz Xeon cuts and resizes the views of 170 images in a second, or decodes 380 (docs/performance.md).
+# With fewer cores than this for each GPU, the GPU cuts and resizes. The number is a guess: no GPU was measured.
 FEWEST_CORES = 8
 
 
 def chosen_split(split: str) -> str:
-    """``split``, or what suits this machine for ``'auto'``, which is logged with the reason.
+    """``split`` itself; for ``'auto'`` the split that suits this machine, which is logged with the reason.
 
     Raises:
-        ValueError: If it is none of those, or ``'auto'``.
+        ValueError: If it is another word.
     """
     if split in SPLITS:
         return split
@@ -37,5 +36,5 @@ def _suitable_split() -> tuple[str, str]:
 
 
 def num_cores() -> int:
-    """That this process may use, where the system can tell."""
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

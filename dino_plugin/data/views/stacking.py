@@ -22,8 +22,8 @@ def is_block(value: Any) -> bool:
 def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
     """Stack samples ``(global block, local block or None)`` or ``(global, local or None, anchor block)``.
 
-    Blocks are uint8 ``views rows columns 3``. Each is copied once, in a worker into shared memory; views and batch then
-    change places by stride.
+    Blocks are uint8 ``views rows columns 3``. Each is copied once, in a worker into shared memory. Views and batch
+    change places without another copy.
 
     Raises:
         ValueError: If there is no sample, there are fewer than two views, only some samples have views of a kind, or
@@ -48,10 +48,10 @@ def _stack_kind(blocks: Sequence[Tensor | None], kind: str) -> UInt8[Tensor, 'vi
 
 
 def stack_view_lists(samples: list[Sequence[Tensor]], num_global: int) -> ViewBatch:
-    """Stack lists of float views ``channels rows columns``, of which the first ``num_global`` are global ones.
+    """Stack lists of float views ``channels rows columns``; the first ``num_global`` are global ones.
 
     Raises:
-        ValueError: If there are fewer than two views, ``num_global`` is not among 1 to their number, or views that
+        ValueError: If there are fewer than two views, ``num_global`` is not between 1 and their number, or views that
             belong together differ in number or size.
     """
     num_views = {len(views) for views in samples}

@@ -1,8 +1,7 @@
-"""Views that are finished on the device: what a sample and a batch carry, and how a batch is made of samples.
+"""Views that the device finishes: what a sample and a batch hold for it, and how samples become a batch.
 
-The numbers of a view are drawn in the worker, whoever uses them. Here they become rows of a table, so that the device
-can work on all views at once: each row has the same columns, and what a view does not need is there as a number that
-changes nothing.
+The worker draws the parameters of all views. Here they become rows of a table, so that the device can work on all views
+at once. Each row has the same columns; an operation that a view does not need has a number that changes nothing.
 """
 
 from collections.abc import Sequence
@@ -28,16 +27,16 @@ MAX_BLENDS = 3  # before the hue, and after it
 NO_SOLARISATION = 256  # a threshold that no level reaches
 # Columns of a row of colours; the taps of the blur follow.
 HUE, GREYSCALE, THRESHOLD, KERNEL = (2 * MAX_BLENDS * len(NO_BLEND) + column for column in range(4))
-PADDING = 64  # decoded images are stored in steps of so many pixels, so that many of a batch have one shape
+PADDING = 64  # decoded images are padded to multiples of this many pixels, so that many of a batch have one shape
 
 Size = tuple[int, int]
 
 
 class UnfinishedSample(NamedTuple):
-    """One sample whose views are finished on the device.
+    """One sample whose views the device finishes.
 
     Args:
-        blocks: With ``split='device'`` the cut and resized views without their colours, by kind; else empty.
+        blocks: With ``split='device'`` the cut and resized views before colour changes, by kind; else empty.
         image: With ``split='decode'`` the image; else None.
         boxes: Top, left, rows and columns in pixels and 1 for a flip, of global, then local views.
         colours: As :func:`colour_row` makes them.
@@ -52,7 +51,7 @@ class UnfinishedSample(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Neighbours in the flat buffer of decoded images that are stored with one shape, the rest of which is zero."""
+    """Neighbouring images in the buffer that are padded with zeros to one shape."""
 
     start: int  # byte of the buffer
     first: int  # image
@@ -62,13 +61,13 @@ class Stack(NamedTuple):
 
 
 class DecodedImages(NamedTuple):
-    """The images of a batch in one buffer, those of one stored shape side by side.
+    """The images of a batch in one flat buffer, those of one padded shape side by side.
 
     Args:
-        pixels: Of all images.
-        stacks: Where they are; numbers of the host, since they are shapes.
+        pixels: The padded pixels of all images.
+        stacks: Where they are: plain numbers on the host, since they become shapes.
         order: Place in the batch of each image of the buffer.
-        boxes: Of the views, as in :class:`UnfinishedSample`, in the order of the batch.
+        boxes: Crop boxes as in :class:`UnfinishedSample`, in the order of the batch.
         sizes: As in :class:`UnfinishedSample`.
     """
 
@@ -80,29 +79,29 @@ class DecodedImages(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """What is left to do for a batch: the colours, and with ``split='decode'`` cutting and resizing."""
+    """What the device has to do for a batch: colours, and with ``split='decode'`` cutting and resizing."""
 
     colours: Float32[Tensor, 'views batch numbers']
     images: DecodedImages | None = None
 
 
 def colour_row(change: ColourChange, taps: int) -> list[Number]:
-    """What is done to the colours of one view, as so many numbers for every view.
+    """The colour change of one view as a row of numbers, equally many for every view.
 
-    The jitter as three blends, a turn of the hue and three more blends, whichever of them do nothing; then greyscale
+    The jitter is three blends, a shift of the hue and three more blends; some of them do nothing. Then come greyscale
     (0 or 1), the threshold of solarisation, and the blur's kernel in the middle of ``taps`` weights.
 
     Raises:
-        ValueError: If the jitter has more than one hue, more than three blends on a side of it, or what is neither.
+        ValueError: If the jitter has two hue shifts, more than three blends on a side of one, or an unknown operation.
     """
     names = [name for name, _ in change.jitter]
     place = names.index('hue') if 'hue' in names else len(names)
     before, after = change.jitter[:place], change.jitter[place + 1 :]
-    turn = hue_steps(change.jitter[place][1]) if 'hue' in names else 0
+    shift = hue_steps(change.jitter[place][1]) if 'hue' in names else 0
     threshold = NO_SOLARISATION if change.solarize_threshold is None else change.solarize_threshold
     kernel = blur_kernel(change.blur_sigma).tolist()
     margin = [0.0] * ((taps - len(kernel)) // 2)
-    return [*_blends(before), *_blends(after), turn, change.greyscale, threshold, *margin, *kernel, *margin]
+    return [*_blends(before), *_blends(after), shift, change.greyscale, threshold, *margin, *kernel, *margin]
 
 
 def _blends(jitter: Sequence[tuple[str, Number]]) -> list[Number]:
@@ -118,7 +117,7 @@ def _blends(jitter: Sequence[tuple[str, Number]]) -> list[Number]:
 def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
     """The batch of these samples, without masks.
 
-    Decoded images have no views yet: there the blocks of the batch have no pixels, only views and batch.
+    With ``split='decode'`` there are no views yet: the blocks have no pixels, and tell only the number of views.
 
     Raises:
         ValueError: If samples differ in the number or size of their views or in their ``split``.
@@ -144,7 +143,7 @@ def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
 def pack_images(
     images: Sequence[UInt8[np.ndarray, '_ _ 3']],
 ) -> tuple[UInt8[Tensor, ' bytes'], tuple[Stack, ...], Int[Tensor, ' batch']]:
-    """Images of any sizes in one flat buffer; in a worker in shared memory, written once."""
+    """Images of any sizes in one flat buffer, which in a worker lies in shared memory: they are copied once."""
     shapes = [tuple(-(-side // PADDING) * PADDING for side in image.shape[:2]) for image in images]
     order = sorted(range(len(images)), key=lambda place: shapes[place])
     stacks, start, first = [], 0, 0

@@ -1,1 +1,1 @@
-"""The processes that load images, and the way of their batches to the training."""
+"""The worker processes that load images, and how their batches reach the training."""

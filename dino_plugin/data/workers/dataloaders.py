@@ -1,17 +1,17 @@
-"""Dataloaders of configs, on whatever machine they are read."""
+"""Dataloaders from configs, with and without workers."""
 
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout')
+WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor', 'timeout')
 
 
-def for_any_workers(dataloader: DataLoader | dict[str, Any]) -> DataLoader | dict[str, Any]:
-    """The config, where ``num_workers=0`` is enough to do without workers.
+def without_unused_options(dataloader: DataLoader | dict[str, Any]) -> DataLoader | dict[str, Any]:
+    """The config without the options of workers if ``num_workers`` is 0.
 
-    PyTorch refuses options of workers that are not there, so a recipe's would have to be undone one by one.
+    PyTorch refuses these options without workers, so a user would have to remove each of them from a recipe.
     """
     if isinstance(dataloader, DataLoader) or dataloader.get('num_workers', 0):
         return dataloader
-    return {name: value for name, value in dataloader.items() if name not in OF_WORKERS}
+    return {name: value for name, value in dataloader.items() if name not in WORKER_OPTIONS}

@@ -1,7 +1,7 @@
-"""Batches reach the training where there is little shared memory, as in a container.
+"""Batches of workers where shared memory is short, as in a container.
 
-PyTorch's workers hand over their batches in shared memory, on Linux /dev/shm, of which Docker gives a container 64 MB.
-Once it is full PyTorch fails, in some versions by a bus error that names nothing.
+PyTorch's workers pass their batches in shared memory, on Linux /dev/shm. Docker gives a container 64 MB of it. When it
+is full PyTorch fails, in some versions by a bus error without a message.
 """
 
 import logging
@@ -24,15 +24,15 @@ from torch.utils.data import DataLoader, get_worker_info
 
 FOLDER = '/dev/shm'
 MEBIBYTE = 2**20
-# The locks of a worker's queues take a page each, whatever it sends; twice as many as were counted.
+# Each lock of a worker's queues takes a page. This is twice the number that was counted.
 LOCKS = 6 * mmap.PAGESIZE
-# Processes on this machine: torchrun, Slurm, Open MPI.
+# Variables that say the number of processes on this machine: of torchrun, Slurm, Open MPI.
 NUM_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 CURE = 'Give the container more: docker run --shm-size=8g, or --ipc=host'
 
 
 def free_shared_memory() -> float | int:
-    """In bytes; infinite where it has no limit or none that can be known."""
+    """Free shared memory in bytes; infinite where there is no limit, or none is known."""
     if sys.platform != 'linux':
         return math.inf
     try:
@@ -42,14 +42,14 @@ def free_shared_memory() -> float | int:
     return found.f_bavail * found.f_frsize if found.f_blocks else math.inf
 
 
-def spare_shared_memory(loader: DataLoader) -> None:
-    """Lets the workers of this loader send by other ways what shared memory has no room for.
+def use_pipes_if_memory_is_short(loader: DataLoader) -> None:
+    """Let the workers of this loader send batches through pipes when shared memory has no room for them.
 
-    Where not even their locks fit, the main process loads the images itself. Nothing changes where there is room.
+    If not even the locks of the workers fit, the main process loads the images itself.
     """
-    if loader.num_workers == 0 or isinstance(loader.collate_fn, SparingCollate):
+    if loader.num_workers == 0 or isinstance(loader.collate_fn, PipeFallbackCollate):
         return
-    loader.collate_fn = SparingCollate(loader.collate_fn)
+    loader.collate_fn = PipeFallbackCollate(loader.collate_fn)
     free = free_shared_memory()
     if free < MEBIBYTE + LOCKS * loader.num_workers * _processes_here():
         what = f'{FOLDER} has {free / 1024:.0f} KiB of shared memory, too little for {loader.num_workers} workers'
@@ -57,14 +57,14 @@ def spare_shared_memory(loader: DataLoader) -> None:
         loader.num_workers, loader.timeout = 0, 0
 
 
-class SparingCollate:
-    """A collate function whose batches leave a worker through a pipe while shared memory is short.
+class PipeFallbackCollate:
+    """A collate function whose batches leave the worker through a pipe while shared memory is short.
 
-    There is room if every worker of the machine could place two more batches as large as the last one, since it is not
-    known how many are on their way. The first batch of a worker is made in memory of its own, to see its size.
+    There is room if each worker of the machine could store two more batches as large as its last one: nobody knows how
+    many batches are waiting. A worker makes its first batch in private memory, to learn the size.
 
     Args:
-        collate_fn: Makes the batch of the samples.
+        collate_fn: Samples -> batch.
     """
 
     def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
@@ -75,20 +75,20 @@ class SparingCollate:
         worker = get_worker_info()
         if worker is None:
             return self.collate_fn(samples)
-        senders = 2 * worker.num_workers * _processes_here()
-        if senders * self.last_size <= free_shared_memory():
+        batches_in_flight = 2 * worker.num_workers * _processes_here()
+        if batches_in_flight * self.last_size <= free_shared_memory():
             batch = self.collate_fn(samples)
             self.last_size = num_bytes(batch)
             return batch
-        with _own_memory():
+        with _private_memory():
             batch = self.collate_fn(samples)
         self.last_size = num_bytes(batch)
-        wanted, free = senders * self.last_size, free_shared_memory()
-        return batch if wanted <= free else Parcel(pickle.dumps(batch), wanted, free)
+        wanted, free = batches_in_flight * self.last_size, free_shared_memory()
+        return batch if wanted <= free else PickledBatch(pickle.dumps(batch), wanted, free)
 
 
-class Parcel:
-    """A batch in a worker that is a plain batch again for whoever receives it."""
+class PickledBatch:
+    """A batch on its way through a pipe: unpickling it gives the batch itself."""
 
     def __init__(self, content: bytes, wanted: int, free: float | int) -> None:
         self.sent = content, wanted, free
@@ -98,8 +98,8 @@ class Parcel:
 
 
 def _unpack(content: bytes, wanted: int, free: float | int) -> Any:
-    if not _told:
-        _told.append(True)
+    if not _warned:
+        _warned.append(True)
         what = f'{FOLDER} has {free / MEBIBYTE:.1f} MiB of shared memory left, the batches on their way may want'
         print_log(
             f'{what} {wanted / MEBIBYTE:.1f}: some go through pipes, which is slower. {CURE}.',
@@ -109,11 +109,11 @@ def _unpack(content: bytes, wanted: int, free: float | int) -> Any:
     return pickle.loads(content)
 
 
-_told: list[bool] = []
+_warned: list[bool] = []
 
 
 def num_bytes(batch: Any) -> int:
-    """Of all tensors in it, also those of samples of mmsegmentation and its sisters."""
+    """Bytes of all tensors in a batch, also those inside data samples of OpenMMLab's packages."""
     if isinstance(batch, Tensor):
         return batch.nbytes
     if isinstance(batch, BaseDataElement):
@@ -126,7 +126,7 @@ def num_bytes(batch: Any) -> int:
 def shared_flags(number: int) -> Bool[Tensor, ' number']:
     """Flags, all False, that a process shares with the workers that it starts.
 
-    Without shared memory they lie in pages that forked workers see, and spawned ones do not.
+    If shared memory is full, only forked workers share them, spawned ones do not.
     """
     if free_shared_memory() >= number + mmap.PAGESIZE:
         return torch.zeros(number, dtype=torch.bool).share_memory_()
@@ -138,8 +138,8 @@ def _processes_here() -> int:
 
 
 @contextmanager
-def _own_memory() -> Iterator[None]:
-    """PyTorch's collate functions write into shared memory wherever they find themselves in a worker."""
+def _private_memory() -> Iterator[None]:
+    """Hide from PyTorch's collate functions that they run in a worker, where they use shared memory."""
     worker = torch_worker._worker_info
     torch_worker._worker_info = None
     try:

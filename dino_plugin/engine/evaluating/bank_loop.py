@@ -4,8 +4,8 @@ import torch
 from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import for_any_workers
-from dino_plugin.data.workers.shared_memory import spare_shared_memory
+from dino_plugin.data.workers.dataloaders import without_unused_options
+from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
 
 
 class BankTestLoop(TestLoop):
@@ -24,8 +24,8 @@ class BankTestLoop(TestLoop):
     """
 
     def __init__(self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, **kwargs) -> None:
-        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
-        self.bank_dataloader = runner.build_dataloader(for_any_workers(bank_dataloader), seed=runner.seed)
+        super().__init__(runner, without_unused_options(dataloader), evaluator, **kwargs)
+        self.bank_dataloader = runner.build_dataloader(without_unused_options(bank_dataloader), seed=runner.seed)
         prepare_bank_and_queries(self.bank_dataloader, self.dataloader)
 
     def run(self) -> dict:
@@ -46,7 +46,7 @@ def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
     """
     for name, loader in (('bank', bank), ('queries', queries)):
         refuse_repeated_samples(loader, name)
-        spare_shared_memory(loader)
+        use_pipes_if_memory_is_short(loader)
     names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
     if None not in names and tuple(names[0]) != tuple(names[1]):
         differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'

@@ -11,7 +11,7 @@ from mmengine.runner import TestLoop
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.dataloaders import without_unused_options
 from dino_plugin.engine.evaluating.bank_loop import refuse_repeated_samples
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.clip_results import ClipResults, run_clip
@@ -32,7 +32,7 @@ class ClipTestLoop(TestLoop):
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, evaluator, **kwargs) -> None:
-        super().__init__(runner, for_any_workers(dataloader), evaluator, **kwargs)
+        super().__init__(runner, without_unused_options(dataloader), evaluator, **kwargs)
         refuse_repeated_samples(self.dataloader, 'clips')
         for metric in self.evaluator.metrics:
             if getattr(metric, 'out_dir', '') is None:

@@ -21,24 +21,24 @@ def knn_predict(
     query_chunk: int = 512,
     bank_chunk: int = 131072,
 ) -> dict[int, Int[Tensor, 'queries ranks']]:
-    """Ranks the classes of each query by the votes of its k nearest bank samples.
+    """Rank the classes of each query by the votes of its k nearest bank samples.
 
     votes[q, c] = sum over the k nearest n with label c of exp(cosine(q, n) / temperature)
 
-    Exact, whatever the chunks; classes with equal votes come in the order of their labels. Which of several equally
-    similar samples is the k-th is not defined.
+    The result is exact for any chunks. Classes with equal votes come in the order of their labels. Which of several
+    equally similar samples is the k-th is not defined.
 
     Args:
         bank_features: Labelled samples; normalised here, in float32.
-        bank_labels: From 0; the number of classes is the largest label + 1.
+        bank_labels: 0 or more; the number of classes is the largest label + 1.
         query_features: Samples to classify.
         ks: Numbers of neighbours.
-        temperature: Of the votes; small values make the nearest neighbours count more.
-        query_chunk: Queries at a time; with `bank_chunk` it sets the memory (4 bytes for each pair) and nothing else.
+        temperature: Temperature of the votes; with small values the nearest neighbours count more.
+        query_chunk: Queries at a time; with `bank_chunk` it decides only the memory (4 bytes for each pair).
         bank_chunk: Bank samples at a time.
 
     Returns:
-        For each k the best classes, best first: at most five, and -1 in place of classes without a vote.
+        For each k the best classes, best first: at most five; -1 stands for no class.
 
     Raises:
         ValueError: If a k is below 1 or above the size of the bank, the temperature is not positive, a label is
@@ -68,12 +68,12 @@ def knn_accuracy(
 ) -> dict[str, float]:
     """Share of queries whose class has the most votes, in percent: `{'top1_k20': 74.5, 'top5_k20': ...}`.
 
-    Top-5 is given where there are more than five classes.
+    Top-5 is there if there are more than five classes.
 
     Args:
-        bank_features: As in `knn_predict`, like the rest.
-        over_ranks: Each process of a distributed run holds its own part of the bank and of the queries; the result is
-            that of all together, on each process. All of them must call.
+        bank_features: As in `knn_predict`, like the other arguments.
+        over_ranks: Each process of a distributed run has its own part of bank and queries; the result, on each process,
+            is that of all together. All processes must call the function.
 
     Raises:
         ValueError: As in `knn_predict`, and if there are no queries.
@@ -103,7 +103,7 @@ def _unit(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 's
     """Normalised, in float32."""
     features = features.detach().float()
     lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    if not lengths.isfinite().all():  # far fewer numbers than the features, and as telling
+    if not lengths.isfinite().all():  # fewer numbers than the features, with the same answer
         raise ValueError(f'Features of the {name} hold NaN or infinity, or nearly so: did training diverge?')
     return features / lengths.clamp(min=1e-12)
 
@@ -115,7 +115,7 @@ def _votes(
     num_classes: int,
     temperature: float,
 ) -> Iterator[tuple[int, Float[Tensor, 'queries classes']]]:
-    """Votes for each k, smallest k first, as a share of the nearest neighbour's; one tensor, added to from k to k."""
+    """Votes for each k, smallest k first, divided by the nearest neighbour's vote; one tensor, updated each time."""
     weights = ((similarities - similarities[:, :1]) / temperature).exp()
     votes = torch.zeros(len(similarities), num_classes, device=similarities.device)
     done = 0
@@ -126,9 +126,10 @@ def _votes(
 
 
 def _ranked(votes: Float[Tensor, 'queries classes']) -> Int[Tensor, 'queries ranks']:
-    """Classes with the most votes, most first and of equal ones the smallest label first; -1 for none.
+    """Classes by votes, most votes first, the smaller label first if votes are equal; -1 for no class.
 
-    As integers, votes in front of labels: the bits of floats that are not negative have the order of the floats.
+    Each is sorted by an integer with the vote in its high bits and the label in its low bits: the bits of non-negative
+    floats have the order of the floats.
     """
     labels = torch.arange(votes.shape[1], device=votes.device)
     keys = (votes.view(torch.int32).long() << 32) - labels

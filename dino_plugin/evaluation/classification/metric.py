@@ -12,11 +12,11 @@ from dino_plugin.evaluation.classification.knn import knn_accuracy
 
 
 class KNNMetric(BankMetric):
-    """`knn_accuracy` of a test set against a bank, as `knn/top1_k20` and so on; only the bank is gathered.
+    """`knn_accuracy` of a test set against a bank: `knn/top1_k20` and so on. Processes exchange the bank alone.
 
     Args:
-        ks: Numbers of neighbours; those above the size of the bank are left out, with a warning.
-        temperature: Of the votes.
+        ks: Numbers of neighbours; numbers above the size of the bank are left out, with a warning.
+        temperature: Temperature of the votes.
 
     Raises:
         ValueError: When it evaluates, as in `knn_accuracy` and `BankMetric`.
@@ -36,7 +36,7 @@ class KNNMetric(BankMetric):
 
 
 def usable_ks(ks: Sequence[int], bank_size: int) -> tuple[int, ...]:
-    """Those not above the size of the bank; says which are left out.
+    """The numbers of neighbours that do not exceed the size of the bank; a warning tells which are left out.
 
     Raises:
         ValueError: If none is left.

@@ -1,4 +1,4 @@
-"""The nearest of many samples: exact, without sorting them all."""
+"""The nearest of many samples, exactly, without sorting all of them."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ PART = 8192  # samples whose products are written at once
 def largest(
     scores: Shaped[Tensor, 'queries samples'], k: int
 ) -> tuple[Shaped[Tensor, 'queries k'], Int[Tensor, 'queries k']]:
-    """The k largest scores and where they are, largest first.
+    """The k largest scores and their positions, largest first.
 
-    Each score among the k largest is in one of the k groups with the largest maxima, or as large as one that is: were
-    it not, k groups would hold a larger one. So only the maxima are found of all, and only k groups are sorted.
+    The samples are split into groups. The k largest scores are in the k groups with the largest maxima: for a score in
+    another group, each of these k groups holds one that is at least as large. So only k groups have to be sorted.
 
     Args:
-        scores: Neighbouring samples make the groups; what is left over takes part as it is.
+        scores: Neighbouring samples form the groups; samples beyond the last whole group are always sorted.
         k: At most the number of samples. Which of equal scores are the last of the k is not defined.
     """
     num_groups = scores.shape[1] // GROUP
@@ -40,13 +40,13 @@ def nearest(
     """Similarities (inner products) and numbers of the k nearest samples, nearest first, for some queries at a time.
 
     Args:
-        bank: In float32, like the queries.
-        queries: Taken in their order.
+        bank: Samples, in float32.
+        queries: In float32; the results come in their order.
         k: At most the size of the bank.
         query_chunk: Queries at a time.
         bank_chunk: Samples at a time.
     """
-    # Once for all chunks: a system that has to find and clear memory for each takes as long as a third of the products.
+    # One buffer for all chunks: new memory for each takes a third of the time of the products.
     memory = bank.new_empty(min(query_chunk, len(queries)) * min(bank_chunk, len(bank)))
     for some in queries.split(query_chunk):
         best, numbers = _nearest_of_chunk(some, bank[:bank_chunk], k, memory)

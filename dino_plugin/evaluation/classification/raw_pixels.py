@@ -1,4 +1,4 @@
-"""The baseline that needs no network: k-NN on the pixels themselves, in the best of several forms."""
+"""The baseline without a network: k-NN on the pixels themselves, in the best of several forms."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def raw_pixel_accuracy(
 ) -> RawPixels:
     """Best k-NN accuracy of raw pixels over sizes and normalisations, in percent.
 
-    Features worth having beat this. Being the best of several on the queries themselves, it is generous.
+    Useful features are better than this. The number is optimistic: the queries themselves decide which form is best.
 
     Args:
         bank_images: Labelled images, all of one size.

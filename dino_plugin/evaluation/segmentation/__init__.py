@@ -1,1 +1,1 @@
-"""What segmentation of frozen or fine-tuned features needs beside mmsegmentation."""
+"""Segmentation by mmsegmentation: a check of the files of a data set."""

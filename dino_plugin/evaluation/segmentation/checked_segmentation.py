@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from dino_plugin.data.images.decoding import image_size
-from dino_plugin.data.images.label_masks import read_mask
+from dino_plugin.data.images.label_masks import labels_in, read_mask
 
 
 def checked_segmentation(dataset: dict, num_checked: int = 100) -> Any:
@@ -59,7 +59,7 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
             f'{columns}x{rows}. Resize the mask with nearest neighbours, or pair the files anew.'
         )
     classes = dataset.metainfo['classes']
-    wrong = [stored for stored, label in _meanings(dataset, np.unique(mask)) if not 0 <= label < len(classes)]
+    wrong = [stored for stored, label in _meanings(dataset, labels_in(mask)) if not 0 <= label < len(classes)]
     if wrong:
         shift = ' after 1 is subtracted (reduce_zero_label=True)' if dataset.reduce_zero_label else ''
         raise ValueError(
@@ -69,9 +69,9 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
         )
 
 
-def _meanings(dataset: Any, labels: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(number in the file, class) for all that are not ignored, as mmsegmentation's LoadAnnotations reads them."""
-    for stored in labels.tolist():
+def _meanings(dataset: Any, labels: list[int]) -> Iterator[tuple[int, int]]:
+    """(number in the file, class) for each label that is not ignored, as mmsegmentation's LoadAnnotations reads it."""
+    for stored in labels:
         label = stored
         if dataset.reduce_zero_label:
             label = 255 if label in (0, 255) else label - 1

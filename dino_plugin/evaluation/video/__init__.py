@@ -1,1 +1,1 @@
-"""Object masks carried through video clips: the clips, the masks, their scores."""
+"""Label propagation: object masks carried through video clips, and their scores."""

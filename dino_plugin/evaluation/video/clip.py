@@ -1,4 +1,4 @@
-"""One video clip: its frames, its masks, and what must be true of them before long work starts."""
+"""One video clip: its frames, its masks, and the checks of both before long work starts."""
 
 import logging
 from dataclasses import dataclass, field
@@ -10,20 +10,20 @@ from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import image_size, read_image
 from dino_plugin.data.images.image_dataset import EXTENSIONS
-from dino_plugin.data.images.label_masks import read_mask
+from dino_plugin.data.images.label_masks import labels_in, read_mask
 
 VOID = 255
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """The files of one clip; nothing but what is asked for is read.
+    """The files of one clip; each is read only when it is asked for.
 
     Attributes:
-        name: Of its folder.
-        frames: In their order in time.
-        masks: One for each frame, or that of the first frame alone.
-        objects: Labels of the objects, those of the first frame.
+        name: Name of its folder.
+        frames: Files of the frames, in the order of time.
+        masks: One for each frame, or the mask of the first frame alone.
+        objects: Labels of the objects in the first mask.
         meaning: Label in a file -> one of ``objects``, or 0 for the background.
     """
 
@@ -47,21 +47,21 @@ class Clip:
         return read_image(self.frames[index])
 
     def read_mask(self, index: int) -> UInt8[np.ndarray, 'rows columns']:
-        """Labels: 0 and ``objects``."""
+        """The label of each pixel: 0 or one of ``objects``."""
         return self.meaning[read_mask(self.masks[index])]
 
 
 def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool = False) -> Clip:
-    """A clip from a folder of frames and one of masks, all of them checked: every mask is read, every frame's header.
+    """A clip from a folder of frames and a folder of masks, after a check of every mask and of every frame's header.
 
-    Objects are those of the first mask, as in DAVIS's official evaluator: label 255 is void and counts as background,
-    and so does a label that appears only later, which is logged.
+    The labels of the first mask are the objects, as in DAVIS's official evaluator. Label 255 is void and counts as
+    background. So does a label that appears only later, which is logged.
 
     Args:
-        name: Of the clip.
-        frames_folder: Its images, in the order of their names.
-        masks_folder: Indexed PNG named as the frames: one for each, or that of the first frame alone.
-        single: All labels together are one object; 255 is that object where a first mask has nothing else.
+        name: Name of the clip.
+        frames_folder: Folder of its images, in the order of their names.
+        masks_folder: Folder of indexed PNG with the names of the frames: one for each, or the first alone.
+        single: All labels together are one object; 255 belongs to it if the first mask has no other label.
 
     Raises:
         FileNotFoundError: If a folder is missing.
@@ -87,7 +87,7 @@ def _files(folder: Path, extensions: tuple[str, ...], kind: str) -> list[Path]:
 
 
 def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
-    """A mask for each frame, or for the first alone."""
+    """Raise a ValueError unless there is a mask for each frame, or for the first alone."""
     folder, names = masks[0].parent, [frame.stem for frame in frames]
     if len(set(names)) < len(names):
         raise ValueError(f'two frames in {frames[0].parent} share a name and differ in their ending: keep one of them.')
@@ -116,7 +116,7 @@ def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
 
 
 def _common_size(frames: list[Path]) -> tuple[int, int]:
-    """Rows and columns of all frames, from their headers."""
+    """Rows and columns of all frames, from the headers of their files."""
     first = image_size(frames[0])
     for path in frames:
         if (size := image_size(path)) != first:
@@ -126,30 +126,28 @@ def _common_size(frames: list[Path]) -> tuple[int, int]:
     return first
 
 
-def _labels(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, ' labels']:
-    """Labels in a mask, in rising order."""
+def _labels(path: Path, size: tuple[int, int]) -> list[int]:
+    """The labels in a mask of this size, smallest first."""
     mask = read_mask(path)
     if mask.shape != size:
         raise ValueError(
             f'{path} has {_pixels(mask.shape)}, but the frames have {_pixels(size)}. Masks need the same size; '
             'resize them by nearest neighbour, so that labels stay labels.'
         )
-    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).astype(np.uint8)
+    return labels_in(mask)
 
 
 def _pixels(size: tuple[int, int]) -> str:
     return f'{size[1]} x {size[0]} pixels'
 
 
-def _objects(
-    path: Path, labels: UInt8[np.ndarray, ' labels'], single: bool
-) -> tuple[tuple[int, ...], UInt8[np.ndarray, '256']]:
-    """Objects of the first mask, and what each label means."""
-    void_only = set(labels.tolist()) - {0} == {VOID}
-    objects = [label for label in labels.tolist() if label != 0 and (label != VOID or single)]
+def _objects(path: Path, labels: list[int], single: bool) -> tuple[tuple[int, ...], UInt8[np.ndarray, '256']]:
+    """The objects of the first mask, and the meaning of each label."""
+    void_only = set(labels) - {0} == {VOID}
+    objects = [label for label in labels if label != 0 and (label != VOID or single)]
     if not objects:
         cure = 'Set year=2016 if 255 is the object.' if void_only else 'Draw the objects with the labels 1, 2, 3 …'
-        raise ValueError(f'{path}, the first mask of its clip, has no object (labels: {labels.tolist()}). {cure}')
+        raise ValueError(f'{path}, the first mask of its clip, has no object (labels: {labels}). {cure}')
     meaning = np.zeros(256, np.uint8)
     if single:
         meaning[1:] = 1
@@ -159,11 +157,9 @@ def _objects(
     return tuple(objects), meaning
 
 
-def _report_later_objects(
-    masks: list[Path], labels: list[UInt8[np.ndarray, '_']], meaning: UInt8[np.ndarray, '256']
-) -> None:
+def _report_later_objects(masks: list[Path], labels: list[list[int]], meaning: UInt8[np.ndarray, '256']) -> None:
     for path, found in zip(masks, labels):
-        unknown = [label for label in found.tolist() if label not in (0, VOID) and meaning[label] == 0]
+        unknown = [label for label in found if label not in (0, VOID) and meaning[label] == 0]
         if unknown:
             print_log(
                 f'{path} has labels {unknown} that the first mask of the clip does not have: they count as background, '

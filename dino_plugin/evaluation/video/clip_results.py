@@ -1,4 +1,4 @@
-"""What a segmented clip leaves on disk, and whether it is there already."""
+"""The files of a segmented clip, and whether they are there already."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ SHOWN_FRAMES = 6
 class ClipResults:
     """The results of one clip below a folder.
 
-    - ``davis/<clip>/<frame>.png``: the masks, indexed, in the layout of DAVIS; nothing else lies in ``davis``, so the
-      official evaluator takes it.
-    - ``overlays/<clip>.mp4`` and ``overlays/<clip>.png``: the masks over the frames, as a film and on a sheet, there
-      with the annotation below where there is one.
-    - ``finished/<clip>.json``: what they were made of, written last.
+    - ``davis/<clip>/<frame>.png``: the masks, indexed, in the layout of DAVIS. ``davis`` has no other files, so
+      the official evaluator accepts it.
+    - ``overlays/<clip>.mp4`` and ``overlays/<clip>.png``: the masks over the frames, as a film and on a sheet, where
+      annotated masks are shown, too.
+    - ``finished/<clip>.json``: the settings of the results, written last.
 
     Args:
-        folder: Such as the work directory.
-        clip: Whose results these are.
-        settings: What the masks depend on besides the clip, such as a digest of the weights; JSON.
+        folder: A folder, such as the work directory.
+        clip: The clip.
+        settings: What the masks depend on besides the clip, such as a digest of the weights; for JSON.
     """
 
     def __init__(self, folder: str | Path, clip: Clip, settings: dict[str, Any]) -> None:
@@ -42,17 +42,17 @@ class ClipResults:
         self.identity = dict(settings=settings, clip=_digest(clip))
 
     def finished(self) -> bool:
-        """Whether all masks are there and were made of the same clip with the same settings."""
+        """Whether all masks are there, from the same clip with the same settings."""
         if not self.marker.is_file() or not all(path.is_file() for path in self.masks):
             return False
         return self.marker.read_text() == self._identity_text()
 
     def read(self) -> Iterator[UInt8[np.ndarray, 'rows columns']]:
-        """The masks that are there."""
+        """The masks on disk."""
         return map(read_mask, self.masks)
 
     def write(self, masks: Iterable[UInt8[np.ndarray, 'rows columns']]) -> Iterator[UInt8[np.ndarray, 'rows columns']]:
-        """Passes the masks on and writes each as it comes; the sheet and the marker when all are through."""
+        """Write each mask and yield it; write the sheet and the marker after the last."""
         self.marker.unlink(missing_ok=True)
         self.masks[0].parent.mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(self.masks) - 1, SHOWN_FRAMES).round()
@@ -78,11 +78,11 @@ class ClipResults:
 
 
 def run_clip(results: ClipResults, masks: Iterable[UInt8[np.ndarray, 'rows columns']]) -> ClipScores | None:
-    """Writes masks, or takes those that are finished, and scores them; None for a clip that is not annotated.
+    """Write the masks of a clip, or read finished ones, and score them; None for a clip that is not annotated.
 
     Args:
-        results: Where they go.
-        masks: Of all frames, made as they are asked for: nothing is computed for a finished clip.
+        results: Where the masks are written.
+        masks: Masks of all frames, made one by one: nothing is computed for a finished clip.
     """
     masks = results.read() if results.finished() else results.write(masks)
     if results.clip.annotated:
@@ -93,7 +93,7 @@ def run_clip(results: ClipResults, masks: Iterable[UInt8[np.ndarray, 'rows colum
 
 
 def _digest(clip: Clip) -> str:
-    """Of the first mask with its meaning, and of the names and sizes of the frames' files."""
+    """A digest of the first mask, its objects, and the names and sizes of the frames' files."""
     parts = [clip.read_mask(0).tobytes(), str(clip.objects).encode()]
     parts += [f'{path.name} {path.stat().st_size}'.encode() for path in clip.frames]
     return hashlib.sha256(b'\0'.join(parts)).hexdigest()

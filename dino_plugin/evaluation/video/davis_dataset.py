@@ -12,17 +12,17 @@ from dino_plugin.evaluation.video.clip import Clip, open_clip
 class DAVISDataset:
     """Clips in DAVIS's layout: ``JPEGImages/480p/<clip>/<frame>.jpg`` and ``Annotations/480p/<clip>/<frame>.png``.
 
-    An item is a :class:`Clip`. Masks are indexed PNG, 0 for the background; their names are those of the frames. A
-    clip of your own needs one mask, of its first frame; with a mask for every frame it is also scored.
+    An item is a :class:`Clip`. Masks are indexed PNG, 0 for the background, with the names of the frames. A clip of
+    your own needs a mask of its first frame; with a mask for every frame it is also scored.
 
-    Everything is checked at once, see :func:`~dino_plugin.evaluation.video.clip.open_clip`.
+    All files are checked at the start, see :func:`~dino_plugin.evaluation.video.clip.open_clip`.
 
     Args:
         data_root: Folder with ``JPEGImages`` and ``Annotations``.
-        year: 2017: each label is an object. 2016: all labels together are one object (masks of 0 and 255 are read, too,
-            as the release of 2016 wrote them).
-        split: Clips named by ``ImageSets/<year>/<split>.txt`` or ``ImageSets/<resolution>/<split>.txt``; where there is
-            no folder ``ImageSets``, or with None, all clips.
+        year: 2017: each label is an object. 2016: all labels together are one object; masks of 0 and 255, as in the
+            release of 2016, work too.
+        split: The clips in ``ImageSets/<year>/<split>.txt`` or ``ImageSets/<resolution>/<split>.txt``; all clips if it
+            is None or there is no folder ``ImageSets``.
         clips: Only clips of these names, in this order.
         resolution: Name of the folder below ``JPEGImages`` and ``Annotations``.
 
@@ -67,7 +67,7 @@ class DAVISDataset:
     def _names(self, lists: Path, year: int, split: str | None) -> list[str]:
         if split is None or not lists.is_dir():
             return sorted(entry.name for entry in self.frames.iterdir() if entry.is_dir() and entry.name[0] != '.')
-        for folder in (str(year), self.frames.name):  # the release of 2016 names its lists by the resolution
+        for folder in (str(year), self.frames.name):  # the release of 2016 has its lists below the resolution
             path = lists / folder / f'{split}.txt'
             if path.is_file():
                 break
@@ -77,7 +77,7 @@ class DAVISDataset:
                 f'{lists / str(year) / split}.txt does not exist; {lists} has {known}. '
                 'Set split, or split=None for all clips.'
             )
-        # one name a line, or in the release of 2016 the paths of one frame and its mask
+        # A line is a name; in the release of 2016 it is the paths of a frame and its mask.
         lines = [Path(line.split()[0]) for line in path.read_text().splitlines() if line.strip()]
         names = list(dict.fromkeys(line.parent.name or line.name for line in lines))
         if not names:

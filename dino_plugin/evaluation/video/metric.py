@@ -12,10 +12,10 @@ from dino_plugin.evaluation.video.scores import global_results, write_tables
 
 
 class DAVISMetric(BaseMetric):
-    """J, F and both together over all clips, in percent: `davis/J&F-Mean`, `davis/J-Recall` and so on.
+    """J, F and their mean over all clips, in percent: `davis/J&F-Mean`, `davis/J-Recall` and so on.
 
     Predictions are dicts with `name`, `scores` (of `evaluate_clip`, or None) and `error`, as `ClipTestLoop` gives them.
-    `davis/clips` is the number of scored clips, `davis/failed` that of failed ones, which are not in the means.
+    `davis/clips` is the number of scored clips, `davis/failed` the number of failed clips, which are not in the means.
 
     Args:
         out_dir: Folder of the two tables, see `write_tables`; `ClipTestLoop` fills in the work directory.
@@ -24,14 +24,14 @@ class DAVISMetric(BaseMetric):
     default_prefix = 'davis'
 
     def __init__(self, out_dir: str | None = None) -> None:
-        super().__init__(collect_device='gpu')  # through the processes' own channel, not through files
+        super().__init__(collect_device='gpu')  # by communication between the processes, not by files
         self.out_dir = out_dir
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keeps the scores of one batch.
+        """Keep the scores of one batch.
 
         Raises:
-            ValueError: If there are none: mmengine's own test loop ran.
+            ValueError: If there are no scores: mmengine's own test loop was used.
         """
         if any('scores' not in sample for sample in data_samples):
             raise ValueError(
@@ -40,7 +40,7 @@ class DAVISMetric(BaseMetric):
         self.results.extend(data_samples)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Numbers by name; writes the tables."""
+        """The numbers by name; the tables are written, too."""
         scores = [sample['scores'] for sample in results if sample['scores'] is not None]
         scores.sort(key=lambda score: score.name)
         failed = sorted(f'{sample["name"]} ({sample["error"]})' for sample in results if sample['error'] is not None)

@@ -1,4 +1,4 @@
-"""Labels of a video's first frame, carried through it by similar patches."""
+"""Label propagation: the labels of a video's first frame, carried on by similar patches."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import normalize
 
-TILE = 16  # patches: rows and columns of the target that are compared at once
+TILE = 16  # rows and columns, in patches, of the part of a frame that is compared at once
 
 
 def propagate_labels(
@@ -21,24 +21,24 @@ def propagate_labels(
     top_k: int = 5,
     temperature: float = 0.1,
 ) -> Float[Tensor, 'rows columns objects']:
-    """Labels of a frame: for each patch the weighted mean over the most similar patches of the context.
+    """Labels of a frame: for each patch the weighted mean label of the most similar patches of the context.
 
     label(p) = sum_q w(p, q) label(q),   w(p, q) = exp(p.q / temperature) / sum_q' exp(p.q' / temperature)
 
-    q and q' run over the `top_k` patches, of all context frames together, that are most similar to p among those near
-    p's own place; patches as similar as the last of them count, too.
+    q and q' are the `top_k` patches that are most similar to p, from all context frames together and from the
+    neighbourhood of p. Patches as similar as the last of them count, too.
 
-    Only what is near is compared, tile by tile, and of each place at first only its best frame: the same result as
-    comparing everything and masking, in a fraction of its time and memory.
+    Only the neighbourhoods are compared, tile by tile, and of each place first the best frame. The result is the same
+    as with all pairs and a mask, in a fraction of the time and memory.
 
     Args:
-        target: Patch features, L2-normalised.
-        context: Likewise, of frames whose labels are known.
-        labels: Share of each object in each patch of the context; the background is an object.
-        radius: How far the neighbourhood reaches, in patches.
-        circular: It is a disk, distance <= radius, instead of a square.
-        top_k: Patches that give their label.
-        temperature: Divides the cosine.
+        target: Patch features of the frame, L2-normalised.
+        context: Patch features, L2-normalised, of frames whose labels are known.
+        labels: Share of each object in each patch of the context; the background is an object, too.
+        radius: Radius of the neighbourhood, in patches.
+        circular: The neighbourhood is a disk, distance <= radius, instead of a square.
+        top_k: Number of patches that give their labels.
+        temperature: Divisor of the cosine.
 
     References:
         Jabri et al. 2020, arXiv:2006.14613; Caron et al. 2021, arXiv:2104.14294, section 4.2.2, the settings of whose
@@ -58,27 +58,27 @@ def propagate_labels(
         unclear.append(tied.any(dim=1))
     some = torch.stack([these.any() for these in unclear]).tolist()
     for area in [area.only(these) for area, these, any_is in zip(areas, unclear, some) if any_is]:
-        # Rare, but a still video has nothing else.
+        # Ties are rare, but a video without motion is full of them.
         means = _mean_with_ties(queries[area.own], area.of(context), area.of(labels), area, top_k, temperature)
         result[area.own] = means
     return result.view(labels.shape[1:])
 
 
 class _Area(NamedTuple):
-    """One tile of the target, and all places that one of its patches or more may look at."""
+    """One tile of the target, and the places in the neighbourhood of at least one of its patches."""
 
-    own: Int[Tensor, ' queries']  # numbers of the patches, row by row
+    own: Int[Tensor, ' queries']  # numbers of the tile's patches, row by row
     near: tuple[slice, slice]
     places: Int[Tensor, ' places']
     far: Bool[Tensor, 'queries places']
     num_patches: int  # of a whole frame
 
     def of(self, frames: Shaped[Tensor, 'frames rows columns dim']) -> Shaped[Tensor, 'nearby dim']:
-        """What is at these places, of all frames one after the other."""
+        """The vectors at these places, of all frames one after the other."""
         return frames[:, self.near[0], self.near[1]].flatten(0, 2)
 
     def only(self, chosen: Bool[Tensor, ' queries']) -> '_Area':
-        """The same for some of the patches."""
+        """The area for some of its patches."""
         return self._replace(own=self.own[chosen], far=self.far[chosen])
 
 
@@ -100,9 +100,9 @@ def _areas(rows: int, columns: int, radius: int, circular: bool, device: torch.d
 def _candidates(
     queries: Shaped[Tensor, 'queries dim'], sources: Shaped[Tensor, 'nearby dim'], area: _Area, number: int
 ) -> tuple[Float[Tensor, 'queries frames best'], Int[Tensor, 'queries frames best']]:
-    """Products of the patches of all frames at the best places, and the numbers of these patches.
+    """Similarities of the patches of all frames at the best places, and the numbers of these patches.
 
-    The `number` most similar patches are at no more than `number` places: those where the best of all frames is best.
+    The `number` most similar patches are at no more than `number` places: those with the largest maxima over frames.
     """
     similarities = _products(queries, sources).unflatten(1, (-1, len(area.places)))
     best, chosen = (
@@ -117,7 +117,7 @@ def _candidates(
 def _nearest(
     queries: Float[Tensor, 'queries dim'], context: Float[Tensor, 'frames rows columns dim'], area: _Area, number: int
 ) -> tuple[Float[Tensor, 'queries found'], Int[Tensor, 'queries found']]:
-    """The most similar patches, best first: similarities and numbers."""
+    """The similarities and numbers of the most similar patches, best first."""
     similarities, patches = _candidates(queries, area.of(context), area, number)
     similarities, order = similarities.flatten(1).topk(min(number, similarities[0].numel()), dim=1)
     return similarities, patches.flatten(1).gather(1, order)
@@ -127,7 +127,7 @@ def _products(
     queries: Float[Tensor, 'queries dim'], samples: Float[Tensor, 'samples dim']
 ) -> Float[Tensor, 'queries samples']:
     """Inner products of all pairs."""
-    if len(queries) == 1:  # of a matrix and a vector the products of equal rows may differ, and ties would not count
+    if len(queries) == 1:  # a product with a vector may round equal rows differently, which would hide ties
         return (queries.expand(2, -1) @ samples.T)[:1]
     return queries @ samples.T
 
@@ -140,7 +140,7 @@ def _mean_with_ties(
     top_k: int,
     temperature: float,
 ) -> Float[Tensor, 'queries objects']:
-    """Labels by all patches that are at least as similar as the k-th."""
+    """Labels from all patches that are at least as similar as the k-th."""
     similarities = _products(queries, sources).unflatten(1, (-1, len(area.places)))
     similarities = similarities.masked_fill(area.far[:, None], -torch.inf).flatten(1)
     least = similarities.topk(top_k, dim=1).values[:, -1:]
@@ -148,13 +148,13 @@ def _mean_with_ties(
 
 
 class LabelPropagator:
-    """Carries the labels of a first frame through a video of any length.
+    """Label propagation from the first frame through a video of any length.
 
-    The context of a frame is the first frame, whose labels are given, and the last `num_context` frames with the labels
-    found for them; nothing else is kept.
+    The context of a frame is the first frame with its given labels, and the last `num_context` frames with the labels
+    found for them. Nothing else is kept.
 
     Args:
-        num_context: Frames before the present one, besides the first.
+        num_context: Number of frames before the present one, besides the first.
         radius: As in `propagate_labels`, like the next three.
         neighbourhood: 'square' (DINO) or 'circle' (DINOv3).
         top_k: Likewise.
@@ -187,11 +187,11 @@ class LabelPropagator:
     def __call__(
         self, features: Iterable[Float[Tensor, 'rows columns dim']], labels: Float[Tensor, 'rows columns objects']
     ) -> Iterator[Float[Tensor, 'rows columns objects']]:
-        """Labels of the second frame and of each that follows, as soon as its features are there.
+        """Yield the labels of each frame from the second on, as soon as its features are there.
 
         Args:
-            features: Of all frames from the first on; they need not be normalised.
-            labels: Of the first frame, as in `propagate_labels`; taken to the features' device.
+            features: Patch features of all frames, the first included; they need not be normalised.
+            labels: Labels of the first frame, as in `propagate_labels`; moved to the features' device.
         """
         for number, patches in enumerate(features):
             patches = normalize(patches.float(), dim=-1)

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from dino_plugin.data.images.label_masks import labels_in
 from dino_plugin.evaluation.video.clip import Clip
 
 GLOBAL_TABLE, CLIP_TABLE = 'global_results.csv', 'per-sequence_results.csv'
 
 
 class Statistics(NamedTuple):
-    """Of the frames of one object."""
+    """Statistics over the frames of one object."""
 
     mean: float
     recall: float
@@ -27,7 +28,7 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ClipScores:
-    """J and F of each object in each scored frame, that is without the first and the last."""
+    """J (regions) and F (boundaries) of each object in each scored frame: all but the first and the last."""
 
     name: str
     objects: tuple[int, ...]
@@ -48,10 +49,11 @@ def region_similarity(truth: Bool[np.ndarray, 'rows columns'], found: Bool[np.nd
 def boundary_accuracy(truth: Bool[np.ndarray, 'rows columns'], found: Bool[np.ndarray, 'rows columns']) -> float:
     """F: harmonic mean of the precision and the recall of a mask's boundary.
 
-    precision = share of the pixels of found's boundary within r of truth's boundary, recall the other way round,
-    r = ceil(0.008 * diagonal of the image) pixels
+    precision = share of the pixels of found's boundary within r of truth's boundary
+    recall    = share of the pixels of truth's boundary within r of found's boundary
+    r         = ceil(0.008 * diagonal of the image) pixels
 
-    With one mask empty it is 0, with both empty 1.
+    If one mask is empty F is 0, if both are empty 1.
 
     References:
         As `region_similarity`; width and conventions are those of davisvideochallenge/davis2017-evaluation.
@@ -68,7 +70,7 @@ def boundary_accuracy(truth: Bool[np.ndarray, 'rows columns'], found: Bool[np.nd
 
 
 def _boundary(mask: Bool[np.ndarray, 'rows columns']) -> Bool[np.ndarray, 'rows columns']:
-    """Pixels that differ from their neighbour to the right, below, or right below; outside lies a copy of the rim."""
+    """Pixels that differ from the pixel to the right, below, or diagonally below; the rim is repeated outside."""
     wide = np.pad(mask, ((0, 1), (0, 1)), mode='edge')
     here, right, below, across = wide[:-1, :-1], wide[:-1, 1:], wide[1:, :-1], wide[1:, 1:]
     return (here != right) | (here != below) | (here != across)
@@ -81,11 +83,10 @@ def _disk(radius: int) -> UInt8[np.ndarray, 'size size']:
 
 
 def statistics(values: Float[np.ndarray, ' frames']) -> Statistics:
-    """Mean; recall, the share of frames above 0.5; decay, the mean of the first quarter less that of the last.
+    """Mean; recall: share of frames above 0.5; decay: mean of the first quarter minus mean of the last.
 
-    The quarters' bounds are rounded to frames, and neighbouring quarters share the frame at their bound.
-
-    Deviation: the official evaluator keeps the bounds in 8 bits, so it is wrong from 257 scored frames on.
+    The bounds of the quarters are rounded to frames; neighbouring quarters share the frame at their bound. The official
+    evaluator stores the bounds in 8 bits, so its decay is wrong from 257 scored frames on.
     """
     bounds = [math.floor((len(values) - 1) * share / 4 + 0.5 + 1e-10) for share in (0, 1, 3, 4)]
     first, last = values[: bounds[1] + 1], values[bounds[2] :]
@@ -95,15 +96,15 @@ def statistics(values: Float[np.ndarray, ' frames']) -> Statistics:
 def evaluate_clip(clip: Clip, masks: Iterable[UInt8[np.ndarray, 'rows columns']]) -> ClipScores:
     """J and F of all objects of a clip. One mask is in memory at a time.
 
-    Objects that a mask lacks count as empty there. First and last frame are not scored.
+    An object that is not in a mask is empty there. First and last frame are not scored.
 
     Args:
-        clip: With masks for all frames.
-        masks: Of all frames, in order, with the labels of the clip's objects.
+        clip: A clip with masks for all frames.
+        masks: Masks of all frames, in order, with the labels of the clip's objects.
 
     Raises:
-        ValueError: If the clip has only its first mask, a mask has labels of no object or another size, or the number
-            of masks is not that of the frames.
+        ValueError: If the clip has only its first mask, a mask has another size or unknown labels, or there is not one
+            mask for each frame.
     """
     if not clip.annotated:
         raise ValueError(f'{clip.name} has only the mask of its first frame: there is nothing to compare with.')
@@ -127,14 +128,13 @@ def _refuse_other_labels(
     place = f'{clip.name}, frame {clip.frames[index].stem}'
     if mask.shape != size:
         raise ValueError(f'{place}: the mask has {mask.shape} rows and columns, the annotation {size}.')
-    labels = np.flatnonzero(np.bincount(mask.ravel())).tolist()
-    unknown = sorted(set(labels) - {0, *clip.objects})
+    unknown = sorted(set(labels_in(mask)) - {0, *clip.objects})
     if unknown:
         raise ValueError(f'{place}: labels {unknown} in the mask are none of the objects {list(clip.objects)}.')
 
 
 def global_results(scores: Sequence[ClipScores]) -> dict[str, float]:
-    """The official numbers, as shares: means over all objects of all clips, under the official names.
+    """The official numbers under their official names, as shares: means over all objects of all clips.
 
     J&F-Mean is the mean of J-Mean and F-Mean.
     """
@@ -147,7 +147,7 @@ def global_results(scores: Sequence[ClipScores]) -> dict[str, float]:
 
 
 def write_tables(scores: Sequence[ClipScores], folder: Path) -> None:
-    """`global_results.csv` and `per-sequence_results.csv`, in the columns and digits of the official evaluator."""
+    """Write `global_results.csv` and `per-sequence_results.csv`, with the official evaluator's columns and digits."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         (f'{score.name}_{label}', regions.mean(), boundaries.mean())

@@ -1,4 +1,4 @@
-"""A clip and its first mask -> a mask for each frame."""
+"""Label propagation on a clip: its first mask -> a mask for each frame."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from dino_plugin.evaluation.features import network_size, stream_patches
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.propagation import LabelPropagator
 
-OBJECTS_AT_ONCE = 8  # whose maps are enlarged together: memory does not grow with the number of objects
+OBJECTS_AT_ONCE = 8  # objects whose maps are enlarged together, so that memory does not grow with their number
 
 
 def segment_clip(
@@ -29,16 +29,16 @@ def segment_clip(
     smooth: bool = True,
     **kwargs: Any,
 ) -> Iterator[UInt8[np.ndarray, 'height width']]:
-    """A mask for each frame: the first one's own, then what its labels become. Frames are read one by one.
+    """Yield a mask for each frame: the given first mask, then the propagated ones. Frames are read one by one.
 
     Args:
         backbone: Images -> `Tokens`, such as `TimmBackbone`, on its device.
-        clip: Needs no mask but the first.
+        clip: A clip; only its first mask is needed.
         propagator: Default: DINO's settings.
-        short_side: Of what the network sees, in pixels; see `network_size`.
-        multiple: Likewise.
+        short_side: Shorter side in pixels of what the network sees; see `network_size`.
+        multiple: As in `network_size`.
         smooth: As in `mask_of_labels`.
-        **kwargs: Of `stream_patches`: `preprocessor`, `autocast_dtype`.
+        **kwargs: Arguments of `stream_patches`: `preprocessor`, `autocast_dtype`.
 
     Raises:
         ValueError: If a frame is damaged or of another size than the first mask; the message names it.
@@ -56,7 +56,7 @@ def segment_clip(
 
 
 def copy_first_mask(clip: Clip) -> Iterator[UInt8[np.ndarray, 'height width']]:
-    """The first mask for each frame: what a score means only shows beside this one."""
+    """The first mask for each frame: the baseline that any score has to be compared with."""
     first = clip.read_mask(0)
     for _ in clip.frames:
         yield first
@@ -65,7 +65,7 @@ def copy_first_mask(clip: Clip) -> Iterator[UInt8[np.ndarray, 'height width']]:
 def labels_of_mask(
     mask: UInt8[np.ndarray, 'height width'], objects: Sequence[int], rows: int, columns: int
 ) -> Float[Tensor, 'rows columns channels']:
-    """Which patch is what: 1 for the label at its centre, 0 for the others; background first, then the objects."""
+    """Labels of patches: 1 for the label at the patch's centre, 0 for others; background first, then the objects."""
     small = torch.from_numpy(resize_mask(mask, rows, columns))
     return (small[..., None] == torch.tensor([0, *objects], dtype=torch.uint8)).float()
 
@@ -73,9 +73,9 @@ def labels_of_mask(
 def mask_of_labels(
     labels: Float[Tensor, 'rows columns channels'], objects: Sequence[int], size: tuple[int, int], smooth: bool = True
 ) -> UInt8[np.ndarray, 'height width']:
-    """The label of each pixel: the channel that is largest after each was stretched to [0, 1] over the image.
+    """The label of each pixel: the largest channel, after each channel is scaled to [0, 1] over the image.
 
-    x_c -> (x_c - min x_c) / (max x_c - min x_c); a channel without a spread stays 0, or becomes 1 if it is above 0.
+    x_c -> (x_c - min x_c) / (max x_c - min x_c); a constant channel becomes 0, or 1 if it is above 0
 
     Args:
         labels: Background first, then the objects.
@@ -84,7 +84,7 @@ def mask_of_labels(
         smooth: Enlarge the channels bilinearly first (DINO); otherwise a patch is a rectangle (DINOv3).
 
     References:
-        `norm_mask` of facebookresearch/dino, eval_video_segmentation.py, whose 0 / 0 is defined here.
+        `norm_mask` of facebookresearch/dino, eval_video_segmentation.py, where a constant channel is 0 / 0.
     """
     mode = dict(mode='bilinear', align_corners=False) if smooth else dict(mode='nearest-exact')
     best = winner = None

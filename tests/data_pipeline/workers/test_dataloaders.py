@@ -8,8 +8,8 @@ from mmengine.runner import Runner
 from small_training import build_runner, small_config
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import for_any_workers
-from dino_plugin.data.workers.shared_memory import SparingCollate
+from dino_plugin.data.workers.dataloaders import without_unused_options
+from dino_plugin.data.workers.shared_memory import PipeFallbackCollate
 from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
 from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.training.hooks.knn import KNNHook
@@ -45,16 +45,16 @@ def loaders_of(kind, config):
 
 
 @pytest.mark.parametrize('kind', ['bank', 'clips', 'knn'])
-def test_evaluators_load_without_workers_and_spare_shared_memory_with_them(kind):
+def test_evaluators_load_without_workers_and_use_pipes_if_memory_is_short_with_them(kind):
     for built in loaders_of(kind, loader(0)):
         assert (built.num_workers, built.persistent_workers, built.timeout) == (0, False, 0)
         assert len(next(iter(built))) == 3
     for built in loaders_of(kind, loader(2)):
         assert (built.num_workers, built.persistent_workers, built.prefetch_factor, built.timeout) == (2, True, 4, 60)
-        assert isinstance(built.collate_fn, SparingCollate) == (kind != 'clips')  # those are lists of file names
+        assert isinstance(built.collate_fn, PipeFallbackCollate) == (kind != 'clips')  # those are lists of file names
 
 
-def test_a_training_does_without_workers_if_it_is_told_so(tmp_path):
+def test_a_training_does_without_workers_if_it_is_warned_so(tmp_path):
     changes = {f'train_dataloader__{name}': value for name, value in FOR_WORKERS.items()}
     config = small_config(tmp_path, train_cfg__max_epochs=1, **changes)
     assert config.train_dataloader.num_workers == 0
@@ -65,7 +65,7 @@ def test_a_training_does_without_workers_if_it_is_told_so(tmp_path):
 
 def test_a_config_is_not_changed_in_place_and_a_loader_stays():
     config = loader(0)
-    assert for_any_workers(config) == {name: value for name, value in config.items() if name not in FOR_WORKERS}
+    assert without_unused_options(config) == {name: value for name, value in config.items() if name not in FOR_WORKERS}
     assert set(FOR_WORKERS) <= set(config)
     built = DataLoader([1, 2])
-    assert for_any_workers(built) is built
+    assert without_unused_options(built) is built

@@ -19,12 +19,12 @@ from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_c
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.data.workers import shared_memory
 from dino_plugin.data.workers.shared_memory import (
-    Parcel,
-    SparingCollate,
+    PickledBatch,
+    PipeFallbackCollate,
     free_shared_memory,
     num_bytes,
     shared_flags,
-    spare_shared_memory,
+    use_pipes_if_memory_is_short,
 )
 
 IMAGES = [np.array(Image.open(path)) for path in PICTURES[:8]]
@@ -42,7 +42,7 @@ def samples_of(split):
 def lines(monkeypatch):
     """What is logged by the main process."""
     found, main = [], os.getpid()
-    monkeypatch.setattr(shared_memory, '_told', [])
+    monkeypatch.setattr(shared_memory, '_warned', [])
     monkeypatch.setattr(shared_memory, 'print_log', lambda line, *_: found.append(line) or os.getpid() == main or 1 / 0)
     return found
 
@@ -51,7 +51,7 @@ def load(samples, collate, free, monkeypatch, **arguments):
     monkeypatch.setattr(shared_memory, 'free_shared_memory', lambda: free)
     arguments = dict(batch_size=2, num_workers=1, multiprocessing_context='fork') | arguments
     loader = DataLoader(samples, collate_fn=collate, **arguments)
-    spare_shared_memory(loader)
+    use_pipes_if_memory_is_short(loader)
     return list(loader)
 
 
@@ -115,8 +115,8 @@ def test_there_is_room_if_every_worker_of_the_machine_could_place_two_more_batch
         if variable:
             monkeypatch.setenv('SLURM_NTASKS_PER_NODE', '8')
             monkeypatch.setenv(variable, str(processes))
-        collate = SparingCollate(lambda samples: torch.zeros(5, 2, dtype=torch.float64))
-        for free, kind in ((0, Parcel), (-1, Parcel), (0, torch.Tensor)):
+        collate = PipeFallbackCollate(lambda samples: torch.zeros(5, 2, dtype=torch.float64))
+        for free, kind in ((0, PickledBatch), (-1, PickledBatch), (0, torch.Tensor)):
             free += processes * wanted if kind is torch.Tensor or free else 0
             monkeypatch.setattr(shared_memory, 'free_shared_memory', lambda: free)  # noqa: B023
             assert type(collate([])) is kind
@@ -126,9 +126,9 @@ def test_there_is_room_if_every_worker_of_the_machine_could_place_two_more_batch
 def test_without_workers_nothing_is_changed():
     loader = DataLoader(IMAGES, num_workers=0)
     before = loader.collate_fn
-    spare_shared_memory(loader)
+    use_pipes_if_memory_is_short(loader)
     assert loader.collate_fn is before
-    assert SparingCollate(list)((1, 2)) == [1, 2]
+    assert PipeFallbackCollate(list)((1, 2)) == [1, 2]
 
 
 def test_free_memory_is_what_the_file_system_says(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
-from dino_plugin.data.workers.dataloaders import for_any_workers
+from dino_plugin.data.workers.dataloaders import without_unused_options
 from dino_plugin.engine.evaluating.bank_loop import prepare_bank_and_queries
 from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.classification.knn import knn_accuracy
@@ -62,8 +62,8 @@ class KNNHook(Hook):
     def before_train(self, runner) -> None:
         """Builds the dataloaders, so that a mistake shows at once; evaluates unless the run was resumed."""
         with preserved_random_state(gpu=True):
-            self.bank = runner.build_dataloader(for_any_workers(self.bank), seed=runner.seed)
-            self.queries = runner.build_dataloader(for_any_workers(self.queries), seed=runner.seed)
+            self.bank = runner.build_dataloader(without_unused_options(self.bank), seed=runner.seed)
+            self.queries = runner.build_dataloader(without_unused_options(self.queries), seed=runner.seed)
         prepare_bank_and_queries(self.bank, self.queries)
         self.ks = usable_ks(self.ks, len(self.bank.dataset))
         if self.before_training and runner.iter == 0:
