@@ -27,7 +27,7 @@ from PIL import Image
 
 from dino_plugin.engine.vocabulary import VOCABULARY
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = REPOSITORY / 'tests/data/cifar10_mini/test'

@@ -22,7 +22,7 @@ from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip
 from dino_plugin.export.backbone import export_backbone
 from dino_plugin.openmmlab.config_files import config_path
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 NAMES = [f'{method}/{method}_vit-small-p16_1xb64-coslr-100e_custom.py' for method in ('ibot', 'dinov2', 'dinov3')]
 

@@ -189,7 +189,7 @@ def main() -> None:
     from dino_plugin.export.backbone import export_backbone
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
     from dino_plugin.visualization.curves import plot_curves
-    from dino_plugin.weights.checkpoint import use_safe_loading
+    from dino_plugin.weights.safe_loading import use_safe_loading
 
     torch.set_num_threads(2)  # the recipe's number, so that rounding is the same everywhere
     use_safe_loading()

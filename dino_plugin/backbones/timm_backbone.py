@@ -18,7 +18,9 @@ from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
-from dino_plugin.weights.checkpoint import backbone_state, description_in, load_backbone, load_checkpoint
+from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.safe_loading import load_checkpoint
+from dino_plugin.weights.strict_loading import load_backbone
 
 LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')  # of transformers, those that average patches, convolutional networks
 
@@ -86,7 +88,7 @@ class TimmBackbone(nn.Module):
                 f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
             )
         content = load_checkpoint(checkpoint) if checkpoint else None
-        in_file = None if content is None else description_in(content, checkpoint)
+        in_file = None if content is None else backbone_description(content, checkpoint)
         if model_name is None:
             model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)

@@ -12,7 +12,7 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.commands.command_line import fail, option_values
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
-from dino_plugin.weights.checkpoint import use_safe_loading
+from dino_plugin.weights.safe_loading import use_safe_loading
 
 
 def load_config(args: argparse.Namespace) -> Config:

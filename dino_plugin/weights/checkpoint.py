@@ -1,8 +1,4 @@
-"""What backbone a checkpoint file holds: its tensors under timm's names, and the network they belong to.
-
-Reading a file is in `safe_loading`, loading into a network in `strict_loading`, a whole teacher with its heads in
-`teacher`; all are to be had from here.
-"""
+"""The backbone in a checkpoint file: its tensors under timm's names, and which network they belong to."""
 
 import json
 from collections.abc import Mapping
@@ -11,26 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from dino_plugin.weights.key_names import layout_of
+from dino_plugin.weights.key_names import layout_of, under
 from dino_plugin.weights.key_values import to_timm
 from dino_plugin.weights.published_models import published_description
-from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading, weights_file
-from dino_plugin.weights.strict_loading import LoadReport, load_backbone
-
-__all__ = [
-    'LoadReport',
-    'backbone_description',
-    'backbone_state',
-    'description_in',
-    'load_backbone',
-    'load_checkpoint',
-    'use_safe_loading',
-]
+from dino_plugin.weights.safe_loading import weights_file
 
 _SHOWN_KEYS = 5
-_OURS = 'distillation.'
-# What wrappers and heads put before a backbone's names, from the outside in: DataParallel, torch.compile; DINO,
-# mmpretrain and mmsegmentation; TimmFeatureMaps; Hugging Face.
+# Prefixes of a backbone's keys, in the order in which they are removed: DataParallel, torch.compile; DINO, mmpretrain
+# and mmsegmentation; TimmFeatureMaps; Hugging Face.
 _PREFIXES = (
     'module.',
     '_orig_mod.',
@@ -44,13 +28,13 @@ _PREFIXES = (
 
 
 def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> dict[str, Tensor]:
-    """The backbone's tensors under timm's names.
+    """The backbone's state dict under timm's names.
 
     Understands training checkpoints of this package, full checkpoints of the DINO, iBOT and DINOv2 code (`teacher` /
     `student`), and plain backbone files: exported ones, the authors' released ones, those of Hugging Face's `ViTModel`,
     `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and `DINOv3ConvNextModel`, of mmpretrain's
-    VisionTransformer, and segmenters with `TimmFeatureMaps`. The layout is recognised by the keys (see `layouts`).
-    Heads are left out.
+    VisionTransformer, and segmenters with `TimmFeatureMaps`. The keys tell the layout (see `layouts`). Heads are left
+    out.
 
     Args:
         checkpoint: From `load_checkpoint`.
@@ -62,12 +46,11 @@ def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> di
     """
     if source not in ('teacher', 'student'):
         raise ValueError(f"source must be 'teacher' or 'student', got {source!r}.")
-    state = _weights(checkpoint)
-    if _is_ours(state):
-        prefix = f'{_OURS}{source}.backbone.model.'
-        found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    state = _state_dict(checkpoint)
+    if any(str(key).startswith('distillation.') for key in state):
+        found = under(f'distillation.{source}.backbone.model.', state)
     else:
-        found = _renamed(_plain_state(state, source))
+        found = _to_timm(_plain_state(state, source))
     if not found:
         keys = list(checkpoint) if state is checkpoint else [*checkpoint, *state]
         raise ValueError(
@@ -77,23 +60,22 @@ def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> di
     return found
 
 
-def backbone_description(path: str | Path) -> dict[str, Any] | None:
-    """What network the backbone in a file is, or None if the file does not tell.
+def backbone_description(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+    """Which network the backbone of a checkpoint is; None if that is unknown.
 
-    A training checkpoint has it in `meta`, an exported backbone in the `.json` beside it; files that other programs
-    wrote are recognised by the shapes of published models, and by their names whose rule for positions they follow.
+    Training checkpoints say it in `meta`, exported backbones in the `.json` file beside them. Files of other programs
+    are recognised by the shapes of published models; their key names tell the rule for resampling positions.
+
+    Args:
+        checkpoint: From `load_checkpoint`.
+        path: Of the file.
 
     Returns:
-        `dict(model_name=..., timm_arguments={...})`, and `position_resampling` where it is not timm's.
+        `dict(model_name=..., timm_arguments={...})`, and `position_resampling` unless it is timm's rule.
 
     Raises:
-        ValueError: If the file cannot be read, or the `.json` beside it is damaged.
+        ValueError: If the `.json` file is damaged.
     """
-    return description_in(load_checkpoint(path), path)
-
-
-def description_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
-    """`backbone_description` of a file that was read already."""
     meta = checkpoint.get('meta')
     description = _named(meta.get('backbone') if isinstance(meta, Mapping) else None)
     description = description or _card(weights_file(path).with_suffix('.json'))
@@ -101,9 +83,9 @@ def description_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str,
         known = {'model_name': description['model_name'], 'timm_arguments': {}, 'position_resampling': 'timm'}
         description = {key: description.get(key, default) for key, default in known.items()}
     else:
-        state = _weights(checkpoint)
+        state = _state_dict(checkpoint)
         state = _plain_state(state, 'teacher') or _plain_state(state, 'student')
-        renamed = _renamed(state)
+        renamed = _to_timm(state)
         description = published_description(renamed)
         if description is None:
             return None
@@ -121,45 +103,36 @@ def _card(path: Path) -> dict[str, Any] | None:
     try:
         return _named(json.loads(path.read_text()))
     except ValueError as error:
-        raise ValueError(f'{path} is no JSON ({error}); copy or export it again, or delete it.') from error
+        raise ValueError(f'{path} is not JSON ({error}); copy or export it again, or delete it.') from error
 
 
 def _named(description: Any) -> Mapping[str, Any] | None:
-    """A description, or None if it names no model."""
+    """The description, or None if it names no model."""
     return description if isinstance(description, Mapping) and 'model_name' in description else None
 
 
-def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         return to_timm(state)
     except (RuntimeError, IndexError, ValueError) as error:
         raise ValueError(
-            f'The weights contradict each other ({error}): the file is damaged, or of another program than its names '
-            f'say. First keys: {list(state)[:_SHOWN_KEYS]}.'
+            f'The weights contradict each other ({error}): the file is damaged, or its keys are those of another '
+            f'program. First keys: {list(state)[:_SHOWN_KEYS]}.'
         ) from error
 
 
-def _weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     for entry in ('state_dict', 'model'):
         if isinstance(checkpoint.get(entry), Mapping):
             return checkpoint[entry]
     return checkpoint
 
 
-def _is_ours(state: Mapping[str, Any]) -> bool:
-    return any(str(key).startswith(_OURS) for key in state)
-
-
 def _plain_state(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors of one network, without prefixes and what is outside them."""
+    """The tensors of one network: without prefixes, and without keys that lack the prefix."""
     if isinstance(state.get(source), Mapping):
         state = state[source]
     found = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     for prefix in (f'{source}.', *_PREFIXES):
-        found = _without_prefix(found, prefix)
+        found = under(prefix, found) or found
     return found
-
-
-def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries under `prefix`, without it; all entries when none is under it."""
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)} or state

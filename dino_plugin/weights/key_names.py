@@ -1,41 +1,47 @@
-"""Renaming tensors by the tables of `layouts`."""
+"""Key names: recognising a layout, and renaming by the tables of `layouts`."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from dino_plugin.weights.layouts import ORIGINAL, WITH_SIGNS, Layout, Names
+from dino_plugin.weights.layouts import ORIGINAL, WITH_MARKERS, Layout, Names
+
+
+def under(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries whose keys begin with ``prefix``, without it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def layout_of(keys: Iterable[str]) -> Layout:
-    """The layout that a file's keys are in; `ORIGINAL` (nearly timm's names) if none of the others."""
+    """The layout of a file's keys; `ORIGINAL` (close to timm's names) if it is none of the others."""
     keys = list(keys)
-    return next((layout for layout in WITH_SIGNS if any(matching(keys, sign) for sign in layout.signs)), ORIGINAL)
+    return next((layout for layout in WITH_MARKERS if any(matching(keys, name) for name in layout.markers)), ORIGINAL)
 
 
 def matching(keys: Iterable[str], name: str) -> list[str]:
-    """Those of the keys that a name of a table stands for."""
+    """The keys that match a name of a table."""
     pattern = _pattern(name)
     return [key for key in keys if pattern.fullmatch(key)]
 
 
 def names_from_timm(layout: Layout, gated: bool) -> Names:
-    """(name in timm, name there)."""
-    return tuple((timm_name, there) for there, timm_name in layout.names + (layout.gated_mlp if gated else layout.mlp))
+    """Pairs (name in timm, name in the layout)."""
+    return tuple((timm_name, name) for name, timm_name in layout.names + (layout.gated_mlp if gated else layout.mlp))
 
 
 def names_to_timm(layout: Layout, keys: Iterable[str]) -> Names:
-    """(name there, name in timm), for a file with these keys."""
+    """Pairs (name in the layout, name in timm), for a file with these keys."""
     gated = bool(layout.gated_mlp) and bool(matching(keys, layout.gated_mlp[0][0]))
     return layout.names + (layout.gated_mlp if gated else layout.mlp)
 
 
 def rename(state: Mapping[str, Tensor], names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """The tensors under new names; a key that no old name stands for stays what it is.
+    """The tensors under new names, from pairs (old, new); a key that matches no old name stays unchanged.
 
     Raises:
-        ValueError: If two keys get one name.
+        ValueError: If two keys get the same name.
     """
     patterns = [(_pattern(old), new) for old, new in names]
 
@@ -49,7 +55,7 @@ def rename(state: Mapping[str, Tensor], names: Sequence[tuple[str, str]]) -> dic
     result: dict[str, Tensor] = {}
     for key, value in state.items():
         if (new := renamed(key)) in result:
-            raise ValueError(f'{key} and another key both stand for {new}')
+            raise ValueError(f'{key} and another key both become {new}')
         result[new] = value
     return result
 

@@ -1,4 +1,4 @@
-"""The same weights cut and joined differently: what renaming alone does not turn into timm's tensors, and back."""
+"""Conversion to timm's tensors and back, where other projects split or join them differently."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ _BLOCK_IN_CHUNK = re.compile(r'^blocks\.\d+\.(\d+)\.')
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A backbone's tensors under timm's names, from any of the `layouts`, recognised by its keys.
+    """A backbone's tensors under timm's names, from any of the `layouts`; the keys tell which.
 
-    Without what carries no weights of the backbone: mask tokens, rotary periods, poolers. A key that the layout does
-    not know stays what it is, so that a strict load refuses it.
+    Mask tokens, rotary periods and poolers are left out. A key that the layout does not know stays unchanged, so that a
+    strict load refuses it.
     """
     if 'cls_token' in state:
-        # DINOv2 trains in chunks of blocks; the second number already counts through all chunks.
+        # DINOv2 trains in chunks of blocks; the second number counts all blocks.
         state = {_BLOCK_IN_CHUNK.sub(r'blocks.\1.', key): value for key, value in state.items()}
     layout = layout_of(state)
     unused = {key for name in layout.unused for key in matching(state, name)}
@@ -35,19 +35,19 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_timm(state: Mapping[str, Tensor], layout: Layout, gated: bool, num_patches: int) -> dict[str, Tensor]:
-    """A vision transformer's tensors under the names of a layout, from timm's.
+    """A timm vision transformer's tensors under the names of a layout.
 
     Args:
         state: Of a timm model.
         layout: One of `layouts`.
         gated: Whether the MLPs are SwiGLU.
-        num_patches: Positions of patches in `pos_embed`; those before are of the class token and registers.
+        num_patches: Number of patch positions in `pos_embed`; the others belong to class token and registers.
 
     Raises:
-        ValueError: If the layout has no name for some of the tensors; the message lists them.
+        ValueError: If the layout has no name for a tensor; the message lists the first five.
     """
     names = names_from_timm(layout, gated)
-    found = _position_of_class_alone(state, num_patches)
+    found = _class_position_only(state, num_patches)
     if _separates_attention(layout):
         found = _separate_attention(found)
     elif layout is ORIGINAL_ROTARY:
@@ -59,7 +59,7 @@ def from_timm(state: Mapping[str, Tensor], layout: Layout, gated: bool, num_patc
 
 
 def fold_class_position(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The class token absorbs its position: timm's models with registers have positions of patches only."""
+    """Adds the class token's position to the token: timm's models with registers have positions for patches only."""
     if 'pos_embed' not in state or 'cls_token' not in state:
         return state
     position = state['pos_embed']
@@ -71,7 +71,7 @@ def _separates_attention(layout: Layout) -> bool:
 
 
 def _join_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """q_proj, k_proj and v_proj of each block become qkv, or qkv with q_bias and v_bias where keys have no bias."""
+    """q_proj, k_proj, v_proj of each block become qkv, or qkv with q_bias and v_bias if keys have no bias."""
     state = dict(state)
     for block in [key.removesuffix('q_proj.weight') for key in state if key.endswith('.attn.q_proj.weight')]:
         for kind in ('weight', 'bias'):
@@ -102,7 +102,7 @@ def _separate_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _drop_key_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """DINOv3's `qkv.bias`, of which `bias_mask` zeroes the keys' third, becomes timm's q_bias and v_bias.
 
-    A bias of keys that is not masked stays: timm has no place for it, and the rotation makes it matter.
+    A bias of keys that is not masked stays, so that the load is refused: timm has no parameter for it.
     """
     state = dict(state)
     for key in [key for key in state if key.endswith('.attn.qkv.bias')]:
@@ -129,8 +129,8 @@ def _with_key_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _position_of_class_alone(state: Mapping[str, Tensor], num_patches: int) -> dict[str, Tensor]:
-    """Positions of the class token and the patches, as all but timm have them; registers absorb theirs."""
+def _class_position_only(state: Mapping[str, Tensor], num_patches: int) -> dict[str, Tensor]:
+    """`pos_embed` of class token and patches, as in all projects but timm; positions of registers are added to them."""
     state = dict(state)
     position = state.get('pos_embed')
     num_prefix = 0 if position is None else position.shape[1] - num_patches

@@ -1,24 +1,24 @@
-"""Names of a backbone's weights in timm and elsewhere: one table a layout, to be read in both directions.
+"""Key names of a backbone in timm and in other projects: one table for each layout, used in both directions.
 
-Facts from the files that the authors, Hugging Face and mmpretrain publish. `key_names` applies the tables; what differs
-in *values* too is in `key_values`.
+The names come from the files that the authors, Hugging Face and mmpretrain publish. `key_names` applies the tables;
+`key_values` handles tensors whose *values* differ too.
 """
 
 from typing import NamedTuple
 
-# (name there, name in timm); {} is a number. A name stands for itself and for what is below it: `norm` for `norm.bias`.
+# (name in the layout, name in timm); {} is a number. A name also matches what follows it: `norm` matches `norm.bias`.
 Names = tuple[tuple[str, str], ...]
 
 
 class Layout(NamedTuple):
     """The names of one layout.
 
-    `signs` are names that every file in this layout has one of, and no other layout has. Of `mlp` and `gated_mlp`
-    (SwiGLU) one applies, told by the first name of `gated_mlp`. `unused` carries no weight of the backbone.
+    Each file of this layout has one of the `markers`; files of other layouts have none. A file has the names of
+    `gated_mlp` (SwiGLU) if its keys match the first of them, else those of `mlp`. `unused` are not the backbone's.
     `position_resampling` is the rule (see `positions`) of the program that writes such files, without registers.
     """
 
-    signs: tuple[str, ...]
+    markers: tuple[str, ...]
     names: Names
     mlp: Names = ()
     gated_mlp: Names = ()
@@ -55,10 +55,10 @@ _HUGGING_FACE_BERT_LIKE = (
     ('layernorm', 'norm'),
 )
 
-# facebookresearch/dino, bytedance/ibot and facebookresearch/dinov2 took timm's names; a file with timm's own names is
-# read as one of these.
+# facebookresearch/dino, bytedance/ibot and facebookresearch/dinov2 use timm's names; a file of timm is read as one of
+# these.
 ORIGINAL = Layout(
-    signs=(),
+    markers=(),
     names=(*_EMBEDDINGS, ('pos_embed', 'pos_embed'), ('register_tokens', 'reg_token'), *_BLOCK, *_LAYER_SCALE),
     mlp=_MLP,
     gated_mlp=(('blocks.{}.mlp.w12', 'blocks.{}.mlp.fc1'), ('blocks.{}.mlp.w3', 'blocks.{}.mlp.fc2')),
@@ -66,7 +66,7 @@ ORIGINAL = Layout(
     position_resampling='dino',
 )
 ORIGINAL_ROTARY = Layout(  # facebookresearch/dinov3
-    signs=('storage_tokens', 'rope_embed.periods'),
+    markers=('storage_tokens', 'rope_embed.periods'),
     names=(
         *_EMBEDDINGS,
         ('storage_tokens', 'reg_token'),
@@ -83,7 +83,7 @@ ORIGINAL_ROTARY = Layout(  # facebookresearch/dinov3
     unused=('mask_token', 'rope_embed.periods', 'local_cls_norm'),
 )
 ORIGINAL_CONVNEXT = Layout(  # facebookresearch/dinov3 and ConvNeXt
-    signs=('downsample_layers.0.0',),
+    markers=('downsample_layers.0.0',),
     names=(
         ('downsample_layers.0.{}', 'stem.{}'),
         ('downsample_layers.{}.{}', 'stages.{}.downsample.{}'),
@@ -94,10 +94,10 @@ ORIGINAL_CONVNEXT = Layout(  # facebookresearch/dinov3 and ConvNeXt
         ('stages.{}.{}.gamma', 'stages.{}.blocks.{}.gamma'),
         ('norm', 'head.norm'),
     ),
-    unused=('norms',),  # the last norm once more, for dense features
+    unused=('norms',),  # the last norm again, for dense features
 )
 HUGGING_FACE_VIT = Layout(  # ViTModel
-    signs=('encoder.layer.0.layernorm_before',),
+    markers=('encoder.layer.0.layernorm_before',),
     names=(
         *_HUGGING_FACE_BERT_LIKE,
         ('encoder.layer.{}.layernorm_before', 'blocks.{}.norm1'),
@@ -110,7 +110,7 @@ HUGGING_FACE_VIT = Layout(  # ViTModel
     unused=('pooler.dense', 'embeddings.mask_token'),
 )
 HUGGING_FACE_DINOV2 = Layout(  # Dinov2Model, Dinov2WithRegistersModel
-    signs=('encoder.layer.0.layer_scale1.lambda1',),
+    markers=('encoder.layer.0.layer_scale1.lambda1',),
     names=(
         *_HUGGING_FACE_BERT_LIKE,
         ('embeddings.register_tokens', 'reg_token'),
@@ -127,7 +127,7 @@ HUGGING_FACE_DINOV2 = Layout(  # Dinov2Model, Dinov2WithRegistersModel
     unused=('embeddings.mask_token',),
 )
 HUGGING_FACE_DINOV3 = Layout(  # DINOv3ViTModel
-    signs=('embeddings.patch_embeddings.weight',),
+    markers=('embeddings.patch_embeddings.weight',),
     names=(
         ('embeddings.cls_token', 'cls_token'),
         ('embeddings.register_tokens', 'reg_token'),
@@ -148,7 +148,7 @@ HUGGING_FACE_DINOV3 = Layout(  # DINOv3ViTModel
     unused=('embeddings.mask_token',),
 )
 MMPRETRAIN = Layout(  # mmpretrain's and mmselfsup's VisionTransformer
-    signs=('patch_embed.projection.weight',),
+    markers=('patch_embed.projection.weight',),
     names=(
         ('cls_token', 'cls_token'),
         ('pos_embed', 'pos_embed'),
@@ -165,7 +165,7 @@ MMPRETRAIN = Layout(  # mmpretrain's and mmselfsup's VisionTransformer
     unused=('mask_token',),
 )
 HUGGING_FACE_CONVNEXT = Layout(  # DINOv3ConvNextModel
-    signs=('stages.0.downsample_layers.0',),
+    markers=('stages.0.downsample_layers.0',),
     names=(
         ('stages.0.downsample_layers.{}', 'stem.{}'),
         ('stages.{}.downsample_layers.{}', 'stages.{}.downsample.{}'),
@@ -177,8 +177,7 @@ HUGGING_FACE_CONVNEXT = Layout(  # DINOv3ConvNextModel
         ('layer_norm', 'head.norm'),
     ),
 )
-# All that a file can be told by.
-WITH_SIGNS = (
+WITH_MARKERS = (
     ORIGINAL_ROTARY,
     ORIGINAL_CONVNEXT,
     HUGGING_FACE_VIT,

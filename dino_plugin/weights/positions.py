@@ -1,10 +1,10 @@
 """Learnt position embeddings on another patch grid: the rules of the families.
 
-All of them interpolate bicubically along rows and columns, and differ in two choices. Weights that were trained with
-one rule give other features with another, by up to 7 % of the largest value on the small grid of local views.
+All rules interpolate bicubically along rows and columns; they differ in two choices. With another rule than in
+training, features differ by up to 7 % of the largest value on the small grid of local views.
 
 =============  ===========  ======  ==========================================================================
-rule           antialiased  offset  who resamples so
+rule           antialiased  offset  used by
 =============  ===========  ======  ==========================================================================
 `timm`         yes          0       timm; DINOv2 with registers, the authors' code and Hugging Face's
 `dino`         no           0.1     the authors' code of DINO, iBOT and DINOv2 without registers
@@ -21,12 +21,12 @@ from torch import Tensor
 
 
 class Rule(NamedTuple):
-    """How positions are brought to another grid.
+    """How positions are resampled to another grid.
 
     Args:
-        antialiased: Widen the kernel where the grid becomes smaller, so that no position is left out.
-        offset: Cells that the authors add to the new size before they divide it by the old one, against rounding; it
-            moves all places a little.
+        antialiased: Widen the kernel if the grid becomes smaller, so that every position counts.
+        offset: Cells that the authors add to the new size before dividing it by the old one, against rounding errors.
+            It shifts the sampling points a little.
     """
 
     antialiased: bool
@@ -40,7 +40,7 @@ def rule_named(name: str) -> Rule:
     """One of `RULES`.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the name is unknown.
     """
     if name not in RULES:
         raise ValueError(f'position_resampling={name!r} is unknown; use one of {list(RULES)}.')
@@ -52,15 +52,15 @@ def resampled(
 ) -> Tensor:
     """Position embeddings on another grid.
 
-    As a product of matrices it is PyTorch's bicubic interpolation, but for rounding; ONNX and `torch.export` know no
-    such interpolation for a size that is not known yet.
+    This is PyTorch's bicubic interpolation (but for rounding), written as a product of matrices, because ONNX and
+    `torch.export` cannot interpolate to a size that is not fixed.
 
     Args:
-        positions: Of the prefix tokens, which stay, then of the patches of the old grid.
+        positions: Of the prefix tokens, which stay unchanged, then of the patches of the old grid.
         old: Rows and columns of patches.
-        new: Likewise; symbols while the network is traced.
-        num_prefix: Prefix tokens that have a position.
-        rule: How.
+        new: The same for the new grid; symbols while the network is traced.
+        num_prefix: Number of prefix tokens that have a position.
+        rule: One of `RULES`.
     """
     prefix, patches = positions[:, :num_prefix], positions[0, num_prefix:].float()
     if torch.compiler.is_compiling():
@@ -77,18 +77,18 @@ def resampled(
 
 @lru_cache(maxsize=32)
 def _remembered_weights(old: int, new: int, antialiased: bool, offset: float, device: torch.device) -> Tensor:
-    """Computed once for each size: a GPU would have to be waited for."""
+    """Computed once for each size, since the host waits for the copy to the device."""
     with torch.inference_mode(False):  # else training could not use what an evaluation computed
         return _weights(old, new, antialiased, torch.tensor(offset)).to(device)
 
 
 def _weights(old: int, new: int | torch.SymInt, antialiased: bool, offset: Tensor) -> Tensor:
-    """(new, old): the weight of each old place in each new one, by Keys' kernel.
+    """(new, old): the weight of each old position for each new one, by Keys' kernel, as in PyTorch.
 
-    With antialiasing a = -1/2, and what the kernel cuts off at the edges, the rest makes up for; without it a = -3/4,
-    and the place at the edge stands in for those beyond, as in PyTorch.
+    With antialiasing a = -1/2, and the weights inside the grid are normalised to sum 1. Without it a = -3/4, and the
+    position at the edge is repeated beyond it.
     """
-    step = old / (new + offset)  # places of the old grid from one new place to the next
+    step = old / (new + offset)  # old positions per new position
     centres = (torch.arange(new) + 0.5) * step
     if antialiased:
         weights = _kernel(((torch.arange(old) + 0.5 - centres[:, None]) / step.clamp(min=1)).abs(), -0.5)

@@ -1,4 +1,4 @@
-"""Which timm model a file of weights holds, told from their shapes."""
+"""Which timm model a file of weights holds, recognised by the shapes."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dino_plugin.weights.strict_loading import changes_nothing
+from dino_plugin.weights.strict_loading import has_no_effect
 
-# (width, depth) of the transformers that were published for DINO, iBOT, DINOv2 and DINOv3. Shapes do not tell the
-# number of heads, but for each of these sizes all four use the same.
+# (width, depth) of the transformers published for DINO, iBOT, DINOv2 and DINOv3. Shapes do not tell the number of
+# heads, but all four use the same number for each size.
 _SIZES = {
     (192, 12): 'tiny',
     (384, 12): 'small',
@@ -21,9 +21,9 @@ _SIZES = {
     (1536, 40): 'giant',
     (4096, 40): '7b',
 }
-# The names of DINOv3's sizes with SwiGLU; 7b has no other.
+# Names of DINOv3's sizes with SwiGLU; 7b has SwiGLU only.
 _PLUS = {'small': 'small_plus', 'huge': 'huge_plus', '7b': '7b'}
-# DINO's and DINOv3's convolutional networks: a tensor of each, and its shape.
+# DINO's and DINOv3's convolutional networks: one tensor of each, with its shape.
 _CONVOLUTIONAL = {
     'resnet50': ('layer3.5.conv3.weight', (1024, 256, 1, 1)),
     'convnext_tiny': ('stages.2.blocks.8.gamma', (384,)),
@@ -36,8 +36,8 @@ _CONVOLUTIONAL = {
 def published_description(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """`dict(model_name=..., timm_arguments={...})` of a published architecture; None for any other.
 
-    A name is given only if the keys and shapes are exactly those of timm's model of that name. (A network of the same
-    shapes but another number of heads is taken for the published one: no file of weights says that number.)
+    All keys and shapes must equal those of timm's model. The number of attention heads is assumed: no file of weights
+    holds it.
 
     Args:
         state: Under timm's names.
@@ -59,7 +59,7 @@ def published_description(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def _transformer(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Any]]:
-    """The only name that fits width, depth, patch, registers, LayerScale, SwiGLU and biases, and its arguments."""
+    """The name that fits width, depth, patch size, registers, LayerScale, SwiGLU and biases, and its arguments."""
     weight = state['patch_embed.proj.weight']
     tokens = [state[key].ndim for key in ('pos_embed', 'reg_token') if key in state]
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or tokens.count(3) != len(tokens):
@@ -70,7 +70,7 @@ def _transformer(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Any
     num_registers = state['reg_token'].shape[1] if 'reg_token' in state else 0
     if 'pos_embed' not in state:
         size = _PLUS.get(size) if 'blocks.0.mlp.fc1_g.weight' in state else size
-        # DINOv3's files have biases of zeros for most sizes; timm calls models without them by the plain name.
+        # Most of DINOv3's files have biases of zeros; timm's plain names stand for models without biases.
         biased = any(key.endswith(('.attn.q_bias', '.attn.v_bias')) and value.any() for key, value in state.items())
         return f'vit_{size}_patch{patch}_dinov3' + ('_qkvb' if biased else ''), {}
     num_patches = state['pos_embed'].shape[1] - (0 if num_registers else 1)
@@ -82,5 +82,5 @@ def _transformer(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Any
 
 def _has_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> bool:
     own = {key: value.shape for key, value in model.state_dict().items()}
-    given = {key: value.shape for key, value in state.items() if key in own or not changes_nothing(key, value)}
+    given = {key: value.shape for key, value in state.items() if key in own or not has_no_effect(key, value)}
     return own == given

@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Reads a `.safetensors` file, or a PyTorch file by the restricted unpickler only.
+    """Reads a `.safetensors` file, or a PyTorch file with the restricted unpickler.
 
     Besides tensors and plain Python values, a PyTorch file may hold what mmengine's training checkpoints and DINO's
     released ones hold: numpy arrays and scalars, `HistoryBuffer`, `ConfigDict` and `argparse.Namespace`.
-    Nothing else is ever imported or called, so that a file from a stranger cannot run code.
+    Nothing else is imported or called, so no file can run code.
 
     Args:
         path: The file, or a Hugging Face folder with `model.safetensors`; `~` is expanded.
@@ -24,13 +24,11 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file needs other Python objects, is damaged, or does not hold a dictionary.
+        ValueError: If the file holds other Python objects, is damaged, or is not a dictionary.
     """
     path = weights_file(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f'Checkpoint {path} does not exist, or is neither a file nor a folder with model.safetensors.'
-        )
+        raise FileNotFoundError(f'Checkpoint {path} does not exist, or is a folder without model.safetensors.')
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
     try:
@@ -46,25 +44,25 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
 
 
 def weights_file(path: str | Path) -> Path:
-    """The file itself, or the weights of a Hugging Face folder."""
+    """The file itself, or `model.safetensors` of a Hugging Face folder."""
     path = Path(path).expanduser()
     weights = path / 'model.safetensors'
     return weights if weights.is_file() else path
 
 
 def use_safe_loading() -> None:
-    """Makes mmengine read local checkpoints (`--resume`, `load_from`, `init_cfg`) by `load_checkpoint`.
+    """Makes mmengine read local checkpoints (`--resume`, `load_from`, `init_cfg`) with `load_checkpoint`.
 
-    Some releases of mmengine fall back to the unrestricted unpickler, others cannot read their own training checkpoints
-    with torch >= 2.6. Files from the network (`https://`, `s3://`) keep mmengine's own loaders.
+    Some versions of mmengine use the unrestricted unpickler; others cannot read their own checkpoints with torch 2.6 or
+    newer. Remote files (`https://`, `s3://`) keep mmengine's loaders.
     """
     from mmengine.runner import CheckpointLoader
 
     def load_from_local_file(filename: str, map_location: Any = None) -> dict[str, Any]:
         checkpoint = load_checkpoint(filename, map_location)
         if isinstance(checkpoint.get('meta'), dict):
-            # mmengine's resume runs this text as a Python config. It writes another key itself ('cfg'), and only
-            # compares numbers of GPUs with what it finds.
+            # mmengine's resume runs this text as a Python config. It writes 'cfg' itself, not 'config', and needs
+            # it only to compare numbers of GPUs.
             checkpoint['meta'].pop('config', None)
         return checkpoint
 
@@ -72,19 +70,19 @@ def use_safe_loading() -> None:
 
 
 def _allowed_globals() -> list[Any]:
-    """What a training checkpoint may name besides PyTorch's own list; none of it runs code chosen by the file."""
+    """Names that a training checkpoint may import besides PyTorch's own list; none runs code chosen by the file."""
     from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
 
     def method_of_history(owner: Any, name: str) -> Any:
-        # HistoryBuffer pickles its methods as getattr(HistoryBuffer, 'mean'); a free getattr would reach `__globals__`.
+        # HistoryBuffer pickles its methods as getattr(HistoryBuffer, 'mean'); another could reach `__globals__`.
         if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
             raise UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r})')
         return getattr(owner, name)
 
     core = numpy._core if hasattr(numpy, '_core') else numpy.core
     array_makers = [core.multiarray._reconstruct, core.multiarray.scalar]
-    # numpy 2 renamed numpy.core to numpy._core; a file may have been written by either.
+    # numpy 2 renamed numpy.core to numpy._core; files hold either name.
     named = [(maker, f'numpy.{old}.multiarray.{maker.__name__}') for maker in array_makers for old in ('core', '_core')]
     dtypes = {type(numpy.dtype(code)) for code in '?bBhHiIlLqQefd'}
     named += [(method_of_history, f'{module}.getattr') for module in ('builtins', '__builtin__')]
@@ -108,8 +106,8 @@ def _refusal(path: Path, reason: str) -> str:
         detail = re.search(r'WeightsUnpickler error: (.*)', reason)
         return _damaged(path, detail.group(1) if detail else reason)
     return (
-        f'Checkpoint {path} is refused: it wants to import {found.group(1)}, which is not needed to hold weights and '
-        'could run any code. If you trust where the file is from, convert it once: '
+        f'Checkpoint {path} is refused: it imports {found.group(1)}, which weights do not need and which could run any '
+        'code. If you trust the origin of the file, convert it once: '
         f"`checkpoint = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
         "torch.save({'state_dict': checkpoint['state_dict']}, 'converted.pth')`; keep the entry that holds the weights."
     )

@@ -1,4 +1,4 @@
-"""Loading weights into a network: everything fits, or the load is refused with the keys that do not."""
+"""Strict loading of weights: everything fits, or an error lists the keys that do not."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _SHOWN_KEYS = 5
 
 
 class LoadReport(NamedTuple):
-    """What `load_backbone` did; the keys are timm's."""
+    """What `load_backbone` did, as lists of timm's keys."""
 
     loaded: list[str]
     missing: list[str]
@@ -36,27 +36,27 @@ def load_backbone(
 ) -> LoadReport:
     """Loads tensors under timm's names into a timm model, strictly, and logs how many keys matched.
 
-    A `pos_embed` of another grid is resampled; one with or without a position of the class token is brought to what
-    the model has, without a change of the sums. Its grid is what the file's description says, or a square. Any other
-    difference in shape is refused, with `allow_mismatch` too. Biases of zeros (most of DINOv3's files have them) and
-    LayerScale of ones are no mismatch where the model has none.
+    A `pos_embed` of another grid is resampled. A position of the class token is added to the token or filled with zeros
+    if only one side has it. The grid in the file is the one of the description, else a square. Any other difference in
+    shape is an error, with `allow_mismatch` too. Biases of zeros (in most of DINOv3's files) and LayerScale of ones are
+    ignored if the model has none.
 
     Args:
-        model: A timm model; changed in place, and only if the load is not refused.
+        model: A timm model; changed in place, unless an error is raised.
         state: From `backbone_state`.
-        allow_mismatch: Load although keys are missing or left over (but not if no key at all matches).
-        name: What messages call the source of `state`; best the path of the file.
-        description: What the file says of its network, see `backbone_description`.
-        position_resampling: The rule by which positions are resampled, see `positions`.
+        allow_mismatch: Accept missing and unexpected keys (but not if no key matches).
+        name: Source of `state` in messages, such as the path of the file.
+        description: From `backbone_description`.
+        position_resampling: Rule for resampling positions, see `positions`.
 
     Raises:
-        ValueError: If the keys or shapes differ; the message lists the first keys of both sides with their shapes. If
-            positions could be of several grids, and no description says which.
+        ValueError: If keys or shapes differ; the message lists the first keys of both sides with their shapes. Also if
+            several grids are possible and no description tells the grid.
     """
     from mmengine.logging import print_log
 
     own = model.state_dict()
-    state = {key: value for key, value in state.items() if key in own or not changes_nothing(key, value)}
+    state = {key: value for key, value in state.items() if key in own or not has_no_effect(key, value)}
     grid = None if description is None else described_grid(description)
     state, resampled = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
     report = LoadReport(
@@ -73,18 +73,18 @@ def load_backbone(
     return report
 
 
-def changes_nothing(key: str, value: Tensor) -> bool:
-    """Whether a tensor is a bias of queries or values that is 0 everywhere, or a LayerScale that is 1 everywhere."""
+def has_no_effect(key: str, value: Tensor) -> bool:
+    """Whether a tensor is a bias of queries or values with zeros only, or a LayerScale with ones only."""
     if key.endswith(('.attn.q_bias', '.attn.v_bias')):
         return not value.any()
     return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2')) and bool((value == 1).all())
 
 
 def described_grid(description: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Rows and columns of the patches that a described network has learnt positions for; None if it has no patches.
+    """Rows and columns of the patch grid of a described network; None if it has no patches.
 
     Raises:
-        ValueError: If timm cannot build what is described.
+        ValueError: If timm cannot build the network.
     """
     import timm
 
@@ -107,7 +107,7 @@ def _fit_position_embedding(
     rule: Rule,
     name: str,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Brings `pos_embed` to the model's prefix tokens and grid if these are the only difference."""
+    """Fits `pos_embed` to the model's prefix tokens and grid if these are the only difference."""
     state = dict(state)
     old, new = state.get('pos_embed'), own.get('pos_embed')
     wanted = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
@@ -127,17 +127,17 @@ def _fit_position_embedding(
 
 
 def _assumed_grid(num_positions: int, wanted_prefix: int, wanted: tuple[int, int], name: str) -> tuple[int, int] | None:
-    """The grid of a file that does not tell: a square, with the model's prefix tokens, none, or the class token.
+    """The grid of a file without description: a square, after the model's prefix tokens, none, or the class token.
 
     Raises:
-        ValueError: If it could be the model's own grid as well as another of as many patches.
+        ValueError: If it could be the model's own grid or another one with as many patches.
     """
     counts = [num_positions - prefix for prefix in (wanted_prefix, 0, 1) if num_positions > prefix]
     if wanted[0] * wanted[1] in counts:
         if wanted[0] == wanted[1]:
             return wanted
         raise ValueError(
-            f'{name} has positions for {wanted[0] * wanted[1]} patches and does not say in which rows and columns; the '
+            f'{name} has positions for {wanted[0] * wanted[1]} patches but does not tell their rows and columns; the '
             f'model has {wanted[0]} x {wanted[1]}. Put a .json of the same name beside the file, for example '
             '{"model_name": "vit_small_patch16_224", "timm_arguments": {"img_size": [224, 256]}}.'
         )
@@ -146,7 +146,7 @@ def _assumed_grid(num_positions: int, wanted_prefix: int, wanted: tuple[int, int
 
 
 def _fit_prefix_positions(state: dict[str, Tensor], num_prefix: int, wanted: int) -> dict[str, Tensor]:
-    """The same sums of tokens and positions with another number of positions before those of the patches."""
+    """Another number of prefix positions, with the same sums of tokens and positions."""
     if (num_prefix, wanted) == (1, 0):
         return fold_class_position(state)
     position = state['pos_embed']

@@ -7,7 +7,8 @@ from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights.checkpoint import backbone_state, load_checkpoint
+from dino_plugin.weights.checkpoint import backbone_state
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 PATCHED = ['plain', 'registers', 'rope']  # networks whose patches do not overlap
 

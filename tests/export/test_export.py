@@ -20,7 +20,8 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
 from dino_plugin.export.formats import FORMATS
 from dino_plugin.export.tensors import in_format
-from dino_plugin.weights.checkpoint import backbone_description, load_checkpoint
+from dino_plugin.weights.checkpoint import backbone_description
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 # Only timm's own names; all have numbers or parts in their keys that look like those of other layouts.
 WITHOUT_TABLES = {
@@ -236,7 +237,7 @@ def test_every_exported_file_comes_back_as_the_same_network(exported, kind, form
     images = images_for(network)
     with torch.no_grad():
         assert torch.allclose(ours.model.forward_features(images), network.forward_features(images), atol=5e-6)
-    assert backbone_description(path)['timm_arguments'].keys() == {*arguments, 'num_classes'}
+    assert backbone_description(load_checkpoint(path), path)['timm_arguments'].keys() == {*arguments, 'num_classes'}
 
 
 BLOCK = ['norm1.weight', 'norm1.bias', 'attn.qkv.weight', 'attn.qkv.bias', 'attn.proj.weight', 'attn.proj.bias']
@@ -377,7 +378,7 @@ def test_a_folder_for_hugging_face_carries_the_hash_and_holds_no_pth(tmp_path):
 
 def test_a_checkpoint_without_a_description_is_refused(tmp_path):
     torch.save({'state_dict': {}}, tmp_path / 'foreign.pth')
-    with pytest.raises(ValueError, match=r'foreign\.pth does not say what backbone it holds'):
+    with pytest.raises(ValueError, match=r'foreign\.pth does not say which backbone it holds'):
         export_backbone(tmp_path / 'foreign.pth', tmp_path / 'out')
 
 

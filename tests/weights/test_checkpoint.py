@@ -19,16 +19,16 @@ from torch import nn
 from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights.checkpoint import (
-    backbone_description,
-    backbone_state,
-    load_backbone,
-    load_checkpoint,
-    use_safe_loading,
-)
+from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.safe_loading import load_checkpoint, use_safe_loading
+from dino_plugin.weights.strict_loading import load_backbone
 
 ARGUMENTS_OF_BACKBONE = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
 ARGUMENTS = dict(ARGUMENTS_OF_BACKBONE, num_classes=0)
+
+
+def description_of(path):
+    return backbone_description(load_checkpoint(path), path)
 
 
 def vit(**changes) -> nn.Module:
@@ -101,7 +101,7 @@ def test_a_malicious_file_is_refused_by_name_and_runs_nothing(tmp_path, mmengine
     torch.save({'state_dict': {'w': Attack(victim)}}, path, _use_new_zipfile_serialization=not legacy)
     use_safe_loading()
     for load in (load_checkpoint, CheckpointLoader.load_checkpoint):
-        with pytest.raises(ValueError, match=r'evil\.pth is refused: .*import (posix|nt|os)\.system') as error:
+        with pytest.raises(ValueError, match=r'evil\.pth is refused: .*imports (posix|nt|os)\.system') as error:
             load(str(path))
         assert 'weights_only=False' in str(error.value)
     assert not victim.exists()
@@ -124,7 +124,7 @@ def test_a_config_inside_a_checkpoint_is_never_run_by_resuming(tmp_path, mmengin
 def test_an_unknown_class_is_refused_with_its_name(tmp_path):
     path = tmp_path / 'odd.pth'
     torch.save({'state_dict': {}, 'extra': io.BytesIO()}, path)
-    with pytest.raises(ValueError, match=r'odd\.pth is refused: it wants to import _io\.BytesIO'):
+    with pytest.raises(ValueError, match=r'odd\.pth is refused: it imports _io\.BytesIO'):
         load_checkpoint(path)
 
 
@@ -138,7 +138,7 @@ class Peek:
 def test_getattr_serves_the_history_and_nothing_else(tmp_path):
     path = tmp_path / 'peek.pth'
     torch.save({'state_dict': Peek()}, path)
-    with pytest.raises(ValueError, match=r'peek\.pth is refused: it wants to import getattr'):
+    with pytest.raises(ValueError, match=r'peek\.pth is refused: it imports getattr'):
         load_checkpoint(path)
 
 
@@ -212,7 +212,7 @@ def test_a_malicious_file_of_hugging_face_is_refused_wherever_it_is_given(tmp_pa
     calls = (
         lambda path: TimmBackbone('vit_tiny_patch16_224', checkpoint=path, **ARGUMENTS_OF_BACKBONE),
         lambda path: export_backbone(path, tmp_path / 'out'),
-        backbone_description,
+        load_checkpoint,
     )
     for call in calls:
         with pytest.raises(ValueError, match=r'pytorch_model\.bin is refused'):
@@ -362,9 +362,9 @@ def test_the_description_of_a_backbone_is_found_in_the_checkpoint_or_beside_the_
     torch.save({'meta': {'backbone': description}, 'state_dict': {}}, tmp_path / 'train.pth')
     torch.save({'meta': {'backbone': {'depth': 3}}, 'state_dict': {}}, tmp_path / 'foreign.pth')
     save_file({'w': torch.ones(1)}, tmp_path / 'export.safetensors')
-    assert backbone_description(tmp_path / 'train.pth') == description
-    assert backbone_description(tmp_path / 'foreign.pth') is None
-    assert backbone_description(tmp_path / 'export.safetensors') is None
+    assert description_of(tmp_path / 'train.pth') == description
+    assert description_of(tmp_path / 'foreign.pth') is None
+    assert description_of(tmp_path / 'export.safetensors') is None
 
 
 def test_the_backbone_inside_a_segmenters_checkpoint_is_found():

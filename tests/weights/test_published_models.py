@@ -11,6 +11,7 @@ from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.export.tensors import in_format
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.published_models import published_description
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 # Of the tables in the authors' repositories, with the image size of their position embeddings.
 PUBLISHED = {
@@ -34,6 +35,10 @@ PUBLISHED = {
     'convnext_base': None,
     'convnext_large': None,
 }
+
+
+def description_of(path):
+    return backbone_description(load_checkpoint(path), path)
 
 
 def state_of(name: str, **arguments) -> dict[str, Tensor]:
@@ -110,23 +115,23 @@ def test_the_released_dino_vit_small_is_evaluated_without_naming_it(tmp_path):
 )
 def test_a_file_is_recognised_in_every_layout(tmp_path, name, format):
     save_file(in_format(randomised(timm.create_model(name, num_classes=0)), format).state, tmp_path / 'a.safetensors')
-    assert backbone_description(tmp_path / 'a.safetensors')['model_name'] == name
+    assert description_of(tmp_path / 'a.safetensors')['model_name'] == name
 
 
 def test_a_training_checkpoint_of_ours_that_does_not_say_is_not_guessed_at(tmp_path):
     state = {f'distillation.teacher.backbone.model.{k}': v for k, v in state_of('vit_small_patch16_224').items()}
     torch.save({'state_dict': state}, tmp_path / 'epoch_1.pth')
-    assert backbone_description(tmp_path / 'epoch_1.pth') is None
+    assert description_of(tmp_path / 'epoch_1.pth') is None
 
 
 def test_what_the_file_beside_an_export_says_comes_before_any_guess(tmp_path):
     save_file(random_network('plain').state_dict(), tmp_path / 'a.safetensors')
-    assert backbone_description(tmp_path / 'a.safetensors') is None
+    assert description_of(tmp_path / 'a.safetensors') is None
     (tmp_path / 'a.json').write_text('{"model_name": "vit_tiny_patch16_224", "timm_arguments": {"depth": 2}}')
     expected = {'model_name': 'vit_tiny_patch16_224', 'timm_arguments': {'depth': 2}}
-    assert backbone_description(tmp_path / 'a.safetensors') == expected
+    assert description_of(tmp_path / 'a.safetensors') == expected
     (tmp_path / 'a.json').write_text('{"model_na')
-    with pytest.raises(ValueError, match=r'a\.json is no JSON .*export it again'):
-        backbone_description(tmp_path / 'a.safetensors')
+    with pytest.raises(ValueError, match=r'a\.json is not JSON .*export it again'):
+        description_of(tmp_path / 'a.safetensors')
     (tmp_path / 'a.json').write_text('[1]')
-    assert backbone_description(tmp_path / 'a.safetensors') is None
+    assert description_of(tmp_path / 'a.safetensors') is None

@@ -1,14 +1,14 @@
-"""What network a training's checkpoints hold, in the checkpoints."""
+"""The description of the backbone in each checkpoint."""
 
 from mmengine.hooks import Hook
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.weights.checkpoint import use_safe_loading
+from dino_plugin.weights.safe_loading import use_safe_loading
 
 
 def describe(checkpoint: dict, model: nn.Module) -> None:
-    """Leave name and arguments of the model's (first) `TimmBackbone` in ``checkpoint['meta']['backbone']``."""
+    """Write name and arguments of the model's first `TimmBackbone` into ``checkpoint['meta']['backbone']``."""
     for module in model.modules():
         if isinstance(module, TimmBackbone):
             checkpoint['meta']['backbone'] = module.description
@@ -16,16 +16,16 @@ def describe(checkpoint: dict, model: nn.Module) -> None:
 
 
 class DescribeBackboneHook(Hook):
-    """For trainings of other OpenMMLab packages: each checkpoint says which network its backbone is.
+    """For trainings with other OpenMMLab packages: each checkpoint says which network its backbone is.
 
-    `tools/test.py` then needs no option that names it, and neither does whoever takes the backbone out of it. The
-    checkpoints of pretraining say so without this hook.
+    Then neither `tools/test.py` nor an export of the backbone needs an option that names it. In pretraining
+    `EMATeacherHook` does the same.
     """
 
     def before_run(self, runner) -> None:
-        """Read checkpoints safely: some versions of mmengine read anything, others not even their own."""
+        """Let mmengine load checkpoints safely: some versions load any object, others refuse their own files."""
         use_safe_loading()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Leave the description in the checkpoint."""
+        """Write the description into the checkpoint."""
         describe(checkpoint, runner.model)

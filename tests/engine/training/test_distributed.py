@@ -2,7 +2,7 @@ import torch
 from processes import run_in_processes
 from small_training import build_runner, small_config
 
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 CHANGES = {
     'train_cfg__max_epochs': 1,

@@ -13,7 +13,7 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 HEADS = dict(cls=dict(type='dino_plugin.DINOHead', prototypes=32, hidden_dim=48, bottleneck_dim=16), patch=PATCH)
 

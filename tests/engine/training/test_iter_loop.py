@@ -8,7 +8,7 @@ from test_training import equal, everything, train
 
 from dino_plugin.core.schedules import Cosine, Warmup
 from dino_plugin.engine.training.loops import as_linear_rule
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 
 def epochs(work_dir, **changes):

@@ -9,7 +9,7 @@ from trained import masked_config, train_and_save
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 GRAM = dict(type='dino_plugin.GramLoss', weight=2.0)
 

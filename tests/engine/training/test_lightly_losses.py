@@ -22,7 +22,7 @@ from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
 from dino_plugin.core.views import Tokens, ViewBatch
 from dino_plugin.engine.training.lightly_losses import LightlyPairLoss, LightlySwAVLoss
 from dino_plugin.openmmlab.config_files import config_root
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 pytest.importorskip('lightly', reason='these baselines use Lightly, which is not installed')
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss, SwaVLoss

@@ -23,7 +23,7 @@ from small_training import build_runner, hook, small_config
 
 from dino_plugin.core import statistics
 from dino_plugin.core.schedules import Cosine
-from dino_plugin.weights.checkpoint import load_checkpoint
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 
 class Recorder(Hook):
