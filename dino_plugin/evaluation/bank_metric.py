@@ -31,7 +31,12 @@ class BankMetric(BaseMetric, ABC):
 
     @abstractmethod
     def score(self, bank: Labelled, queries: Labelled) -> Mapping[str, float]:
-        """Numbers by name, the same in each process; each process has its own part of bank and queries."""
+        """Numbers by name, the same in each process.
+
+        Args:
+            bank: This process's part, which may be empty. Gathered, it is in order of processes, not of the data set.
+            queries: This process's part, likewise.
+        """
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the features of one batch."""

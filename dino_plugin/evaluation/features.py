@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -46,7 +45,6 @@ def extract_features(
     features: Features = 'class',
     preprocessor: Callable[[Any], dict] | None = None,
     autocast_dtype: torch.dtype | None = None,
-    progress: bool = False,
 ) -> tuple[Float[Tensor, 'samples dim'], Int[Tensor, ' samples']]:
     """Features and labels of all images of a loader, in its order, on the backbone's device.
 
@@ -59,7 +57,6 @@ def extract_features(
         features: As in `pool`.
         preprocessor: Batch -> `dict(images=..., labels=...)` on the device. Default: ImageNet's mean and deviation.
         autocast_dtype: Run the network in this precision, such as `torch.bfloat16`; features stay float32.
-        progress: Show a progress bar.
     """
     device = next(backbone.parameters()).device
     if preprocessor is None:
@@ -67,7 +64,7 @@ def extract_features(
     found_features, found_labels = [], []
     # Not inference_mode: a network may keep tensors (rotary positions), and training could not use them afterwards.
     with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
-        for batch in track(loader, 'Features', disable=not progress):
+        for batch in loader:
             inputs = preprocessor((batch[0], batch[1], None))
             found_features.append(pool(backbone(inputs['images']), features))
             found_labels.append(inputs['labels'])

@@ -49,7 +49,7 @@ def knn_predict(
     """
     _check(bank_labels, ks, temperature)
     num_classes = int(bank_labels.max()) + 1
-    bank, queries = _unit(bank_features, 'bank'), _unit(query_features, 'queries')
+    bank, queries = unit_features(bank_features, 'bank'), unit_features(query_features, 'queries')
     ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
     for similarities, numbers in nearest(bank, queries, max(ks), query_chunk, bank_chunk):
         for k, votes in _votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
@@ -99,8 +99,12 @@ def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
         raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
 
 
-def _unit(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 'samples dim']:
-    """Normalised, in float32."""
+def unit_features(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 'samples dim']:
+    """Features of length 1, in float32.
+
+    Raises:
+        ValueError: If one is NaN or infinite; the message calls them by the name.
+    """
     features = features.detach().float()
     lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     if not lengths.isfinite().all():  # fewer numbers than the features, with the same answer

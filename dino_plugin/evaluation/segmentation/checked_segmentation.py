@@ -10,17 +10,18 @@ from mmengine.registry import DATASETS
 from dino_plugin.data.images.decoding import image_size
 from dino_plugin.data.images.label_masks import labels_in, read_mask
 
+NUM_READ = 100  # masks, which is a matter of seconds
 
-def checked_segmentation(dataset: dict, num_checked: int = 100) -> Any:
+
+def checked_segmentation(dataset: dict) -> Any:
     """Build a dataset of mmsegmentation, after a look at its files; in a config ``dino_plugin.CheckedSegmentation``.
 
     mmsegmentation itself fails late on an empty split, a missing mask or a label outside the classes (on a GPU the
-    message names no file). Some other mistakes it never reports. Here every file has to exist, and ``num_checked``
-    masks, spread over the split, are read.
+    message names no file). Some other mistakes it never reports. Here every file has to exist, and a hundred masks,
+    spread over the split, are read.
 
     Args:
         dataset: Config of the dataset.
-        num_checked: Masks to read; a large number reads all.
 
     Returns:
         The dataset itself.
@@ -38,7 +39,7 @@ def checked_segmentation(dataset: dict, num_checked: int = 100) -> Any:
         for key in ('img_path', 'seg_map_path'):
             if key in sample and not Path(sample[key]).is_file():
                 raise FileNotFoundError(f'{sample[key]} does not exist; expected by {_place(built)}')
-    for index in np.linspace(0, len(samples) - 1, min(num_checked, len(samples)), dtype=int):
+    for index in np.linspace(0, len(samples) - 1, min(NUM_READ, len(samples)), dtype=int):
         if 'seg_map_path' in samples[index]:
             check_mask(built, samples[index]['img_path'], samples[index]['seg_map_path'])
     built.full_init()
