@@ -1,6 +1,6 @@
-"""precision='auto': bf16 where the device computes in it, fp32 elsewhere.
+"""precision='auto': bf16 where the hardware computes in it, fp32 elsewhere.
 
-Decided by what the device says of itself and never by timing, so that a resumed run keeps its precision.
+The properties of the hardware decide and never a timing, so that a resumed run keeps its precision.
 """
 
 from collections.abc import Set
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import torch
 
-# As Linux names them: products in bf16 on x86 (AVX-512, AMX) and on ARM. Others emulate them, slower than fp32.
+# Linux's names for products in bf16 on x86 (AVX-512, AMX) and on ARM. Other processors emulate them, slower than fp32.
 CPU_FLAGS = ('avx512_bf16', 'amx_bf16', 'bf16')
 CPUINFO = Path('/proc/cpuinfo')
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Choice(NamedTuple):
-    """A precision, why it was chosen, and what else to try."""
+    """A precision, the reason for it, and the alternative to try."""
 
     precision: str
     reason: str
@@ -42,7 +42,7 @@ def for_gpu(name: str, computes_in_bf16: bool) -> Choice:
 
 
 def for_cpu(flags: Set[str]) -> Choice:
-    """The choice for a processor with these flags; without any nothing is known of it."""
+    """The choice for a processor with these flags; without flags nothing is known about it."""
     if not flags:
         return Choice('fp32', 'nothing tells whether this processor computes in bf16', 'bf16')
     found = [flag for flag in CPU_FLAGS if flag in flags]
@@ -52,7 +52,7 @@ def for_cpu(flags: Set[str]) -> Choice:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What all cores of this machine can do, by Linux' list ('flags' on x86, 'Features' on ARM); empty elsewhere."""
+    """Features that all cores have, from Linux's list ('flags' on x86, 'Features' on ARM); empty elsewhere."""
     try:
         lines = CPUINFO.read_text(errors='replace').splitlines()
     except OSError:

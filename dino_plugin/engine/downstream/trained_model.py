@@ -1,4 +1,4 @@
-"""The config of a model whose weights, the backbone's included, all come from one checkpoint."""
+"""The config of a model that takes all its weights, also those of its backbone, from one checkpoint."""
 
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.safe_loading import load_checkpoint
@@ -8,14 +8,14 @@ _SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')
 
 
 def name_backbone(model: dict, checkpoint: str) -> None:
-    """Let the backbone of a segmenter, detector or classifier be the network that the checkpoint says.
+    """Take the backbone's name and arguments in a config of a segmenter, detector or classifier from its checkpoint.
 
-    The file that its training began with is not needed any more, so the config's is left out. What the config says of
-    the network itself wins.
+    The weights that its training began with are not needed any more: the config's options for them are removed.
+    Arguments of the network that stand in the config win.
 
     Args:
-        model: Its config, changed in place. Models with other backbones are left as they are.
-        checkpoint: A file that `DescribeBackboneHook` wrote in, or with a network of a published shape.
+        model: Config of the model, changed in place. Models with other backbones stay as they are.
+        checkpoint: A file with the description of `DescribeBackboneHook`, or with a network of a published shape.
 
     Raises:
         ValueError: If neither the config nor the checkpoint says which network it is.
@@ -26,7 +26,7 @@ def name_backbone(model: dict, checkpoint: str) -> None:
     if backbone.get('model_name') is None:
         description = backbone_description(load_checkpoint(checkpoint), checkpoint)
         if description is None and backbone.get('checkpoint'):
-            return  # that file tells
+            return  # that file says it
         if description is None:
             raise ValueError(
                 f'{checkpoint} does not say which network its backbone is (it was written without '

@@ -1,4 +1,4 @@
-"""Necks and heads as wide as what the backbone gives, whichever network that is."""
+"""Necks and heads with the width of the backbone, whichever network that is."""
 
 import re
 from typing import Any
@@ -12,9 +12,9 @@ _FORMS = "'width', 'width // NUMBER', 'widths', 'widths[NUMBER]', 'sum(widths)'"
 
 
 def width_from_backbone(model: str | type, backbone: dict, **parts) -> nn.Module:
-    """Build a model of any OpenMMLab package whose other parts take their numbers from the backbone.
+    """Build a model of any OpenMMLab package whose other parts take their widths from the backbone.
 
-    In a config, with everything where its package has it::
+    In a config, with all arguments where the package has them::
 
         model=dict(
             type='dino_plugin.WidthFromBackbone',
@@ -22,9 +22,9 @@ def width_from_backbone(model: str | type, backbone: dict, **parts) -> nn.Module
             backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint='epoch_100.pth'),
             decode_head=dict(type='FCNHead', in_channels='width', channels='width', ...))
 
-    What is built is the EncoderDecoder itself. These texts are replaced, anywhere outside of ``backbone``:
+    The result is the EncoderDecoder itself. These texts are replaced, anywhere outside of ``backbone``:
 
-    - 'width': the channels of each map, where all have the same; 'width // NUMBER' of them, such as heads of attention
+    - 'width': the channels of a map, if all maps have the same; 'width // NUMBER', for example for attention heads
     - 'widths': the list of the maps' channels; 'widths[NUMBER]' is one of them, 'sum(widths)' their sum
 
     Args:
@@ -33,7 +33,7 @@ def width_from_backbone(model: str | type, backbone: dict, **parts) -> nn.Module
         **parts: All other arguments of the model. Numbers stay as they are.
 
     Raises:
-        TypeError: If the backbone does not say how wide it is.
+        TypeError: If the backbone has no tuple ``out_channels``.
         ValueError: For 'width' with maps of several widths, a quotient of 0, a map that does not exist, or another
             text with the word width in it.
     """
@@ -44,7 +44,7 @@ def width_from_backbone(model: str | type, backbone: dict, **parts) -> nn.Module
             f'WidthFromBackbone: {type(network).__name__} has no tuple out_channels that says how wide it is; use '
             f'dino_plugin.TimmFeatureMaps, or type={model!r} with numbers in the config.'
         )
-    # The model builds its backbone from a config: this one gives the network that is there already.
+    # The model builds its backbone from a config; this config returns the network that is already built.
     return MODELS.build(ConfigDict(type=model, backbone=dict(type=lambda: network), **_filled(parts, widths)))
 
 
@@ -63,7 +63,10 @@ def _number(text: str, widths: tuple[int, ...]) -> int | list[int]:
     if text == 'sum(widths)':
         return sum(widths)
     if index := re.fullmatch(r'widths\[(-?\d+)\]', text):
-        return _chosen(text, int(index[1]), widths)
+        number = int(index[1])
+        if not -len(widths) <= number < len(widths):
+            raise ValueError(f'WidthFromBackbone: {text!r} does not exist; the backbone gives {len(widths)} maps.')
+        return widths[number]
     quotient = re.fullmatch(r'width(?://([1-9]\d*))?', text)
     if not quotient:
         raise ValueError(f'WidthFromBackbone: {text!r} is none of {_FORMS}.')
@@ -73,16 +76,7 @@ def _number(text: str, widths: tuple[int, ...]) -> int | list[int]:
             "'widths' or 'widths[NUMBER]' there. A neck that makes a pyramid of a transformer's maps is not needed "
             'with a convolutional network: --cfg-options model.neck=None.'
         )
-    return _positive(text, widths[0] // int(quotient[1] or 1), widths)
-
-
-def _chosen(text: str, index: int, widths: tuple[int, ...]) -> int:
-    if not -len(widths) <= index < len(widths):
-        raise ValueError(f'WidthFromBackbone: {text!r} does not exist; the backbone gives {len(widths)} maps.')
-    return widths[index]
-
-
-def _positive(text: str, number: int, widths: tuple[int, ...]) -> int:
+    number = widths[0] // int(quotient[1] or 1)
     if number < 1:
         raise ValueError(
             f'WidthFromBackbone: {text!r} is 0 with a backbone of width {widths[0]}; write a number there.'

@@ -9,15 +9,15 @@ from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
 
 
 class BankTestLoop(TestLoop):
-    """mmengine's test loop, preceded by a pass over the bank, whose predictions reach the metrics with `in_bank=True`.
+    """mmengine's test loop after a pass over the bank, whose predictions get `in_bank=True` for the metrics.
 
     The queries are the usual `test_dataloader`. In a distributed run each process takes a part of both, so both
-    samplers need `round_up=False`, or samples would count twice.
+    samplers need `round_up=False`; otherwise some samples count twice.
 
     Args:
-        runner: The runner, filled in by mmengine like `dataloader` and `evaluator`.
+        runner: The runner; mmengine fills it in, as well as `dataloader` and `evaluator`.
         bank_dataloader: Config of the dataloader of the labelled images.
-        **kwargs: Of mmengine's `TestLoop`.
+        **kwargs: Arguments of mmengine's `TestLoop`.
 
     Raises:
         ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
@@ -29,7 +29,7 @@ class BankTestLoop(TestLoop):
         prepare_bank_and_queries(self.bank_dataloader, self.dataloader)
 
     def run(self) -> dict:
-        """The bank first, then the test set; returns the metrics."""
+        """Process the bank, then the test set; return the metrics."""
         self.runner.model.eval()
         with torch.no_grad():
             for batch in self.bank_dataloader:
@@ -39,7 +39,7 @@ class BankTestLoop(TestLoop):
 
 
 def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
-    """Check both dataloaders before anything is computed, and let their workers run where shared memory is short.
+    """Check both dataloaders before anything is computed, and let their workers use pipes if memory is short.
 
     Raises:
         ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
@@ -57,7 +57,7 @@ def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
 
 
 def refuse_repeated_samples(loader: DataLoader, name: str) -> None:
-    """Raises a ValueError if the sampler gives some samples to two processes."""
+    """Raise a ValueError if the sampler gives some samples to two processes."""
     total = getattr(loader.sampler, 'total_size', len(loader.dataset))
     if total != len(loader.dataset):
         raise ValueError(

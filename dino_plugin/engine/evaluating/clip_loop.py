@@ -18,14 +18,14 @@ from dino_plugin.evaluation.video.clip_results import ClipResults, run_clip
 
 
 class ClipTestLoop(TestLoop):
-    """mmengine's test loop for a `ClipSegmenter`: each clip is written below the work directory and scored.
+    """mmengine's test loop for a `ClipSegmenter`: the masks of each clip are written to the work directory and scored.
 
-    What is there already, made by the same weights and settings, is not computed again. A clip that fails is named in
-    the log and counted, and the others go on. In a distributed run each process takes a part of the clips.
+    Finished clips of the same weights and settings are not computed again. A clip that fails is logged and counted, and
+    the loop goes on. In a distributed run each process takes a part of the clips.
 
     Args:
-        runner: The runner, filled in by mmengine like `dataloader` and `evaluator`.
-        **kwargs: Of mmengine's `TestLoop`.
+        runner: The runner; mmengine fills it in, as well as `dataloader` and `evaluator`.
+        **kwargs: Arguments of mmengine's `TestLoop`.
 
     Raises:
         ValueError: If the sampler gives a clip to two processes.
@@ -51,7 +51,7 @@ class ClipTestLoop(TestLoop):
         masks = track(sample['masks'], clip.name, total=len(clip.frames), disable=not is_main_process())
         try:
             scores = run_clip(ClipResults(self.runner.work_dir, clip, sample['settings']), masks)
-        except Exception as error:  # whatever it is, hours of other clips must not be lost with it
+        except Exception as error:  # of any kind: the results of hours must not be lost with it
             print_log(f'{clip.name} failed: {type(error).__name__}: {error}', logger='current', level=logging.ERROR)
             return dict(name=clip.name, scores=None, error=str(error))
         return dict(name=clip.name, scores=scores, error=None)

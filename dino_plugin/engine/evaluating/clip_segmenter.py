@@ -1,4 +1,4 @@
-"""A frozen backbone that carries a clip's first mask through the clip, as the model of a test config."""
+"""Label propagation with a frozen backbone, as the model of a test config."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dino_plugin.evaluation.video.propagation import LabelPropagator
 from dino_plugin.evaluation.video.segment_clip import segment_clip
 from dino_plugin.registry import MODELS, TASK_UTILS
 
-SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')  # of weights, which have their digest
+SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')  # of the weights, which have a digest
 
 
 class ClipSegmenter(BaseModel):
@@ -22,10 +22,10 @@ class ClipSegmenter(BaseModel):
     Args:
         backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         propagator: Config of a `LabelPropagator`; by default DINO's settings.
-        short_side: Of what the network sees, in pixels; see `network_size`.
-        multiple: Likewise.
+        short_side: Shorter side in pixels of what the network sees; see `network_size`.
+        multiple: As in `network_size`.
         smooth: As in `mask_of_labels`.
-        precision: Of the network: `fp32`, `bf16` or `fp16`. Features are compared in float32 in any case.
+        precision: Precision of the network: `fp32`, `bf16` or `fp16`. Features are always compared in float32.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
 
     Raises:
@@ -60,7 +60,7 @@ class ClipSegmenter(BaseModel):
         self._settings: dict[str, Any] | None = None
 
     def forward(self, clip: Clip, mode: str = 'predict') -> dict[str, Any]:
-        """`dict(clip=..., masks=..., settings=...)`: masks are made one by one, as they are asked for.
+        """`dict(clip=..., masks=..., settings=...)`, where masks is an iterator that computes one mask at a time.
 
         Raises:
             ValueError: In mode 'loss': there is nothing to train.
@@ -82,7 +82,7 @@ class ClipSegmenter(BaseModel):
         return [self(clip) for clip in data]
 
     def settings(self) -> dict[str, Any]:
-        """What the masks of a clip depend on: the arguments, and a digest of the weights, whatever file they are of."""
+        """What the masks of a clip depend on: the arguments, and a digest of the weights, from whatever file."""
         if self._settings is None:
             digest = hashlib.sha256()
             for name, value in sorted(self.backbone.state_dict().items()):

@@ -16,7 +16,7 @@ class FeatureExtractor(BaseModel):
     Args:
         backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         features: `class`, `mean` or `class+mean`, see `pool`.
-        precision: Of the network: `fp32`, `bf16` or `fp16`. Features are float32 in any case.
+        precision: Precision of the network: `fp32`, `bf16` or `fp16`. Features are always float32.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Dicts -> objects, with the numbers that one part can tell another."""
+"""Configs -> objects, which may take numbers from each other."""
 
 import inspect
 from importlib.util import find_spec
@@ -9,15 +9,15 @@ from dino_plugin.registry import TASK_UTILS
 
 
 def build(registry: Registry, config: dict, **known):
-    """Build ``config`` and its nested configs; offer ``known`` values to the constructors that ask for them.
+    """Build ``config`` and the configs in it; constructors with an argument of a ``known`` name get that value.
 
-    A head's ``in_dim`` is the backbone's ``embed_dim``, a target's ``prototypes`` are its head's: they are written
-    down once. Nested dicts with a ``type`` (schedules, targets, functions that compute a number) are built first. A
-    value in the config wins.
+    So a number stands once in a config: the ``in_dim`` of a head is the ``embed_dim`` of the backbone, the
+    ``prototypes`` of a target are those of its head. Dicts inside with a ``type`` (schedules, targets, functions that
+    compute a number) are built first. A value in the config wins.
 
     Raises:
         TypeError: If ``config`` is no dict with a ``type``.
-        ImportError: If the ``type`` is a dotted name in a package that is not installed, such as Lightly.
+        ImportError: If the ``type`` is a dotted name of a package that is not installed, such as Lightly.
     """
     if not isinstance(config, dict) or 'type' not in config:
         raise TypeError(f"Expected a dict with a 'type', such as dict(type='dino_plugin.DINOHead'), not {config!r}.")

@@ -1,14 +1,14 @@
-"""Values of a recipe for little data that follow from the number of images.
+"""Values that a recipe for little data computes from the number of images.
 
-A config names these functions where the value would stand; ``num_images`` comes from the model's option of that name::
+A config has these functions in place of a value; ``num_images`` is the model's option of that name::
 
     model=dict(
         type='dino_plugin.SelfDistillationModel',
         num_images=5000,
         momentum=dict(type='dino_plugin.Cosine', start=dict(type='dino_plugin.momentum_for_images'), end=1.0), ...)
 
-The rule is ours: two points that are known to work, 10,000 images and ImageNet's 1,281,167, and a straight line in
-log(images) between them. It ends at 200,000 images: from there on the recipes for any number do as well or better.
+The rule is ours: two points that are known to work, 10,000 images and ImageNet's 1,281,167, and between them a straight
+line in log(images). It ends at 200,000 images, where the recipes for any number are as good or better.
 """
 
 import math
@@ -17,35 +17,35 @@ FEW, IMAGENET, TOO_MANY = 10_000, 1_281_167, 200_000
 
 
 def prototypes_for_images(num_images: int | None = None) -> int:
-    """About one prototype for ten images: the nearest power of two (in the logarithm), and at least 512.
+    """About one prototype for ten images: the nearest power of two (by logarithm), and at least 512.
 
     Raises:
-        ValueError: If ``num_images`` is not given, or the rule does not reach to it.
+        ValueError: If ``num_images`` is not given, or outside of the rule.
     """
     return max(512, 2 ** round(math.log2(_checked(num_images) / 10)))
 
 
 def momentum_for_images(num_images: int | None = None) -> float:
-    """The teacher's momentum at the beginning: it averages over 100 steps with few images, over 250 with ImageNet.
+    """The teacher's momentum at the beginning: an average over 100 steps with few images, over 250 with ImageNet.
 
-    momentum = 1 - 1 / steps: a short training has no time for a slow teacher.
+    momentum = 1 - 1 / steps; a short training is too short for a slow teacher.
 
     Raises:
-        ValueError: If ``num_images`` is not given, or the rule does not reach to it.
+        ValueError: If ``num_images`` is not given, or outside of the rule.
     """
     return 1 - 1 / value_for_images(100, 250, num_images)
 
 
 def value_for_images(few: float, imagenet: float, num_images: int | None = None) -> float:
-    """``few`` up to 10,000 images, and from there on the straight line in log(images) towards ``imagenet``.
+    """``few`` up to 10,000 images, then a straight line in log(images) towards ``imagenet``.
 
     Args:
         few: Value for up to 10,000 images.
-        imagenet: Value that the line would reach at 1,281,167 images.
-        num_images: Images of the training, from 1 to 199,999.
+        imagenet: Value of the line at 1,281,167 images.
+        num_images: Images of the training, 1 to 199,999.
 
     Raises:
-        ValueError: If ``num_images`` is not given, or the rule does not reach to it.
+        ValueError: If ``num_images`` is not given, or outside of the rule.
     """
     share = math.log(_checked(num_images) / FEW) / math.log(IMAGENET / FEW)
     return few + (imagenet - few) * max(0.0, share)

@@ -1,4 +1,4 @@
-"""A frozen teacher: a network that was trained before, with its heads; a student learns its answers."""
+"""A frozen teacher: a network with heads that was trained before and gives the targets."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from dino_plugin.weights.teacher import load_teacher
 
 
 def build_heads(heads: Mapping[str, dict], backbone: nn.Module, **known) -> dict[str, nn.Module]:
-    """Heads by name, as wide at their entrance as the backbone at its exit; they may ask for ``known`` values too."""
+    """Heads by name, with the input width of the backbone's output; constructors may take ``known`` values, too."""
     known |= dict.fromkeys(('in_dim', 'input_dim'), backbone.embed_dim)
     return {name: build(MODELS, head, **known) for name, head in heads.items()}
 
@@ -23,14 +23,14 @@ def build_frozen_teacher(
     backbone: dict | None = None,
     num_images: int | None = None,
 ) -> Teacher:
-    """The teacher of a training checkpoint, frozen, for a student to learn from.
+    """The teacher of a training checkpoint as the frozen teacher of a student.
 
     Args:
-        student_heads: By name; those that the frozen teacher has too must have the same prototypes.
-        checkpoint: Of a training of this package, with the heads.
-        heads: Configs of the frozen teacher's heads by name, as it was trained with.
+        student_heads: Heads by name; where the frozen teacher has the same name, prototypes must be equally many.
+        checkpoint: Checkpoint of a training of this package, with heads.
+        heads: Configs of the frozen teacher's heads by name, as in its training.
         backbone: Config of its backbone; by default a `TimmBackbone` that takes its name from the checkpoint.
-        num_images: That the frozen teacher was trained on, where its heads ask for it; by default the student's.
+        num_images: Images of the frozen teacher's training, if its heads need it; by default the student's number.
 
     Raises:
         ValueError: If the checkpoint does not hold all of it, or student and frozen teacher differ in their prototypes.
@@ -41,8 +41,8 @@ def build_frozen_teacher(
         own, theirs = (getattr(head, 'prototypes', None) for head in (student_heads[name], built[name]))
         if own != theirs:
             raise ValueError(
-                f'The head {name!r} has {own} prototypes in the student and {theirs} in the frozen teacher; they are '
-                f'compared one by one, so write prototypes={theirs} in heads.{name}.'
+                f'The head {name!r} has {own} prototypes in the student and {theirs} in the frozen teacher; these '
+                f'numbers must be equal: write prototypes={theirs} in heads.{name}.'
             )
     load_teacher(network, built, checkpoint)
     return Teacher(network, built)

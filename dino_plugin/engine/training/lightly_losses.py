@@ -1,7 +1,7 @@
 """Lightly's losses on this engine: SimCLR, MoCo, BYOL and others that compare two views, and SwAV.
 
-Lightly's code computes them; here stands only what it is given. Criteria and heads come from configs by their dotted
-names, such as ``dict(type='lightly.loss.NTXentLoss')``, so that nothing here imports Lightly.
+Lightly's code computes them; the code here prepares their inputs. Criteria and heads are named in configs by dotted
+names, such as ``dict(type='lightly.loss.NTXentLoss')``, so nothing here imports Lightly.
 """
 
 from itertools import combinations, permutations
@@ -33,28 +33,28 @@ class LightlyPairLoss(Loss):
     SimSiam             ``NegativeCosineSimilarity``          yes        student    yes
     ==================  ====================================  =========  =========  =========
 
-    With a predictor keys never carry a gradient, the student's neither: that is SimSiam's stop. Heads see one view at a
-    time, as in Lightly's examples, which matters to their batch norms.
+    With a predictor keys have no gradient, also those of the student: this is SimSiam's stop-gradient. A head gets one
+    view at a time, as in Lightly's examples, since its batch norms depend on that.
 
-    A memory bank is filled with the keys, and is saved in checkpoints, which Lightly's is not by itself. All pairs then
-    go through the criterion in one call: in a second one the images would find their own keys among the negatives. In
-    several processes a bank needs ``gather_distributed=True``; without, each has its own, and a checkpoint only the
-    first one's.
+    A queue (Lightly's memory bank) is filled with the keys. Checkpoints contain it, which Lightly alone does not do.
+    With a queue all pairs go through the criterion in one call; in a second call the images would find their own keys
+    among the negatives. With several processes a queue needs ``gather_distributed=True``. Otherwise each process has
+    its own, and checkpoints contain only that of the first.
 
-    MoCo v3's own loss compares a query with the keys of the batch. ``NTXentLoss``, the closest that Lightly has,
-    compares it with the other queries too, and each key with all queries and the other keys.
+    MoCo v3's own loss compares a query with the keys of the batch. ``NTXentLoss`` is Lightly's closest loss; it also
+    compares a query with the other queries, and each key with all queries and the other keys.
 
     Args:
         criterion: ``criterion(queries, keys) -> loss`` of two tensors ``batch dim``.
-        projector: Name of the head that turns class tokens into what is compared.
-        predictor: Name of a head behind it, for queries only.
-        keys: Whose projections a query is compared with: 'teacher' or 'student'. With 'student' the teacher is not run.
-        symmetric: Let both views of a pair be the query. Not needed where the criterion treats both sides alike.
+        projector: Name of the head for class tokens, whose outputs are compared.
+        predictor: Name of a head after it, for queries only.
+        keys: Network of the keys: 'teacher' or 'student'. With 'student' the teacher is not run.
+        symmetric: Let both views of a pair be the query. Not needed if the criterion is symmetric.
         weight: Factor of the term.
 
     Raises:
-        TypeError: If the criterion is no module.
-        ValueError: If ``keys`` is neither; from ``forward``, if there is one global view only.
+        TypeError: If the criterion is not a module.
+        ValueError: If ``keys`` is another word; when called, if there is only one global view.
 
     References:
         SimCLR: Chen et al. 2020, arXiv:2002.05709. MoCo v2: Chen et al. 2020, arXiv:2003.04297. MoCo v3: Chen et al.
@@ -80,10 +80,10 @@ class LightlyPairLoss(Loss):
         self.projector, self.predictor = projector, predictor
         self.uses_teacher = keys == 'teacher'
         self.pairs = permutations if symmetric else combinations
-        self.has_bank = _keep_memory_bank(self.criterion)
+        self.has_queue = _save_queue(self.criterion)
 
     def forward(self, step: Step) -> Float[Tensor, '']:
-        """What the criterion says, in float32 under any autocast; fills a memory bank."""
+        """The criterion of all pairs, always in float32; fills the queue, if there is one."""
         queries = _each_view(step.student_heads[self.projector], step.student_global.class_token)
         keys = queries
         if self.uses_teacher:
@@ -94,36 +94,36 @@ class LightlyPairLoss(Loss):
         pairs = [(queries[i], keys[j]) for i, j in self.pairs(range(len(queries)), 2)]
         if not pairs:
             raise ValueError('LightlyPairLoss: one global view makes no pair; MultiCrop gives two.')
-        if self.has_bank:
+        if self.has_queue:
             pairs = [tuple(torch.cat(side) for side in zip(*pairs))]
         with torch.autocast(queries[0].device.type, enabled=False):
             return torch.stack([self.criterion(query, key) for query, key in pairs]).mean()
 
 
 class LightlySwAVLoss(Loss):
-    """SwAV: each view predicts to which prototypes the global views of the same image are assigned.
+    """SwAV: each view predicts the prototypes of the global views of the same image.
 
     z_v = projector(student's view v)
     s_v = prototypes(z_v / |z_v|)
     L = criterion([s_v of the global views], [s_v of the local views])
 
-    The prototypes are brought back to length 1 before each forward pass, as in Lightly's example; unlike the authors'
-    they have a bias, which is not. There is no teacher: with ``momentum=0.0`` in the model the "teacher" that is
-    evaluated and exported is the student. There is no queue of earlier batches either, which the authors need for
-    batches of 256 images.
+    The prototypes are normalised to length 1 before each forward pass, as in Lightly's example. Unlike the authors'
+    prototypes they have a bias, which is not normalised. There is no teacher: with ``momentum=0.0`` in the model the
+    "teacher" that is evaluated and exported is the student. There is no queue of earlier batches, which the authors
+    need for batches of 256 images.
 
-    To keep the prototypes still at first, as the authors do, call their head ``last_layer`` and set the
-    ``freeze_last_layer`` of the optimiser's wrapper; Lightly's own ``n_steps_frozen_prototypes`` stays 0.
+    To freeze the prototypes at first, as the authors do, name their head ``last_layer`` and set ``freeze_last_layer``
+    in the optimiser wrapper. Lightly's own ``n_steps_frozen_prototypes`` stays 0.
 
     Args:
         criterion: ``criterion(global scores, local scores) -> loss`` of two lists of tensors ``batch prototypes``:
             ``lightly.loss.SwaVLoss``.
-        projector: Name of the head that turns class tokens into what is compared with prototypes.
-        prototypes: Name of the head of ``lightly.models.modules.heads.SwaVPrototypes``; it has a ``normalize()``.
+        projector: Name of the head for class tokens, whose outputs are compared with prototypes.
+        prototypes: Name of the head ``lightly.models.modules.heads.SwaVPrototypes``, which has a ``normalize()``.
         weight: Factor of the term.
 
     Raises:
-        TypeError: If the criterion is no module.
+        TypeError: If the criterion is not a module.
 
     References:
         Caron et al. 2020, arXiv:2006.09882.
@@ -138,7 +138,7 @@ class LightlySwAVLoss(Loss):
         self.projector, self.prototypes = projector, prototypes
 
     def forward(self, step: Step) -> Float[Tensor, '']:
-        """Cross-entropy in nats, in float32 under any autocast."""
+        """Cross-entropy in nats, always in float32."""
         projector, prototypes = step.student_heads[self.projector], step.student_heads[self.prototypes]
         views = _each_view(projector, step.student_global.class_token)
         num_global = len(views)
@@ -147,7 +147,7 @@ class LightlySwAVLoss(Loss):
         with torch.autocast(views[0].device.type, enabled=False):
             prototypes.normalize()
             scores = [prototypes(normalize(view, dim=1)) for view in views]
-            return self.criterion(scores[:num_global], scores[num_global:]).squeeze()  # Lightly's has an axis of one
+            return self.criterion(scores[:num_global], scores[num_global:]).squeeze()  # Lightly's has shape (1,)
 
 
 def _each_view(
@@ -162,8 +162,8 @@ def _module(criterion: object, loss: str, example: str) -> nn.Module:
     return criterion
 
 
-def _keep_memory_bank(criterion: nn.Module) -> bool:
-    """Whether there is one; from now on ``state_dict`` has it, which Lightly leaves out."""
+def _save_queue(criterion: nn.Module) -> bool:
+    """Make a queue part of the state dict, which Lightly leaves out; tell whether there is one."""
     bank = getattr(criterion, 'memory_bank', None)
     if bank is None or bank.size[0] == 0:
         return False

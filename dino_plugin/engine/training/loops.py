@@ -1,4 +1,4 @@
-"""Training loops."""
+"""Training loops that resume in the middle of an epoch."""
 
 import math
 from itertools import islice
@@ -15,11 +15,11 @@ from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
 
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's epochs, but a checkpoint from the middle of one goes on there, bit for bit.
+    """mmengine's epoch loop, which also resumes in the middle of an epoch, bit for bit.
 
-    The data order comes from :class:`~dino_plugin.data.images.sampler.ResumableSampler`, which starts an epoch anywhere
-    without loading what came before. The random numbers of the main process (drop path) are a function of seed, rank
-    and iteration, so none of them has to be saved, for any number of processes.
+    :class:`~dino_plugin.data.images.sampler.ResumableSampler` gives the order of the data; it can start anywhere in an
+    epoch and loads nothing before that. The random numbers of the main process (drop path) are a function of seed, rank
+    and iteration, so they need not be saved, for any number of processes.
 
     ``auto_scale_lr`` may have a ``rule``, see :func:`as_linear_rule`.
 
@@ -36,7 +36,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._seed_when_built = runner.seed
 
     def run_epoch(self) -> None:
-        """One epoch, or what is left of it."""
+        """Train for one epoch, or for the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
@@ -48,7 +48,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch) -> None:
-        """One iteration, with its own random numbers."""
+        """Train for one iteration, with its own random numbers."""
         entropy = np.random.SeedSequence((self.runner.seed, get_rank(), self._iter))
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
         super().run_iter(idx, data_batch)
@@ -61,7 +61,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             raise ValueError(
                 f'{self._iter} iterations do not end in epoch {self._epoch + 1} of {len(self.dataloader)} iterations '
                 'each: the checkpoint is of a run with another batch size, number of processes or images. Resume with '
-                'the same, or count by dino_plugin.ResumableIterLoop.'
+                'the same numbers, or use dino_plugin.ResumableIterLoop.'
             )
         if done:
             if not hasattr(sampler, 'skip'):
@@ -73,19 +73,19 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 
 class ResumableIterLoop(ResumableEpochLoop):
-    """A `ResumableEpochLoop` that counts iterations: as many passes over the data as it takes, the last cut short.
+    """A `ResumableEpochLoop` that counts iterations; it may stop in the middle of a pass over the data.
 
-    DINOv2 and DINOv3 count iterations whatever the size of the data. An epoch is one pass, also for hooks that count
-    epochs and for validation; the cut one counts as the last. A run that is resumed with another batch size, number of
-    processes or images keeps its number of iterations, and goes on in the pass that they lie in.
+    DINOv2 and DINOv3 count iterations, whatever the size of the data. For hooks an epoch is one pass, the last one
+    included. A run that is resumed with another batch size, number of processes or images keeps its number of
+    iterations, and goes on in the pass of the next one.
 
     Args:
         runner: Filled in by mmengine.
-        dataloader: Likewise.
+        dataloader: Filled in by mmengine.
         max_iters: Iterations of the whole training.
 
     Raises:
-        ValueError: If ``max_iters`` is not a positive whole number; and as the epoch loop does.
+        ValueError: If ``max_iters`` is not a positive whole number; and as in the epoch loop.
     """
 
     _epoch: int  # mmengine's
@@ -122,18 +122,18 @@ def _check_batches(dataloader: DataLoader) -> None:
 
 
 def as_linear_rule(auto_scale_lr: dict | None, batch_size: int | None) -> dict | None:
-    """mmengine's ``auto_scale_lr``, such that its linear rule gives the factor of the ``rule`` in it.
+    """mmengine's ``auto_scale_lr`` with a base that makes its linear rule compute the ``rule`` in the config.
 
     linear: factor = real / base        sqrt: factor = sqrt(real / base)
 
-    mmengine multiplies each learning rate by real / base_batch_size, after the loop is built and before the schedulers
-    are, and knows no other rule. With base_batch_size = sqrt(base * real) that factor is the square root, so a loop can
-    translate the rule before it is applied. ``real`` counts the images of one forward pass on all processes, without
-    those of other batches that are accumulated (``accumulative_counts``): so does mmengine.
+    mmengine knows only the linear rule: it multiplies each learning rate by real / base_batch_size, after the loop is
+    built and before the schedulers. With base_batch_size = sqrt(base * real) this factor is the square root. As in
+    mmengine, ``real`` is the number of images of one forward pass on all processes, without gradient accumulation
+    (``accumulative_counts``).
 
     Args:
-        auto_scale_lr: ``dict(enable=..., base_batch_size=..., rule='linear' or 'sqrt')``; linear without a rule.
-        batch_size: Images of one process.
+        auto_scale_lr: ``dict(enable=..., base_batch_size=..., rule='linear' or 'sqrt')``; the default is linear.
+        batch_size: Images in a batch of one process.
 
     Raises:
         ValueError: If the rule is unknown.
@@ -151,5 +151,5 @@ def as_linear_rule(auto_scale_lr: dict | None, batch_size: int | None) -> dict |
         base, real = linear['base_batch_size'], batch_size * get_world_size()
         linear['base_batch_size'] = math.sqrt(base * real)
         what = f'Learning rates are scaled by sqrt({real} / {base})'
-        print_log(f'{what}, which mmengine calls a base of {linear["base_batch_size"]:.1f}.', logger='current')
+        print_log(f'{what}; mmengine logs this as a base of {linear["base_batch_size"]:.1f}.', logger='current')
     return linear

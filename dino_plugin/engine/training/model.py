@@ -17,25 +17,25 @@ from dino_plugin.weights.teacher import load_teacher
 class SelfDistillationModel(BaseModel):
     """Configs of a backbone, heads and losses -> a model that mmengine's runner trains.
 
-    Training refuses to start without `EMATeacherHook`, which tells the model its progress and moves the teacher.
+    Training refuses to start without `EMATeacherHook`, which sets the model's progress and moves the teacher.
 
-    A later stage of a training, at a higher resolution or with another loss, starts student and teacher from the
-    teacher of the stage before: ``checkpoint``. Anchors of losses begin as copies of that teacher; statistics of
-    targets (``Centering``) begin anew. mmengine's ``load_from`` takes over student, teacher and statistics as they
-    were; both it and ``resume`` are refused where student or teacher would keep random weights.
+    In a later stage of a training, at a higher resolution or with another loss, student and teacher start from the
+    teacher of the previous stage: ``checkpoint``. Anchors of losses are copies of that teacher; statistics of targets
+    (``Centering``) start anew. mmengine's ``load_from`` loads student, teacher and statistics as they were. It and
+    ``resume`` are refused if student or teacher would keep random weights.
 
-    With a ``frozen_teacher`` the student learns from another network, which must be there whenever the model is built:
-    it is not saved in the checkpoints of this training.
+    With a ``frozen_teacher`` the student learns from another network. Checkpoints of this training do not contain it,
+    so its file is needed whenever the model is built.
 
     Args:
         backbone: Config of a backbone, such as ``dict(type='dino_plugin.TimmBackbone', model_name=...)``.
         heads: Configs by name; ``in_dim`` (``input_dim`` of Lightly's heads) is filled in.
-        losses: Configs by name; a loss refers to a head by its name, and ``prototypes`` of its target are filled in.
+        losses: Configs by name; a loss names its head, and ``prototypes`` of its target are filled in.
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
-        checkpoint: Of a training of this package, with these heads: student and teacher start as its teacher.
+        checkpoint: Checkpoint of a training of this package with these heads; its teacher starts student and teacher.
         frozen_teacher: ``dict(checkpoint=..., heads=..., backbone=...)``, see `build_frozen_teacher`.
-        num_images: Images of the training. It is filled in wherever these configs ask for it, see
-            :mod:`~dino_plugin.engine.training.for_images`; without such values it changes nothing.
+        num_images: Images of the training, filled in wherever these configs need the number, see
+            :mod:`~dino_plugin.engine.training.for_images`; otherwise it changes nothing.
         data_preprocessor: Config, as in mmengine.
 
     Raises:
@@ -77,9 +77,9 @@ class SelfDistillationModel(BaseModel):
         self.register_load_state_dict_pre_hook(_refuse_other_networks)
 
     def init_weights(self) -> None:
-        """Nothing: weights are made, or loaded, when the parts are built, and the teacher copies them there.
+        """Do nothing: the parts have their weights when they are built, and the teacher is a copy of the student.
 
-        mmengine calls this before training; initialising again would part the student from its teacher.
+        mmengine calls this before training; new weights in the student would differ from the teacher's.
         """
 
     def forward(self, views: ViewBatch, mode: str = 'tensor') -> dict[str, Float[Tensor, '']] | Tokens:
@@ -113,7 +113,7 @@ def _without_frozen_teacher(model: SelfDistillationModel, state: dict[str, Tenso
 
 
 def _refuse_other_networks(model: SelfDistillationModel, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """mmengine would load what fits, log the rest, and train it from random weights."""
+    """Raise a ValueError where mmengine would load what fits, log the rest, and train it from random weights."""
     own = {f'{prefix}{key}': value for key, value in model.state_dict().items() if key.startswith(_NETWORKS)}
     wrong = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
     if wrong:

@@ -15,31 +15,31 @@ FREEZES = ('gradient', 'rate')
 
 
 class SelfDistillationOptimWrapper(OptimWrapper):
-    """Precision, clipping, freezing and the guard against non-finite gradients.
+    """The optimiser step: precision, clipping, freezing, and a skipped step if a gradient is not finite.
 
-    mmengine has no hook between the backward pass and the optimiser's step, so all that happens there lives here.
-    With a fused optimiser (``AdamW(fused=True)``) and without a gradient scaler a skipped step is decided on the
-    device, and the host never waits.
+    mmengine has no hook between the backward pass and the optimiser's step, so this class does all of it.
+    With a fused optimiser (``AdamW(fused=True)``) and without a gradient scaler the device decides whether to skip a
+    step, and the host never waits.
 
-    After each call of ``step``, :attr:`stepped` says whether the parameters moved; between two steps (gradient
-    accumulation), and if everything is frozen, it is False.
+    After each ``step``, :attr:`stepped` says whether the parameters moved. It is False between two steps (gradient
+    accumulation), and if everything is frozen.
 
-    With ``freeze_backbone`` the heads learn first, on features that stay as they are. Released backbones come without
-    the heads that they were trained with, and what new heads ask of them at first would spoil them. Parameters do not
-    move at all; statistics of batch norms do.
+    With ``freeze_backbone`` the heads learn first, on features that do not change. Released backbones come without
+    their heads, and the first gradients of new heads would spoil the backbone. No parameter of it changes; statistics
+    of batch norms do.
 
     Args:
         optimizer: The optimiser.
         accumulative_counts: Batches per step.
-        precision: 'bf16' or 'fp16' autocast (fp16 with a gradient scaler), or 'fp32', on CPU too. 'auto' is bf16 where
-            the device computes in it and fp32 elsewhere; the log says which, and why.
-        clip_mode: What shares one L2 norm: each 'parameter' tensor (DINO), each 'module' (DINOv2: backbone and each
-            head), or 'global'.
-        max_norm: Gradients above this norm are scaled down to it; None leaves them.
-        freeze_last_layer: Share of training, from the start, in which the prototypes do not move.
-        freeze_by: How: 'gradient' drops their gradients before clipping (DINO, iBOT); with 'rate' their learning rate
-            is 0, so that the gradients count in the norm that clips the head, and in Adam's moments (DINOv2, DINOv3).
-        freeze_backbone: Share of training, in which the backbone does not move.
+        precision: 'bf16' or 'fp16' autocast (fp16 with a gradient scaler), or 'fp32', also on CPU. 'auto' is bf16 if
+            the device computes in it, otherwise fp32; the log says which, and why.
+        clip_mode: Gradients with one common L2 norm: those of each 'parameter' (DINO), of each 'module' (DINOv2:
+            backbone and each head), or all of them, 'global'.
+        max_norm: Gradients above this norm are scaled down to it; None does not clip.
+        freeze_last_layer: Share of training, from the start, in which the prototypes do not change.
+        freeze_by: 'gradient' drops their gradients before clipping (DINO, iBOT). 'rate' sets their learning rate to 0,
+            so that their gradients count in the norm of the head and in Adam's moments (DINOv2, DINOv3).
+        freeze_backbone: Share of training, from the start, in which the backbone does not change.
 
     Raises:
         ValueError: For an unknown precision or mode, a norm that is not positive, or a share outside [0, 1].
@@ -76,7 +76,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             )
         if idle := sum(not group['lr'] for group in optimizer.param_groups):
             print_log(
-                f'{idle} of {len(optimizer.param_groups)} groups of parameters have a learning rate of 0: they do not '
+                f'{idle} of {len(optimizer.param_groups)} parameter groups have a learning rate of 0: they do not '
                 'learn. Set optim_wrapper.optimizer.lr.',
                 logger='current',
                 level=logging.WARNING,
@@ -96,7 +96,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Autocast for the forward pass, and no gradient exchange between accumulated batches."""
+        """Autocast for the forward pass; gradient accumulation exchanges gradients only at the last batch."""
         with (
             super().optim_context(model),
             torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None),
@@ -131,7 +131,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             self.scaler.step(self.optimizer, **kwargs)
             self.scaler.update()
         elif self.optimizer.defaults.get('fused'):
-            # The same attribute that GradScaler sets: a fused optimiser reads it on the device.
+            # GradScaler sets the same attribute; a fused optimiser reads it on the device.
             self.optimizer.found_inf = (~self.stepped).float()
             self.optimizer.step(**kwargs)
             del self.optimizer.found_inf
@@ -144,7 +144,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         return state if self.scaler is None else {**state, 'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what :meth:`state_dict` gave. Another precision than before is logged, and kept."""
+        """Restore the result of :meth:`state_dict`. The precision stays that of this run; a difference is logged."""
         state_dict = dict(state_dict)
         before = state_dict.pop('precision', self.precision)
         if before != self.precision:
@@ -157,14 +157,14 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
     @property
     def progress(self) -> float:
-        """Share of training before the batch whose gradients are being applied."""
+        """Share of training before the batch of these gradients."""
         return (self._inner_count - 1) / self._max_counts
 
     def _before(self, share: float) -> bool:
         return share > 0 and self.progress < share
 
     def _freeze(self) -> None:
-        """Drop the gradients of what does not move yet (a zero would still decay the weights), or its learning rate."""
+        """Remove the gradients of frozen parameters (zeros would not stop weight decay), or set their rate to 0."""
         for group in self.optimizer.param_groups:
             last_layer = bool(group.get('last_layer')) and self._before(self.freeze_last_layer)
             if last_layer and self.freeze_by == 'rate':
@@ -195,7 +195,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
 
 def _chosen_precision(device: torch.device) -> str:
-    """What 'auto' means here, and a line in the log."""
+    """The precision that 'auto' means on this device; it is logged."""
     choice = choose_precision(device)
     line = f"precision='auto' is {choice.precision}: {choice.reason}. To choose otherwise"
     print_log(f'{line}: --cfg-options optim_wrapper.precision={choice.alternative}', 'current')

@@ -1,4 +1,4 @@
-"""Which parameters decay, and how fast each learns."""
+"""The weight decay and the learning rate of each parameter."""
 
 from collections import defaultdict
 
@@ -12,26 +12,25 @@ from dino_plugin.registry import OPTIM_WRAPPERS
 
 
 class ParameterGroups:
-    """Optimiser constructor: what decays, and how fast each part learns; for pretraining and for fine-tuning.
+    """Optimiser constructor: weight decay and learning rate of each parameter, in pretraining and fine-tuning.
 
-    Weights decay, biases and one-dimensional parameters do not; position embeddings and class tokens do, as in DINO.
-    With a layer decay d below 1, the parameters of block i of n learn with
+    Biases and one-dimensional parameters have no weight decay; position embeddings and class tokens have, as in DINO.
+    With a layer decay d below 1 the learning rate of block i of n is
 
         lr(i) = lr * d ** (n + 1 - i)
 
-    those of the embedding with lr(0), the last normalisation and all that is behind the backbone with lr. A group also
-    remembers its ``module`` (the backbone or a head) for clipping and whether it is a head's ``last_layer`` for
-    freezing. It works in configs of mmsegmentation and mmdetection too,
-    whose own constructors know only the backbones they were written for::
+    It is lr(0) for the embedding, and lr for the last normalisation and all parameters after the backbone. A group also
+    has its ``module`` (the backbone or a head), for clipping, and whether it is a head's ``last_layer``, for freezing.
+    It also works in configs of mmsegmentation and mmdetection, whose own constructors know only certain backbones::
 
         optim_wrapper=dict(
             type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
             constructor='dino_plugin.ParameterGroups', paramwise_cfg=dict(layer_decay=0.65))
 
     Args:
-        optim_wrapper_cfg: With the ``optimizer``; without a ``type`` it becomes a `SelfDistillationOptimWrapper`.
+        optim_wrapper_cfg: Config with the ``optimizer``; the default ``type`` is `SelfDistillationOptimWrapper`.
         paramwise_cfg: ``layer_decay`` in (0, 1], and ``custom_keys`` as in mmengine: ``{text: dict(lr_mult=...,
-            decay_mult=...)}`` for parameters whose names contain the text; of several texts the longest counts.
+            decay_mult=...)}`` for parameters whose names contain the text; the longest text that fits counts.
 
     Raises:
         ValueError: For other keys, a layer decay outside (0, 1], or, when it builds, one without a `TimmBackbone`.
@@ -78,17 +77,17 @@ class ParameterGroups:
         )
 
     def _factors(self, name: str) -> tuple[float, float]:
-        """Of the learning rate and of the weight decay."""
+        """Factors of the learning rate and of the weight decay."""
         key = max((key for key in self.custom_keys if key in name), key=len, default=None)
         chosen = self.custom_keys[key] if key is not None else {}
         return chosen.get('lr_mult', 1.0), chosen.get('decay_mult', 1.0)
 
 
 def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
-    """Factor of the learning rate by name of parameter, for those of a `TimmBackbone` anywhere in the model.
+    """Factor of the learning rate by parameter name, for each `TimmBackbone` in the model.
 
     Raises:
-        ValueError: If there is a decay, and no backbone.
+        ValueError: If there is a layer decay and no such backbone.
     """
     if decay == 1:
         return {}

@@ -8,17 +8,17 @@ from dino_plugin.registry import TASK_UTILS
 
 
 class ProgressScheduler(_ParamScheduler):
-    """A parameter of the optimiser follows a schedule of progress.
+    """A hyperparameter of the optimiser as a function of progress.
 
     value(step) = value in the optimiser's config * schedule(step / end)
 
-    The schedule gives a *factor*, so learning rates keep their ratio between groups, and groups without weight decay
-    stay without it (mmengine's own cosine raises them from zero). mmengine fills in ``end``, the length of training.
+    The schedule gives a *factor*: learning rates of groups keep their ratios, and a weight decay of 0 stays 0
+    (mmengine's own cosine raises it). mmengine fills in ``end``, the length of training.
 
     Args:
         optimizer: The optimiser or its wrapper.
         param_name: 'lr', 'weight_decay', …
-        schedule: A schedule, a config of one, or a number.
+        schedule: A schedule, its config, or a number.
         end: Steps of training.
         by_epoch: Count epochs instead of iterations.
         last_step: As in mmengine.
@@ -41,8 +41,8 @@ class ProgressScheduler(_ParamScheduler):
         return [base * factor for base in self.base_values]
 
     def state_dict(self) -> dict:
-        """Where the scheduler stands; the schedule and the length of training come from the config.
+        """The state without the schedule and the length of training, which come from the config.
 
-        So a checkpoint holds plain values only, and a run resumed with another length follows the new one.
+        So a checkpoint has plain values only, and a run resumed with another length follows the new length.
         """
         return {key: value for key, value in super().state_dict().items() if key not in ('schedule', 'end')}

@@ -60,7 +60,7 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
             f'{columns}x{rows}. Resize the mask with nearest neighbours, or pair the files anew.'
         )
     classes = dataset.metainfo['classes']
-    wrong = [stored for stored, label in _meanings(dataset, labels_in(mask)) if not 0 <= label < len(classes)]
+    wrong = [stored for stored, label in _mapped_labels(dataset, labels_in(mask)) if not 0 <= label < len(classes)]
     if wrong:
         shift = ' after 1 is subtracted (reduce_zero_label=True)' if dataset.reduce_zero_label else ''
         raise ValueError(
@@ -70,7 +70,7 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
         )
 
 
-def _meanings(dataset: Any, labels: list[int]) -> Iterator[tuple[int, int]]:
+def _mapped_labels(dataset: Any, labels: list[int]) -> Iterator[tuple[int, int]]:
     """(number in the file, class) for each label that is not ignored, as mmsegmentation's LoadAnnotations reads it."""
     for stored in labels:
         label = stored

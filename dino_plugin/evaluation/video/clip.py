@@ -24,14 +24,14 @@ class Clip:
         frames: Files of the frames, in the order of time.
         masks: One for each frame, or the mask of the first frame alone.
         objects: Labels of the objects in the first mask.
-        meaning: Label in a file -> one of ``objects``, or 0 for the background.
+        label_map: Label in a file -> one of ``objects``, or 0 for the background.
     """
 
     name: str
     frames: tuple[Path, ...]
     masks: tuple[Path, ...]
     objects: tuple[int, ...]
-    meaning: UInt8[np.ndarray, '256'] = field(repr=False)
+    label_map: UInt8[np.ndarray, '256'] = field(repr=False)
 
     @property
     def annotated(self) -> bool:
@@ -48,7 +48,7 @@ class Clip:
 
     def read_mask(self, index: int) -> UInt8[np.ndarray, 'rows columns']:
         """The label of each pixel: 0 or one of ``objects``."""
-        return self.meaning[read_mask(self.masks[index])]
+        return self.label_map[read_mask(self.masks[index])]
 
 
 def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool = False) -> Clip:
@@ -72,9 +72,9 @@ def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool =
     _refuse_unmatched(frames, masks)
     size = _common_size(frames)
     labels = [_labels(mask, size) for mask in masks]
-    objects, meaning = _objects(masks[0], labels[0], single)
-    _report_later_objects(masks, labels, meaning)
-    return Clip(name, tuple(frames), tuple(masks), objects, meaning)
+    objects, label_map = _objects(masks[0], labels[0], single)
+    _report_later_objects(masks, labels, label_map)
+    return Clip(name, tuple(frames), tuple(masks), objects, label_map)
 
 
 def _files(folder: Path, extensions: tuple[str, ...], kind: str) -> list[Path]:
@@ -142,24 +142,24 @@ def _pixels(size: tuple[int, int]) -> str:
 
 
 def _objects(path: Path, labels: list[int], single: bool) -> tuple[tuple[int, ...], UInt8[np.ndarray, '256']]:
-    """The objects of the first mask, and the meaning of each label."""
+    """The objects of the first mask, and the label map."""
     void_only = set(labels) - {0} == {VOID}
     objects = [label for label in labels if label != 0 and (label != VOID or single)]
     if not objects:
         cure = 'Set year=2016 if 255 is the object.' if void_only else 'Draw the objects with the labels 1, 2, 3 …'
         raise ValueError(f'{path}, the first mask of its clip, has no object (labels: {labels}). {cure}')
-    meaning = np.zeros(256, np.uint8)
+    label_map = np.zeros(256, np.uint8)
     if single:
-        meaning[1:] = 1
-        meaning[VOID] = void_only
-        return (1,), meaning
-    meaning[objects] = objects
-    return tuple(objects), meaning
+        label_map[1:] = 1
+        label_map[VOID] = void_only
+        return (1,), label_map
+    label_map[objects] = objects
+    return tuple(objects), label_map
 
 
-def _report_later_objects(masks: list[Path], labels: list[list[int]], meaning: UInt8[np.ndarray, '256']) -> None:
+def _report_later_objects(masks: list[Path], labels: list[list[int]], label_map: UInt8[np.ndarray, '256']) -> None:
     for path, found in zip(masks, labels):
-        unknown = [label for label in found if label not in (0, VOID) and meaning[label] == 0]
+        unknown = [label for label in found if label not in (0, VOID) and label_map[label] == 0]
         if unknown:
             print_log(
                 f'{path} has labels {unknown} that the first mask of the clip does not have: they count as background, '

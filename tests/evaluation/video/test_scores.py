@@ -204,7 +204,7 @@ def test_masks_that_do_not_fit_the_clip_are_refused(two_objects, tmp_path):
         evaluate_clip(clip, [mask + (mask == 2).astype(np.uint8) for mask in masks])
     with pytest.raises(ValueError, match='frame 00006: the mask has'):
         evaluate_clip(clip, [mask[:-1] for mask in masks])
-    first_only = Clip(clip.name, clip.frames, clip.masks[:1], clip.objects, clip.meaning)
+    first_only = Clip(clip.name, clip.frames, clip.masks[:1], clip.objects, clip.label_map)
     with pytest.raises(ValueError, match='only the mask of its first frame'):
         evaluate_clip(first_only, masks)
 

@@ -1,4 +1,4 @@
-"""Say in words when training collapses, or does not start."""
+"""Warn in words when training collapses, or does not start to learn."""
 
 import math
 
@@ -11,23 +11,23 @@ from dino_plugin.engine.training.model import unwrapped
 
 
 class CollapseMonitorHook(Hook):
-    """Measures targets and teacher features now and then, and warns when they say nothing about the images.
+    """Measure targets and teacher features regularly, and warn when they tell nothing about the images.
 
-    The loss does not show a collapse: with the same answer for every image it is as low as it can be. Logged, from
-    this process's batch:
+    The loss does not show a collapse: with the same target for every image it becomes as low as it can be. These
+    numbers of the batch of this process are logged:
 
-    - ``target_entropy``: mean entropy of a target, in nats; healthy strictly between 0 and log K.
-    - ``target_kl_to_uniform``: of the mean target; 0 when all prototypes are used alike, log K when one is.
-    - ``target_information``: what a target says about its image; 0 means collapse, in either direction.
+    - ``target_entropy``: mean entropy of a target, in nats; healthy values are between 0 and log K.
+    - ``target_kl_to_uniform``: KL divergence of the mean target; 0 if all prototypes are used equally, log K if one is.
+    - ``target_information``: mutual information of target and image; 0 means collapse, to one prototype or to all.
     - ``center_norm``: L2 norm of the centre, with ``Centering``.
-    - ``feature_std``, ``effective_rank``: spread of the teacher's class tokens; of the student's where the teacher is
-      not run.
+    - ``feature_std``, ``effective_rank``: spread of the teacher's class tokens; of the student's if the teacher is not
+      run.
 
-    Names gain the loss's name where several losses have targets.
+    If several losses have targets, the name of the loss is a prefix.
 
     Args:
         interval: Iterations between two measurements.
-        patience: Measurements in a row that must look bad before a warning.
+        patience: Bad measurements in a row before a warning.
 
     Raises:
         ValueError: If ``interval`` or ``patience`` is less than 1.
@@ -43,7 +43,7 @@ class CollapseMonitorHook(Hook):
         self._handles: list = []
 
     def before_train(self, runner) -> None:
-        """Listen to the targets and to a backbone."""
+        """Begin to record the outputs of targets and of a backbone."""
         distillation = unwrapped(runner.model).distillation
         self._targets = {
             name: loss.target
@@ -59,16 +59,16 @@ class CollapseMonitorHook(Hook):
         )
 
     def after_train(self, runner) -> None:
-        """Stop listening."""
+        """Stop recording."""
         for handle in self._handles:
             handle.remove()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Measure, log and judge."""
-        if not self._is_due(runner):
+        """Measure, log, and warn if the numbers are bad."""
+        if not self.every_n_train_iters(runner, self.interval):
             return
         if not all(output.isfinite().all() for output in self._seen.values()):
-            self._seen.clear()  # such a step is skipped, and SkippedStepsHook tells it
+            self._seen.clear()  # the step is skipped, and SkippedStepsHook logs it
             return
         features = self._seen.pop('').float().flatten(end_dim=-2)
         numbers = {
@@ -85,37 +85,34 @@ class CollapseMonitorHook(Hook):
             if isinstance(self._targets[name], Centering):
                 numbers[f'{prefix}center_norm'] = self._targets[name].center.norm()
             loss = outputs[f'loss_{name}'].item() if outputs else math.nan
-            self._judge(runner, name, probabilities, loss)
+            self._warn_if_bad(runner, name, probabilities, loss)
         for name, value in numbers.items():
             runner.message_hub.update_scalar(f'train/{name}', float(value))
 
-    def _is_due(self, runner) -> bool:
-        return (runner.iter + 1) % self.interval == 0
-
     def _listener(self, runner, name: str, pick):
         def listen(module, inputs, output) -> None:
-            if self._is_due(runner):
+            if self.every_n_train_iters(runner, self.interval):
                 self._seen.setdefault(name, pick(output).detach())
 
         return listen
 
-    def _judge(self, runner, name: str, probabilities: Tensor, loss: float) -> None:
+    def _warn_if_bad(self, runner, name: str, probabilities: Tensor, loss: float) -> None:
         samples, prototypes = probabilities.shape
         uniform = math.log(prototypes)
-        share_said = float(statistics.mutual_information(probabilities)) / math.log(max(2, min(samples, prototypes)))
-        share_open = float(statistics.entropy(probabilities).mean()) / uniform
-        if share_said >= 0.02 and abs(loss - uniform) >= 0.002 * uniform:
+        information = float(statistics.mutual_information(probabilities)) / math.log(max(2, min(samples, prototypes)))
+        entropy = float(statistics.entropy(probabilities).mean()) / uniform
+        if information >= 0.02 and abs(loss - uniform) >= 0.002 * uniform:
             self._bad[name] = 0
             return
         self._bad[name] = self._bad.get(name, 0) + 1
         if self._bad[name] % self.patience:
             return
-        if share_said < 0.02 and share_open < 0.5:
+        if information < 0.02 and entropy < 0.5:
             verdict = (
                 'every image gets the same sharp target: the teacher has collapsed onto few prototypes. Use '
                 "target=dict(type='dino_plugin.SinkhornKnopp'), a lower learning rate, or a higher teacher temperature."
             )
-        elif share_said < 0.02:
+        elif information < 0.02:
             verdict = (
                 'every image gets the same flat target: the teacher tells nothing. Lower the teacher temperature, '
                 'warm the learning rate up for longer, add batch_norm=True to the head, or add a KoLeoLoss.'
@@ -127,5 +124,5 @@ class CollapseMonitorHook(Hook):
             )
         runner.logger.warning(
             f'{name}: for {self._bad[name]} measurements {verdict} '
-            f'(target entropy {share_open:.0%} and information {share_said:.1%} of their maximum, loss {loss:.3f})'
+            f'(target entropy {entropy:.0%} and information {information:.1%} of their maximum, loss {loss:.3f})'
         )

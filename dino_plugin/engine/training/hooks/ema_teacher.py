@@ -1,4 +1,4 @@
-"""The one place that moves the teacher."""
+"""The only place that moves the teacher."""
 
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
@@ -8,11 +8,11 @@ from dino_plugin.engine.training.model import unwrapped
 
 
 class EMATeacherHook(DescribeBackboneHook):
-    """After each step of the optimiser, and only then, the teacher follows the student.
+    """Move the teacher towards the student, after each optimiser step and only then.
 
-    Accumulated batches and skipped steps leave it where it is. Before each iteration the hook tells the model its
-    progress; each checkpoint receives the backbone's description and the names of the losses in its ``meta``, so that
-    evaluators and the export need no config.
+    The teacher does not move during gradient accumulation and after a skipped step. Before each iteration the hook sets
+    the model's progress. It writes the backbone's description and the names of the losses into the ``meta`` of each
+    checkpoint, so that evaluators and the export need no config.
 
     Raises:
         TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
@@ -27,23 +27,23 @@ class EMATeacherHook(DescribeBackboneHook):
             )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Tell the model its progress."""
+        """Set the model's progress."""
         unwrapped(runner.model).progress = runner.iter / runner.max_iters
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Move the teacher if the student moved; not while batches are being accumulated."""
+        """Move the teacher if the student moved."""
         model, optim_wrapper = unwrapped(runner.model), runner.optim_wrapper
         if not optim_wrapper.should_update():
             return
         stepped = getattr(optim_wrapper, 'stepped', True)  # mmengine's plain wrapper skips nothing
         if isinstance(stepped, Tensor):
             stepped = bool(stepped) if stepped.device.type == 'cpu' else stepped
-        else:  # nothing to skip where everything is frozen
+        else:  # False if everything is frozen, which is not a skipped step
             stepped = True
         model.distillation.update_teacher(model.progress, stepped)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Leave the backbone's description and the names of the losses in the checkpoint."""
+        """Write the backbone's description and the names of the losses into the checkpoint."""
         distillation = unwrapped(runner.model).distillation
         checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
         describe(checkpoint, distillation.student.backbone)

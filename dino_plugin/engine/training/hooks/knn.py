@@ -1,4 +1,4 @@
-"""k-NN of the teacher's features while it trains."""
+"""k-NN of the teacher's features during training."""
 
 from collections.abc import Sequence
 
@@ -15,28 +15,28 @@ from dino_plugin.evaluation.features import Features, extract_features
 
 
 class KNNHook(Hook):
-    """Every few epochs, and after the last, classifies labelled images by the features learnt so far.
+    """Classify labelled images by k-NN of the current features, every few epochs and after the last.
 
-    The only number that says during a run whether it learns; the labels never reach the training. Logged as
-    `knn/top1_k20` and so on, in percent, to the log, the message hub and the visualizer. Training goes on as if nothing
-    had happened: modes and random states are put back. Each process takes a part of the images.
+    It is the only number during a run that says whether the features improve; training never uses the labels. The
+    result, `knn/top1_k20` and so on in percent, goes to the log, the message hub and the visualizer. Modes and random
+    states are restored, so training is not affected. Each process takes a part of the images.
 
     Args:
         bank: Config of the dataloader of labelled images, with `ImageDataset(with_labels=True)`, `image_collate` and
             `DefaultSampler(shuffle=False, round_up=False)`.
-        queries: Likewise, of the images to classify.
+        queries: The same for the images to classify.
         interval: Epochs between two evaluations; iterations if not `by_epoch`.
-        by_epoch: What `interval` counts. Runs with an iteration-based loop need False.
+        by_epoch: Whether `interval` counts epochs. Runs with an iteration-based loop need False.
         ks: Numbers of neighbours.
         features: `class`, `mean` or `class+mean`, see `pool`.
         source: `teacher` or `student`.
-        before_training: Evaluate the untrained network too, so that the curve begins where learning does.
+        before_training: Evaluate the untrained network, too, as the first point of the curve.
 
     Raises:
-        ValueError: If `interval` or `source` makes no sense, or the dataloaders do not fit each other.
+        ValueError: If `interval` is less than 1, `source` is another word, or the dataloaders do not fit each other.
     """
 
-    # After the hooks that move the teacher and that read what its last forward pass left, before checkpoints are saved.
+    # After the hooks that move the teacher and measure its outputs, before checkpoints are saved.
     priority = 'LOW'
 
     def __init__(
@@ -60,7 +60,7 @@ class KNNHook(Hook):
         self.source, self.before_training = source, before_training
 
     def before_train(self, runner) -> None:
-        """Builds the dataloaders, so that a mistake shows at once; evaluates unless the run was resumed."""
+        """Build the dataloaders, so that a mistake shows at once; evaluate unless the run was resumed."""
         with preserved_random_state(gpu=True):
             self.bank = runner.build_dataloader(without_unused_options(self.bank), seed=runner.seed)
             self.queries = runner.build_dataloader(without_unused_options(self.queries), seed=runner.seed)
@@ -70,12 +70,12 @@ class KNNHook(Hook):
             self._evaluate(runner, 0)
 
     def after_train_epoch(self, runner) -> None:
-        """Evaluates when epochs are counted."""
+        """Evaluate if epochs are counted."""
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             self._evaluate(runner, runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Evaluates when iterations are counted."""
+        """Evaluate if iterations are counted."""
         if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
             self._evaluate(runner, runner.iter + 1)
 

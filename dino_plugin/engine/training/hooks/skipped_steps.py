@@ -1,4 +1,4 @@
-"""Count, name and limit the steps that were skipped for gradients that were not finite."""
+"""Count, log and limit the steps that are skipped because gradients are not finite."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,15 @@ _SHOWN = 5
 
 
 class SkippedStepsHook(Hook):
-    """Log each skipped step with the losses that caused it, and stop after too many in a row.
+    """Log skipped steps with the losses that caused them, and stop after too many in a row.
 
-    A loss is told with the iterations (each accumulated batch is one) and the processes in which it was not finite.
-    What is counted stays on the device and is read every ``interval`` iterations (at each step on CPU, where reading is
-    free), so the host does not wait for the device in between. The number of skipped steps survives a resume.
+    The log names the iterations (each accumulated batch is one) and the processes in which a loss was not finite.
+    Counts stay on the device and are read every ``interval`` iterations, so that the host does not wait in between; on
+    a CPU they are read at each step. The number of skipped steps is kept when a run is resumed.
 
     Args:
-        max_in_a_row: Training stops after this many skipped steps without one that succeeded.
-        interval: Iterations between two looks at the counts.
+        max_in_a_row: Training stops after this many skipped steps in a row.
+        interval: Iterations between two readings of the counts.
 
     Raises:
         ValueError: If ``max_in_a_row`` is less than 1.
@@ -40,7 +40,7 @@ class SkippedStepsHook(Hook):
         self._finite: dict[int, dict[str, torch.Tensor]] = {}  # by iteration and loss
 
     def before_train(self, runner) -> None:
-        """Go on with the count of a resumed run; refuse an optimiser wrapper that does not say what it skipped."""
+        """Read the count of a resumed run; refuse an optimiser wrapper that does not tell skipped steps."""
         self.total = runner.message_hub.get_info(_TOTAL) or 0
         if not hasattr(runner.optim_wrapper, 'stepped'):
             raise TypeError(
@@ -49,7 +49,7 @@ class SkippedStepsHook(Hook):
             )
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Count on the device; look now and then."""
+        """Count on the device; read the counts now and then."""
         losses = {name: value for name, value in (outputs or {}).items() if name.startswith('loss_')}
         self._finite[runner.iter + 1] = {name: value.isfinite().all() for name, value in losses.items()}
         stepped = runner.optim_wrapper.stepped
@@ -69,7 +69,7 @@ class SkippedStepsHook(Hook):
         skipped, longest, finite = int(self._since_look), int(self._longest), self._finite
         self._since_look, self._longest = torch.zeros_like(self._since_look), self._in_a_row
         self._finite = {}
-        if not skipped:  # the same in all processes, which share their gradients
+        if not skipped:  # the same in all processes, since their gradients are equal
             return
         self.total += skipped
         cause = _cause(finite)
@@ -85,7 +85,7 @@ class SkippedStepsHook(Hook):
 
 
 def _cause(finite: Mapping[int, Mapping[str, torch.Tensor]]) -> str:
-    """What was not finite, of all processes: 'not finite: loss_dino (iteration 12 of process 1)'."""
+    """What was not finite in any process: 'not finite: loss_dino (iteration 12 of process 1)'."""
     iterations, names = list(finite), list(next(iter(finite.values())))
     if not names:
         return 'gradients were not finite'

@@ -1,11 +1,11 @@
-"""How fast training goes, in the unit that people compare."""
+"""The speed of training in images per second."""
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 
 
 class ThroughputHook(Hook):
-    """Adds ``images_per_second`` to the log: images of all processes, each counted once however many its views.
+    """Log ``images_per_second`` of all processes; an image counts once, whatever the number of its views.
 
     Args:
         window: Iterations over which the time is averaged.
