@@ -45,7 +45,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=True)
         if len(mean) != len(std) or min(std) <= 0:
-            raise ValueError(f'mean and std need one entry a channel and std > 0, got mean={mean}, std={std}')
+            raise ValueError(f'mean and std need one entry for each channel, and std > 0, got mean={mean}, std={std}')
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32), persistent=False)
         self.compile_colours = compile_colours
@@ -66,7 +66,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         raise TypeError(
             f'expected a ViewBatch, or (images, labels, paths) for evaluation, got {form_of(data)}. Set in the '
             "dataloader collate_fn=dict(type='dino_plugin.multi_crop_collate') for training or "
-            "collate_fn=dict(type='dino_plugin.image_collate') for evaluation: without one mmengine stacks nothing."
+            "collate_fn=dict(type='dino_plugin.image_collate') for evaluation: mmengine's default does not stack."
         )
 
     def _prepare(self, pixels: Shaped[Tensor, '*leading _ _ _']) -> Float[Tensor, '*leading channels rows columns']:

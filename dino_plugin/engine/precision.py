@@ -31,7 +31,7 @@ def choose_precision(device: torch.device) -> Choice:
         return for_gpu(torch.cuda.get_device_name(device), computes)
     if device.type == 'cpu':
         return for_cpu(cpu_flags())
-    return Choice('fp32', f'nothing tells whether {device.type} computes in bf16', 'bf16')
+    return Choice('fp32', f'it is unknown whether {device.type} computes in bf16', 'bf16')
 
 
 def for_gpu(name: str, computes_in_bf16: bool) -> Choice:
@@ -44,7 +44,7 @@ def for_gpu(name: str, computes_in_bf16: bool) -> Choice:
 def for_cpu(flags: Set[str]) -> Choice:
     """The choice for a processor with these flags; without flags nothing is known about it."""
     if not flags:
-        return Choice('fp32', 'nothing tells whether this processor computes in bf16', 'bf16')
+        return Choice('fp32', 'it is unknown whether this processor computes in bf16', 'bf16')
     found = [flag for flag in CPU_FLAGS if flag in flags]
     if found:
         return Choice('bf16', f'this processor computes in it ({", ".join(found)})', 'fp32')

@@ -75,8 +75,8 @@ class ImageDataset(BaseDataset):
         loose = [entry.name for entry in entries if _is_image(entry.name) and entry.is_file()]
         if loose:
             raise ValueError(
-                f'with_labels=True takes the sub-folders of {root} as classes, but {len(loose)} images lie beside them '
-                f'({_first(loose)}). Move them into class folders, or set with_labels=False.'
+                f'with_labels=True takes the sub-folders of {root} as classes, but {len(loose)} images are in none of '
+                f'them ({_first(loose)}). Move them into class folders, or set with_labels=False.'
             )
         folders = [entry.name for entry in entries if entry.is_dir()]
         classes = list(self._metainfo.get('classes', folders))
@@ -118,7 +118,7 @@ class ImageDataset(BaseDataset):
                 else:
                     samples.append(dict(img_path=os.path.join(root, line)))
         if not samples:
-            raise ValueError(f'{self.ann_file} names no image: one path a line is expected')
+            raise ValueError(f'{self.ann_file} names no image: expected one path in each line')
         self._refuse_missing([sample['img_path'] for sample in samples])
         print_log(f'{len(samples)} images listed in {self.ann_file}', logger='current')
         return samples
@@ -171,7 +171,7 @@ def _is_image(name: str) -> bool:
 def _refuse_empty(folder: str, found: list, num_others: int) -> None:
     if not found:
         raise ValueError(
-            f'no image in {folder} or below: looked for {" ".join(EXTENSIONS)} in any case and found {num_others} '
+            f'no image in {folder} or below: looked for {" ".join(EXTENSIONS)} (or in capitals) and found {num_others} '
             'other files (names that begin with a dot are skipped). A list of paths (ann_file) takes files of any name.'
         )
 

@@ -69,7 +69,7 @@ class MixedBatchSampler(ResumableSampler):
         return self._through_pipelines(numbers, super().__iter__(), choices)
 
     def _choices(self, num_batches: int) -> list[int]:
-        seeds = mix(sample_seeds(self.seed, self.epoch, np.arange(num_batches)))  # again: others than the images have
+        seeds = mix(sample_seeds(self.seed, self.epoch, np.arange(num_batches)))  # mixed again: not the images' seeds
         uniform = (seeds >> np.uint64(63 - _BITS)) / 2.0**_BITS
         return np.searchsorted(self.thresholds, uniform, side='right').tolist()
 

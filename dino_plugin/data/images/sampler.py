@@ -27,7 +27,7 @@ class ResumableSampler(Sampler):
 
     Args:
         dataset: Only its length matters.
-        shuffle: Permute the samples anew in each epoch.
+        shuffle: Permute the samples, differently in each epoch.
         seed: The same on every rank; drawn and shared between the ranks if None.
         round_up: Repeat the first samples until all ranks have the same number.
 

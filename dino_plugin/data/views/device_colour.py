@@ -32,7 +32,7 @@ def change_colours(levels: Levels, colours: Float32[Tensor, 'views numbers'], co
     """
     blended, shifted = (_compiled(operation) if compiled else operation for operation in (blend, shift_hue))
     columns = colours[:, :, None, None, None].unbind(1)  # each 'views 1 1 1'
-    levels = levels.data  # no part of another tensor: PyTorch would compile anew for each of those
+    levels = levels.data  # not a part of a larger tensor, for which PyTorch would compile again
     for slot in range(2 * MAX_BLENDS):
         if slot == MAX_BLENDS:
             levels = shifted(levels, columns[HUE].clone())

@@ -107,8 +107,8 @@ def colour_row(change: ColourChange, taps: int) -> list[Number]:
 def _blends(jitter: Sequence[tuple[str, Number]]) -> list[Number]:
     if len(jitter) > MAX_BLENDS or any(name not in BLENDS for name, _ in jitter):
         raise ValueError(
-            f'the device jitters by one hue and, before and after it, {MAX_BLENDS} of {", ".join(BLENDS)}; got '
-            f"{jitter} on a side of the hue: use split='worker'"
+            f'on the device jitter is one hue shift, with at most {MAX_BLENDS} of {", ".join(BLENDS)} before it and '
+            f"after it; got {jitter} on one side: use split='worker'"
         )
     blends = [(value, *BLENDS[name]) for name, value in jitter] + [NO_BLEND] * (MAX_BLENDS - len(jitter))
     return [share for blend in blends for share in blend]
@@ -143,7 +143,7 @@ def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
 def pack_images(
     images: Sequence[UInt8[np.ndarray, '_ _ 3']],
 ) -> tuple[UInt8[Tensor, ' bytes'], tuple[Stack, ...], Int[Tensor, ' batch']]:
-    """Images of any sizes in one flat buffer, which in a worker lies in shared memory: they are copied once."""
+    """Copy images of any sizes into one flat buffer; in a worker it is in shared memory."""
     shapes = [tuple(-(-side // PADDING) * PADDING for side in image.shape[:2]) for image in images]
     order = sorted(range(len(images)), key=lambda place: shapes[place])
     stacks, start, first = [], 0, 0

@@ -39,7 +39,7 @@ class SelfDistillationModel(BaseModel):
         data_preprocessor: Config, as in mmengine.
 
     Raises:
-        ValueError: If the backbone has weights of its own beside ``checkpoint``, or a file does not fit.
+        ValueError: If the backbone has its own weights in addition to ``checkpoint``, or a file does not fit.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SelfDistillationModel(BaseModel):
         if checkpoint and (backbone.get('checkpoint') or backbone.get('pretrained')):
             raise ValueError(
                 f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
-                'checkpoint and pretrained from `backbone`, or, to start with new heads, keep them alone.'
+                'checkpoint and pretrained from `backbone`, or, to start with new heads, keep only those.'
             )
         self.num_images = num_images
         known = dict(num_images=num_images)

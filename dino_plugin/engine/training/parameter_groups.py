@@ -52,7 +52,7 @@ class ParameterGroups:
                 'and custom_keys={text: dict(lr_mult=..., decay_mult=...)}.'
             )
         if not 0 < self.layer_decay <= 1:
-            raise ValueError(f'ParameterGroups: layer_decay={self.layer_decay} must be in (0, 1]; 1 is none.')
+            raise ValueError(f'ParameterGroups: layer_decay={self.layer_decay} must be in (0, 1]; 1 means no decay.')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for a model, which may be wrapped for several processes."""

@@ -86,13 +86,13 @@ def knn_accuracy(
     counts = torch.stack([torch.tensor(len(query_labels), device=query_labels.device), *hits.values()])
     total, *right = (sum_over_ranks(counts) if over_ranks else counts).tolist()
     if total == 0:
-        raise ValueError('There are no queries: the accuracy of nothing is not a number.')
+        raise ValueError('There are no queries to classify: is their dataset empty?')
     return {name: 100 * count / total for name, count in zip(hits, right, strict=True)}
 
 
 def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
     if not ks or min(ks) < 1 or max(ks) > len(labels):
-        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(labels)} samples: each must be between 1 and that.')
+        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(labels)} samples: each is 1 to {len(labels)}.')
     if temperature <= 0:
         raise ValueError(f'temperature must be above 0, got {temperature}.')
     if int(labels.min()) < 0:
@@ -108,7 +108,7 @@ def unit_features(features: Float[Tensor, 'samples dim'], name: str) -> Float[Te
     features = features.detach().float()
     lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     if not lengths.isfinite().all():  # fewer numbers than the features, with the same answer
-        raise ValueError(f'Features of the {name} hold NaN or infinity, or nearly so: did training diverge?')
+        raise ValueError(f'Features of the {name} hold NaN, infinity or huge numbers: did training diverge?')
     return features / lengths.clamp(min=1e-12)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-GROUP = 32  # samples whose largest score is looked at first
+GROUP = 32  # samples in a group, see `largest`
 PART = 8192  # samples whose products are written at once
 
 

@@ -14,7 +14,7 @@ NUM_READ = 100  # masks, which is a matter of seconds
 
 
 def checked_segmentation(dataset: dict) -> Any:
-    """Build a dataset of mmsegmentation, after a look at its files; in a config ``dino_plugin.CheckedSegmentation``.
+    """Build a dataset of mmsegmentation, after a check of its files; in a config ``dino_plugin.CheckedSegmentation``.
 
     mmsegmentation itself fails late on an empty split, a missing mask or a label outside the classes (on a GPU the
     message names no file). Some other mistakes it never reports. Here every file has to exist, and a hundred masks,
@@ -57,7 +57,7 @@ def check_mask(dataset: Any, image_path: str, mask_path: str) -> None:
     if mask.shape != (rows, columns):
         raise ValueError(
             f'Mask {mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {image_path} has '
-            f'{columns}x{rows}. Resize the mask with nearest neighbours, or pair the files anew.'
+            f'{columns}x{rows}. Resize the mask with nearest neighbours, or correct the pairs of files.'
         )
     classes = dataset.metainfo['classes']
     wrong = [stored for stored, label in _mapped_labels(dataset, labels_in(mask)) if not 0 <= label < len(classes)]

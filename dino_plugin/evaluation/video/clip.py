@@ -100,7 +100,7 @@ def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
     if strangers:
         raise ValueError(
             f'{folder / strangers[0]}.png has no frame of its name in {frames[0].parent} (first frame: '
-            f'{frames[0].name}); {len(strangers)} of {len(masks)} masks are without. A mask is named as its frame.'
+            f'{frames[0].name}); {len(strangers)} of {len(masks)} masks have none. Name a mask like its frame.'
         )
     missing = [name for name in names if name not in set(found)]
     if missing:

@@ -47,7 +47,7 @@ class DAVISMetric(BaseMetric):
         if failed:
             print_log(
                 f'{len(failed)} of {len(results)} clips failed and are not in the scores: {"; ".join(failed)}. '
-                'The same command computes these alone.',
+                'The same command computes only these again.',
                 logger='current',
                 level=logging.ERROR,
             )

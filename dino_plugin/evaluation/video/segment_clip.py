@@ -106,8 +106,8 @@ def _frames(clip: Clip, size: tuple[int, int]) -> Iterator[UInt8[np.ndarray, 'he
         frame = clip.read_frame(index)
         if frame.shape[:2] != size:
             raise ValueError(
-                f'{path} has {frame.shape[0]} rows and {frame.shape[1]} columns once upright, the first mask of '
-                f'{clip.name} has {size}: save it without an EXIF orientation, at the size of the mask.'
+                f'{path} has {frame.shape[0]} rows and {frame.shape[1]} columns after EXIF rotation, the first mask '
+                f'of {clip.name} has {size}: save it without an EXIF orientation, at the size of the mask.'
             )
         yield frame
 

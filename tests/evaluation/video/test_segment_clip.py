@@ -173,7 +173,7 @@ def test_a_damaged_frame_and_a_turned_one_are_named(tmp_path):
         exif = image.getexif()
         exif[0x0112] = 6  # a quarter turn
         image.save(clip.frames[1], exif=exif)
-    with pytest.raises(ValueError, match=r'00006\.jpg has 214 rows and 120 columns once upright'):
+    with pytest.raises(ValueError, match=r'00006\.jpg has 214 rows and 120 columns after EXIF rotation'):
         list(segment_clip(PatchPixels(), clip, short_side=32))
 
 

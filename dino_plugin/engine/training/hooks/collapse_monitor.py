@@ -114,8 +114,8 @@ class CollapseMonitorHook(Hook):
             )
         elif information < 0.02:
             verdict = (
-                'every image gets the same flat target: the teacher tells nothing. Lower the teacher temperature, '
-                'warm the learning rate up for longer, add batch_norm=True to the head, or add a KoLeoLoss.'
+                'every image gets the same flat target: the teacher gives no information. Lower the teacher '
+                'temperature, warm the learning rate up longer, add batch_norm=True to the head, or add a KoLeoLoss.'
             )
         else:
             verdict = (

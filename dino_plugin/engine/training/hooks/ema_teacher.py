@@ -19,7 +19,7 @@ class EMATeacherHook(DescribeBackboneHook):
     """
 
     def before_train(self, runner) -> None:
-        """Refuse an optimiser wrapper that hides skipped steps."""
+        """Refuse an optimiser wrapper that does not report skipped steps."""
         if isinstance(runner.optim_wrapper, AmpOptimWrapper):
             raise TypeError(
                 'AmpOptimWrapper does not say when it skipped a step, so the teacher would move without the student; '

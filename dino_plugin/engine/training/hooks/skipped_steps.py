@@ -40,7 +40,7 @@ class SkippedStepsHook(Hook):
         self._finite: dict[int, dict[str, torch.Tensor]] = {}  # by iteration and loss
 
     def before_train(self, runner) -> None:
-        """Read the count of a resumed run; refuse an optimiser wrapper that does not tell skipped steps."""
+        """Read the count of a resumed run; refuse an optimiser wrapper that does not report skipped steps."""
         self.total = runner.message_hub.get_info(_TOTAL) or 0
         if not hasattr(runner.optim_wrapper, 'stepped'):
             raise TypeError(
