@@ -36,7 +36,7 @@ def pytest_collection_finish() -> None:
     """mmengine runs the garbage collector for every dataset; what was imported until now is no garbage."""
     gc.collect()
     gc.freeze()
-    gc.unfreeze = lambda: None  # Python 3.11 crashed in its collector after a module had thawed everything again
+    gc.unfreeze = lambda: None  # of modules that freeze for themselves
 
 
 @pytest.fixture(scope='session', autouse=True)
