@@ -41,7 +41,12 @@ def test_a_film_holds_every_frame_in_order_and_in_colour(shape, tmp_path):
 
 
 def test_an_opencv_without_mp4_says_so(tmp_path, monkeypatch):
-    class Closed(overlay.cv2.VideoWriter):
+    class Closed:  # not derived from OpenCV's class: its objects crash the garbage collector
+        fourcc = overlay.cv2.VideoWriter.fourcc
+
+        def __init__(self, *arguments):
+            pass
+
         def isOpened(self):
             return False
 
