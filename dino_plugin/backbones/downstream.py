@@ -1,4 +1,4 @@
-"""What the backbones for other OpenMMLab packages share."""
+"""The base class of backbones for other OpenMMLab packages."""
 
 from abc import ABC, abstractmethod
 
@@ -8,11 +8,11 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 
 
 class DownstreamBackbone(nn.Module, ABC):
-    """A `TimmBackbone` under the name ``backbone``, frozen or not.
+    """A `TimmBackbone` as the attribute ``backbone``, frozen or not.
 
     Args:
         frozen: Do not train: no gradients, and the network stays in evaluation mode.
-        **backbone: Of `TimmBackbone`.
+        **backbone: Arguments of `TimmBackbone`.
 
     Raises:
         ValueError: For mmengine's ``init_cfg``, which only logs mismatches, or as in `TimmBackbone`.
@@ -33,8 +33,8 @@ class DownstreamBackbone(nn.Module, ABC):
     @property
     @abstractmethod
     def out_channels(self) -> tuple[int, ...]:
-        """Widths of what ``forward`` gives, in its order."""
+        """Number of channels of each output, in the order of ``forward``."""
 
     def train(self, mode: bool = True) -> 'DownstreamBackbone':
-        """As in PyTorch; a frozen network stays as it is."""
+        """As in PyTorch; a frozen network stays in evaluation mode."""
         return super().train(mode and not self.frozen)

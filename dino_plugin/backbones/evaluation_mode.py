@@ -1,4 +1,4 @@
-"""A network in evaluation mode for a while."""
+"""Evaluation mode for a part of a program."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and outside again whatever each part of the module was in."""
+    """Within this, the module is in evaluation mode; afterwards each part is in its former mode."""
     were_training = [part for part in module.modules() if part.training]
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""Backbones for the configs of mmsegmentation and mmdetection: images -> tuple of maps."""
+"""A backbone for configs of mmsegmentation and mmdetection: images -> tuple of feature maps."""
 
 from collections.abc import Sequence
 
@@ -15,29 +15,28 @@ PYRAMID = 'pyramid'
 
 
 class TimmFeatureMaps(DownstreamBackbone):
-    """Feature maps of a timm network, of images of any size.
+    """Feature maps of a timm network, for images of any size.
 
     In a config of mmsegmentation that imports nothing of ours::
 
         backbone=dict(type='dino_plugin.TimmFeatureMaps', checkpoint='epoch_100.pth', out_indices='pyramid')
 
-    The maps of a transformer have one cell for each patch, those of a convolutional network the size of its stages.
-    Where the image is no multiple of the patch it is padded; the padded map is then sampled anew, bilinearly, so that
-    it covers the image and nothing else, as decoders assume that resize maps to the size of the image.
+    A transformer's maps have one cell for each patch, a convolutional network's have the size of its stages. Decoders
+    resize maps to the size of the image, so after padding to whole patches the map is resampled bilinearly to cover the
+    image only.
 
     Args:
-        out_indices: Layers (blocks, or stages of a convolutional network) that give a map; negative ones count from
-            the end. A transformer's last normalisation is applied to each of its maps. 'pyramid' means four that suit
-            the network: after a third, a half, two thirds and all of a transformer's blocks, as BEiT has it (3, 5, 7,
-            11 of 12 blocks, 7, 11, 15, 23 of 24), or a convolutional network's last four stages.
+        out_indices: Layers (blocks, or stages of a convolutional network) that give a map; negative numbers count from
+            the end. A transformer's last normalisation is applied to each map. 'pyramid' means four layers: a
+            transformer's blocks after a third, a half, two thirds and all, as in BEiT (3, 5, 7, 11 of 12 blocks, 7, 11,
+            15, 23 of 24), or a convolutional network's last four stages.
         frozen: Do not train: no gradients, and the network stays in evaluation mode.
-        class_token: Join the class token to each cell, which doubles the channels.
-        **backbone: Of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`… Any mismatch between
-            checkpoint and network is an error, other than with mmengine's `init_cfg`.
+        class_token: Concatenate the class token to each cell, which doubles the channels.
+        **backbone: Arguments of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`… A mismatch
+            between checkpoint and network is an error; mmengine's `init_cfg` only logs it.
 
     Raises:
-        ValueError: For `init_cfg`, which only logs mismatches, if `out_indices` is empty or names a layer twice, or as
-            in `TimmBackbone`.
+        ValueError: For `init_cfg`, if `out_indices` is empty or names a layer twice, or as in `TimmBackbone`.
     """
 
     def __init__(
@@ -72,10 +71,10 @@ class TimmFeatureMaps(DownstreamBackbone):
 
 
 class BatchNormMaps(nn.Module):
-    """A neck that batch-normalises each map: with a 1x1 convolution behind it, the linear probe of DINOv2.
+    """A neck that batch-normalises each map; followed by a 1x1 convolution, it is the linear probe of DINOv2.
 
     Args:
-        channels: Of each map.
+        channels: Number of channels of each map.
 
     References:
         Oquab et al. 2023, arXiv:2304.07193, section 7.4; the normalisation is in their published heads.
@@ -86,17 +85,17 @@ class BatchNormMaps(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(number) for number in channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The maps, each channel with mean 0 and variance 1 over batch and cells, then scaled and shifted.
+        """The batch-normalised maps.
 
         Raises:
-            ValueError: If the maps have other channels, or there are more or fewer of them.
+            ValueError: If the number of maps or of their channels differs.
         """
         given, expected = [features.shape[1] for features in maps], [norm.num_features for norm in self.norms]
         if given != expected:
             raise ValueError(
                 f'BatchNormMaps: maps with {given} channels, but channels={expected}. Set model.neck.channels={given}, '
-                'and to the same width model.decode_head.in_channels and model.decode_head.channels; or write '
-                "'widths' there and build the model by dino_plugin.WidthFromBackbone, which fills them in."
+                'and set model.decode_head.in_channels and model.decode_head.channels to the same width; or write '
+                "'widths' there and build the model with dino_plugin.WidthFromBackbone, which fills them in."
             )
         return tuple(norm(features) for norm, features in zip(self.norms, maps))
 
@@ -109,8 +108,8 @@ def _positions(out_indices: Sequence[int] | str, backbone: TimmBackbone) -> list
     positions = [index % num_layers for index in layers] if known else []
     if not positions or len(set(positions)) < len(positions):
         raise ValueError(
-            f'TimmFeatureMaps: out_indices={out_indices!r} should name one or more different layers of 0 to '
-            f"{num_layers - 1}, or be 'pyramid', which needs four; {backbone.description['model_name']} has "
+            f'TimmFeatureMaps: out_indices={out_indices!r} must be one or more different layers of 0 to '
+            f"{num_layers - 1}, or 'pyramid', which needs four; {backbone.description['model_name']} has "
             f'{num_layers}.'
         )
     return positions
@@ -125,12 +124,12 @@ def _pyramid(num_layers: int, is_transformer: bool) -> list[int]:
 def _without_padding(
     features: Float[Tensor, 'batch dim rows columns'], image_size: Sequence[int], patch_size: tuple[int, int]
 ) -> Float[Tensor, 'batch dim rows columns']:
-    """As many cells, spread over the image instead of over the image and its padding at the bottom and right."""
+    """The map resampled to the same number of cells over the image without its padding."""
     shares = [size / (cells * patch) for size, cells, patch in zip(image_size, features.shape[2:], patch_size)]
     if shares == [1, 1]:
         return features
     rows, columns = shares
-    # In the sampler's coordinates the padded map reaches from -1 to 1; the image from -1 to 2 * share - 1.
+    # In grid_sample's coordinates the padded map reaches from -1 to 1, the image from -1 to 2 * share - 1.
     window = features.new_tensor([[columns, 0, columns - 1], [0, rows, rows - 1]])
     grid = affine_grid(window.expand(len(features), 2, 3), list(features.shape), align_corners=False)
     return grid_sample(features, grid, padding_mode='border', align_corners=False)

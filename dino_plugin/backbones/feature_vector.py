@@ -1,4 +1,4 @@
-"""A backbone for the configs of mmpretrain: images -> one vector each."""
+"""A backbone for configs of mmpretrain: one vector for each image."""
 
 import torch
 from jaxtyping import Float
@@ -18,16 +18,16 @@ class TimmFeatureVector(DownstreamBackbone):
         backbone=dict(type='dino_plugin.TimmFeatureVector', checkpoint='epoch_100.pth', frozen=True)
 
     Args:
-        features: `class`: the class token (of networks without one, what timm pools). `mean`: the mean of the patches.
-            `class+mean`: both, side by side, as they are; k-NN's vectors of that name are normalised first.
-        last_blocks: Join the class tokens of so many last blocks, each after the last normalisation; the mean stays
-            that of the last block. DINO's linear probe takes 4 of ViT-S, and `class+mean` of 1 of ViT-B.
+        features: `class`: the class token (or timm's pooled vector, for networks without one). `mean`: the mean of the
+            patches. `class+mean`: both, concatenated without normalisation, which k-NN's `class+mean` has.
+        last_blocks: Concatenate the class tokens of this many last blocks, each after the last normalisation; the mean
+            is that of the last block. DINO's linear probe takes 4 of ViT-S, and `class+mean` of 1 of ViT-B.
         frozen: Do not train: no gradients, and the network stays in evaluation mode.
-        **backbone: Of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`…
+        **backbone: Arguments of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`…
 
     Raises:
-        ValueError: For another word in `features`, more blocks than the network has (a convolutional network gives its
-            one pooled vector), `init_cfg`, or as in `TimmBackbone`.
+        ValueError: For another word in `features`, more blocks than the network has (a convolutional network has 1),
+            `init_cfg`, or as in `TimmBackbone`.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, appendix F.2; Oquab et al. 2023, arXiv:2304.07193, section 7.1.
@@ -48,7 +48,7 @@ class TimmFeatureVector(DownstreamBackbone):
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Width of the vector, in a tuple as mmpretrain's backbones give their features."""
+        """Width of the vector; a tuple, as in mmpretrain."""
         class_tokens, means = 'class' in self.features, 'mean' in self.features
         return (self.backbone.embed_dim * (class_tokens * self.last_blocks + means),)
 
@@ -62,7 +62,7 @@ class TimmFeatureVector(DownstreamBackbone):
             return (torch.cat(vectors, dim=-1),)
 
     def _tokens(self, images: Tensor) -> list[Tokens]:
-        """Of the last blocks, in their order."""
+        """Tokens of the last blocks, in order."""
         if self.last_blocks == 1:
             return [self.backbone(images)]
         num_blocks = len(self.backbone.model.feature_info)

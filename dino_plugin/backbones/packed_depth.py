@@ -1,4 +1,4 @@
-"""Stochastic depth for images of several sizes, packed: what is drawn is drawn by whole images, and used by tokens."""
+"""Stochastic depth for packed images of several sizes: drawn for whole images, applied to their tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 
-Shapes = Sequence[tuple[int, int]]  # images and tokens of an image, for each size
+Shapes = Sequence[tuple[int, int]]  # number of images and tokens per image, for each size
 
 
 class Depth(NamedTuple):
-    """What was drawn for one residual branch f.
+    """What stochastic depth drew for one residual branch f.
 
     y = x,  y[tokens] += factors * f(x[tokens])
 
     Args:
-        shapes: Of what enters the branch.
-        tokens: Which tokens enter it; None: all.
-        factors: One for each of them; None: 1.
+        shapes: Of the images that enter the branch.
+        tokens: Indices of the tokens that enter the branch; None: all.
+        factors: One for each of these tokens; None: 1.
     """
 
     shapes: Shapes
@@ -34,14 +34,14 @@ class Depth(NamedTuple):
     def add(
         self, x: Float[Tensor, 'tokens dim'], residual: Float[Tensor, 'entering dim']
     ) -> Float[Tensor, 'tokens dim']:
-        """The y of the equation, for the residual f(x[tokens])."""
+        """y of the equation, given the residual f(x[tokens])."""
         if self.factors is not None:
             residual = self.factors * residual
         return x + residual if self.tokens is None else x.index_add(0, self.tokens, residual)
 
 
 def draw_depth(drop_path: nn.Module, shapes: Shapes, x: Float[Tensor, 'tokens dim']) -> Depth:
-    """As the drop path of a block draws, for each size in turn: timm's, a :class:`SubsetDropPath`, or none.
+    """Draws for each size as the drop path of a block does: timm's, a :class:`SubsetDropPath`, or none.
 
     Args:
         drop_path: Of the block.

@@ -1,7 +1,7 @@
-"""timm's pre-norm blocks, run with less work where the result is the same.
+"""timm's pre-norm blocks with less work for the same result.
 
-Where nobody looks at the patches, the last block is needed for the class token alone. And what treats each token by
-itself (normalisations, linear layers, MLP) can take views of several sizes at once.
+If no loss reads the patches, the last block computes the class token only. And layers that treat each token separately
+(normalisations, linear layers, MLP) take packed tokens of several image sizes together.
 """
 
 import functools
@@ -19,14 +19,14 @@ from timm.layers import (
     Mlp,
     RmsNorm,
     SwiGLU,
-    apply_rot_embed_cat,
 )
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from dino_plugin.backbones.attention_steps import attend, project, qkv_bias, split_heads
 from dino_plugin.backbones.packed_depth import Depth, Shapes, draw_depth
 from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 
@@ -36,8 +36,8 @@ _PARTS_OF_A_BLOCK = (*_NORMS, *_ATTENTIONS, LayerScale, DropPath, SubsetDropPath
 _PARTS_OF_ATTENTION = (*_NORMS, nn.Linear, nn.Dropout)
 
 
-def is_known(model: nn.Module) -> bool:
-    """Whether this file computes what the network does: each part is, by its exact class, one that is known here."""
+def has_plain_blocks(model: nn.Module) -> bool:
+    """Whether this file computes the same as the network: all parts must have the exact classes that it knows."""
     if type(model) not in (VisionTransformer, Eva) or model.cls_token is None or getattr(model, 'rope_mixed', False):
         return False
     return all(
@@ -51,9 +51,9 @@ def is_known(model: nn.Module) -> bool:
 
 
 def embedded(model: nn.Module, images: Tensor) -> tuple[Float[Tensor, 'batch tokens dim'], Tensor | None]:
-    """What enters the first block of a network that :func:`is_known`, and the rotary positions of its patches.
+    """The input of the first block, and the rotary positions of the patches or None.
 
-    It is timm's own forward pass, with the blocks and the last normalisation taken out.
+    It runs timm's own forward pass without blocks and last normalisation, on a model that :func:`has_plain_blocks`.
     """
     entrance, blocks, norm = _Entrance(), model.blocks, model.norm
     model.blocks, model.norm = nn.Sequential(entrance), nn.Identity()
@@ -69,19 +69,19 @@ def through_blocks(
     patches: Sequence[bool],
     compile_mode: str | bool = False,
 ) -> list[Float[Tensor, '_ _ dim']]:
-    """Tokens behind the last block, not yet normalised, of images of one size or, packed, of several.
+    """Tokens after the last block, before the last normalisation, for images of one or several sizes.
 
     Args:
-        model: A network that :func:`is_known`.
-        views: For each size, what is :func:`embedded`.
-        patches: For each size, whether all tokens are wanted; else there is the class token only.
-        compile_mode: As in `TimmBackbone`, for packed blocks, which share one graph, and the last block where it
-            computes class tokens; others are compiled or not as they come.
+        model: A network that :func:`has_plain_blocks`.
+        views: For each size, the output of :func:`embedded`.
+        patches: For each size, whether all tokens are needed; else the result is the class token only.
+        compile_mode: As in `TimmBackbone`. It is for packed blocks, which share one graph, and class-token blocks;
+            whole blocks of the model are compiled by themselves.
     """
     run = functools.partial(checkpoint, use_reentrant=False) if model.grad_checkpointing else _run
     tokens, rotary = map(list, zip(*views))
     *blocks, last = model.blocks
-    # In training a block that draws its own depth would be compiled anew for its rate; PyTorch gives up after eight.
+    # A block that draws its own stochastic depth would be compiled once for each rate; PyTorch gives up after eight.
     if len(views) == 1 and not (compile_mode and model.training):
         for block in blocks:
             tokens = [run(_whole_block, block, tokens[0], rotary[0])]
@@ -99,22 +99,22 @@ def through_blocks(
 def class_token_block(
     block: nn.Module, tokens: Float[Tensor, 'batch tokens dim'], rotary: Tensor | None
 ) -> Float[Tensor, 'batch 1 dim']:
-    """What ``block`` makes of the class token: keys and values of all tokens, everything else of this one alone.
+    """``block`` for the class token only: keys and values come from all tokens, everything else from this one.
 
     Args:
-        block: Of a network that :func:`is_known`.
+        block: Of a network that :func:`has_plain_blocks`.
         tokens: Class token first.
-        rotary: Positions of the patches, as timm hands them to its blocks.
+        rotary: Positions of the patches, as timm passes them to its blocks.
     """
     attention, normed = block.attn, block.norm1(tokens)
     width = attention.qkv.out_features // 3
     weights, biases = attention.qkv.weight.split([width, 2 * width]), (None, None)
-    if (bias := _qkv_bias(attention)) is not None:
+    if (bias := qkv_bias(attention)) is not None:
         biases = bias.split([width, 2 * width])
-    (query,) = _heads(linear(normed[:, :1], weights[0], biases[0]), 1, attention)
-    key, value = _heads(linear(normed, weights[1], biases[1]), 2, attention)
-    joined = _attended(attention, query, key, value, rotary)  # the class token has no position, so it is not turned
-    x = tokens[:, :1] + block.drop_path1(_scaled(block, 1, _projected(attention, joined)))
+    (query,) = split_heads(linear(normed[:, :1], weights[0], biases[0]), 1, attention)
+    key, value = split_heads(linear(normed, weights[1], biases[1]), 2, attention)
+    joined = attend(attention, query, key, value, rotary)  # the class token has no rotary position
+    x = tokens[:, :1] + block.drop_path1(_scaled(block, 1, project(attention, joined)))
     return x + block.drop_path2(_scaled(block, 2, block.mlp(block.norm2(x))))
 
 
@@ -124,22 +124,22 @@ def packed_block(
     depths: Sequence[Depth],
     rotary: Sequence[Tensor | None],
 ) -> Float[Tensor, 'tokens dim']:
-    """Attention among the tokens of an image; everything else on the tokens of all images of all sizes together.
+    """``block`` on packed tokens: attention for each size separately, everything else for all tokens together.
 
     Args:
-        block: Of a network that :func:`is_known`.
+        block: Of a network that :func:`has_plain_blocks`.
         tokens: Of all images of all sizes.
-        depths: What was drawn for attention and MLP.
+        depths: What stochastic depth drew for attention and MLP.
         rotary: For each size, as in :func:`class_token_block`.
     """
     attention, (first, second) = block.attn, depths
-    # Of the norms, forward alone: their hooks choose samples of one size, and the tokens of these are chosen already.
-    qkv = linear(block.norm1.forward(first.entering(tokens)), attention.qkv.weight, _qkv_bias(attention))
+    # `norm.forward`, not `norm`: its hook would drop samples, which `depths` has done already.
+    qkv = linear(block.norm1.forward(first.entering(tokens)), attention.qkv.weight, qkv_bias(attention))
     joined = [
-        _attended(attention, *_heads(one_size, 3, attention), rotary=positions).flatten(0, 1)
+        attend(attention, *split_heads(one_size, 3, attention), rotary=positions).flatten(0, 1)
         for one_size, positions in zip(_unpacked(qkv, first.shapes), rotary)
     ]
-    tokens = first.add(tokens, _scaled(block, 1, _projected(attention, torch.cat(joined))))
+    tokens = first.add(tokens, _scaled(block, 1, project(attention, torch.cat(joined))))
     residual = block.mlp(block.norm2.forward(second.entering(tokens)))
     return second.add(tokens, _scaled(block, 2, residual))
 
@@ -147,7 +147,7 @@ def packed_block(
 def _with_depth(
     function: Callable[..., Tensor], block: nn.Module, tokens: Tensor, shapes: Shapes, rotary: list
 ) -> Tensor:
-    """:func:`packed_block`, compiled or not. Were depth drawn within, each block's rate would be a graph of its own."""
+    """:func:`packed_block`, with stochastic depth drawn outside it: inside, each rate would compile a new graph."""
     depths = [draw_depth(drop_path, shapes, tokens) for drop_path in (block.drop_path1, block.drop_path2)]
     return function(block, tokens, depths, rotary)
 
@@ -161,46 +161,8 @@ def _unpacked(packed: Float[Tensor, 'tokens dim'], shapes: Shapes) -> list[Tenso
     return [part.unflatten(0, shape) for part, shape in zip(packed.split(sizes), shapes)]
 
 
-def _qkv_bias(attention: nn.Module) -> Tensor | None:
-    """EVA has none for keys, and keeps the others apart."""
-    if getattr(attention, 'q_bias', None) is None:
-        return attention.qkv.bias
-    return torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
-
-
-def _heads(projected: Float[Tensor, 'batch tokens width'], number: int, attention: nn.Module) -> tuple[Tensor, ...]:
-    """Each of the joint projections, as ``batch heads tokens head_dim``."""
-    return projected.unflatten(-1, (number, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-
-
-def _attended(
-    attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, rotary: Tensor | None
-) -> Float[Tensor, 'batch queries width']:
-    query, key = attention.q_norm(query), attention.k_norm(key)
-    if rotary is not None:
-        query, key = (_turned(x, attention, rotary).type_as(value) for x in (query, key))
-    if attention.fused_attn:
-        dropout = attention.attn_drop.p if attention.training else 0.0
-        values = scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    else:
-        values = attention.attn_drop(((query * attention.scale) @ key.mT).softmax(dim=-1)) @ value
-    return values.transpose(1, 2).flatten(2)
-
-
-def _turned(x: Float[Tensor, 'batch heads tokens head_dim'], attention: nn.Module, rotary: Tensor) -> Tensor:
-    """The patches by their positions; class token and registers have none."""
-    prefix, patches = x[:, :, : attention.num_prefix_tokens], x[:, :, attention.num_prefix_tokens :]
-    if patches.shape[2] == 0:
-        return x
-    return torch.cat([prefix, apply_rot_embed_cat(patches, rotary, half=attention.rotate_half)], dim=2)
-
-
-def _projected(attention: nn.Module, joined: Tensor) -> Tensor:
-    return attention.proj_drop(attention.proj(attention.norm(joined)))
-
-
 def _scaled(block: nn.Module, branch: int, residual: Tensor) -> Tensor:
-    """By LayerScale, where there is one: a module in ViT's blocks, a vector in EVA's."""
+    """The residual times LayerScale, if there is one: a module in ViT's blocks, a vector in EVA's."""
     if type(block) is Block:
         return getattr(block, f'ls{branch}')(residual)
     scale = getattr(block, f'gamma_{branch}')
@@ -208,7 +170,7 @@ def _scaled(block: nn.Module, branch: int, residual: Tensor) -> Tensor:
 
 
 class _Entrance(nn.Module):
-    """Stands in the place of all blocks: lets the tokens through and keeps their rotary positions."""
+    """Replaces all blocks: returns the tokens and keeps their rotary positions."""
 
     rotary: Tensor | None = None
 

@@ -1,4 +1,4 @@
-"""Rotary positions that are computed once for each patch grid instead of at each forward pass."""
+"""A cache of rotary positions: computed once for each patch grid, not in each forward pass."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ import torch
 from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
 from torch import Tensor, nn
 
-_GRIDS = 8  # of as many sizes; training has two or three, images of all sizes must not fill the memory
+_GRIDS = 8  # limit of the cache; training has two or three grids
 
 
 class RememberedPositions:
-    """Stands in the place of ``get_embed`` of timm's rotary positions, and gives what that gives.
+    """Replaces ``get_embed`` of timm's rotary positions by the same function with a cache.
 
-    timm builds the grid on the host and copies it to the device at each forward pass, for which the host waits until
-    all work before it is done. Random coordinates (``rope_rescale_coords`` and others, in training) are drawn anew.
+    timm builds the grid on the host and copies it to the device in each forward pass, and the host waits for the device
+    then. Random coordinates (``rope_rescale_coords`` and others, in training) are drawn anew each time.
 
     Args:
-        rope: Of a network whose images may have any size.
+        rope: Of a network for images of any size.
     """
 
     def __init__(self, rope: RotaryEmbeddingDinoV3) -> None:
@@ -24,7 +24,7 @@ class RememberedPositions:
         self.known: dict[tuple, Tensor] = {}
 
     def __call__(self, shape: Sequence[int] | None = None, **options) -> Tensor:
-        """Sines and cosines of the angles at each place of the grid; newer versions of timm name a ``dtype``."""
+        """Sines and cosines of the angles at each position; newer versions of timm pass a ``dtype``."""
         compute = type(self.rope).get_embed
         if shape is None or (self.rope.training and self.rope.aug_active):
             return compute(self.rope, shape, **options)
@@ -32,13 +32,13 @@ class RememberedPositions:
         if key not in self.known:
             if len(self.known) == _GRIDS:
                 self.known.pop(next(iter(self.known)))
-            with torch.inference_mode(False):  # else training could not use what an evaluation computed
+            with torch.inference_mode(False):  # else training could not use tensors from an evaluation
                 self.known[key] = compute(self.rope, shape, **options)
         return self.known[key]
 
 
 def remember_positions(model: nn.Module) -> None:
-    """Let DINOv3's rotary positions be :class:`RememberedPositions`; other networks stay as they are."""
+    """Use :class:`RememberedPositions` in networks with DINOv3's rotary positions; others stay unchanged."""
     rope = getattr(model, 'rope', None)
     if type(rope) is RotaryEmbeddingDinoV3:
         rope.get_embed = RememberedPositions(rope)

@@ -1,11 +1,11 @@
-"""Stochastic depth that leaves samples out before a residual branch instead of after it."""
+"""Stochastic depth that drops samples before a residual branch, so that their work is saved."""
 
 import torch
 from jaxtyping import Float, Int
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-# The children of timm's pre-norm blocks in their order, which is that of the forward pass, but for LayerScale.
+# The children of timm's pre-norm blocks in the order of the forward pass, without LayerScale.
 _PRE_NORM = ['norm1', 'attn', 'drop_path1', 'norm2', 'mlp', 'drop_path2']
 _LAYER_SCALE = ('ls1', 'ls2')
 
@@ -16,23 +16,22 @@ class SubsetDropPath(nn.Module):
     y[i] = x[i] + batch / |S| * f(x[i])     for i in S, with |S| = max(1, int(batch * (1 - rate)))
     y[i] = x[i]                             for the others
 
-    The mean over all subsets is x + f(x). Unlike timm's ``DropPath``, which computes every residual and multiplies some
-    by zero, it saves their time and memory, and exactly as many samples of each batch are kept. Global and local views
-    of one resolution are one batch.
+    The mean over all subsets is x + f(x). timm's ``DropPath`` computes every residual and multiplies some by zero; this
+    saves their time and memory, and keeps the same number of samples of each batch.
 
-    It stands in the place of a block's drop path and gives back a residual of the whole batch, so that the block stays
-    timm's. :meth:`select` is a forward pre-hook of the normalisation that begins the branch. In evaluation, and with a
-    rate of 0, both change nothing.
+    It replaces the drop path of timm's block: :meth:`select`, a forward pre-hook of the branch's normalisation, picks
+    the samples, and ``forward`` returns a residual for the whole batch. In evaluation, and with a rate of 0, both do
+    nothing.
 
     Args:
-        rate: Share of the samples that go without the residual, in [0, 1).
+        rate: Share of the samples without the residual, in [0, 1).
 
     Raises:
-        ValueError: If the rate is outside.
+        ValueError: If the rate is outside [0, 1).
 
     References:
-        Oquab et al. 2023 (DINOv2), arXiv:2304.07193, section 5. Their code goes back to ordinary stochastic depth for
-        rates up to 0.1; this does not.
+        Oquab et al. 2023 (DINOv2), arXiv:2304.07193, section 5. Their code uses ordinary stochastic depth for rates up
+        to 0.1; this does not.
     """
 
     def __init__(self, rate: float) -> None:
@@ -44,7 +43,7 @@ class SubsetDropPath(nn.Module):
         self.subset: Tensor | None = None
 
     def draw(self, batch: int, device: torch.device) -> Int[Tensor, ' subset']:
-        """Which samples of a batch enter the branch."""
+        """Indices of the samples of a batch that enter the branch."""
         return torch.randperm(batch, device=device)[: max(1, int(batch * (1 - self.rate)))]
 
     def select(self, norm: nn.Module, inputs: tuple[Float[Tensor, 'batch *rest']]) -> tuple[Tensor]:
@@ -56,10 +55,10 @@ class SubsetDropPath(nn.Module):
         return (inputs[0].index_select(0, self.subset),)
 
     def forward(self, residual: Float[Tensor, 'subset *rest']) -> Float[Tensor, 'batch *rest']:
-        """The scaled residuals in their places, zero for the samples left out.
+        """The residuals, scaled, at their positions in the batch; zero for the dropped samples.
 
         Raises:
-            ValueError: If the block has made another batch of the samples, as blocks that cut images into windows do.
+            ValueError: If the block regroups the batch, as blocks that cut images into windows do.
         """
         if not self.training or self.rate == 0:
             return residual
@@ -69,8 +68,8 @@ class SubsetDropPath(nn.Module):
                 f'SubsetDropPath: a residual of {len(residual)} samples for {len(subset)} that entered the branch; the '
                 "block regroups its batch. Use timm's drop_path_rate for this network."
             )
-        nothing = residual.new_zeros(self.batch, *residual.shape[1:])
-        return nothing.index_add(0, subset, residual, alpha=self.batch / len(subset))
+        zeros = residual.new_zeros(self.batch, *residual.shape[1:])
+        return zeros.index_add(0, subset, residual, alpha=self.batch / len(subset))
 
     def extra_repr(self) -> str:
         """The rate."""
@@ -78,19 +77,19 @@ class SubsetDropPath(nn.Module):
 
 
 def use_subset_drop_path(model: nn.Module, rate: float) -> None:
-    """Put a :class:`SubsetDropPath` into both branches of each block, with one rate at all depths.
+    """Put a :class:`SubsetDropPath` into both branches of each block, with the same rate for all blocks.
 
-    Names and number of the parameters stay as they are. A deep copy of the network has its own.
+    Names and number of the parameters do not change. A deep copy of the network draws its own samples.
 
     Args:
         model: timm transformer of pre-norm blocks: VisionTransformer with or without registers, Eva, BEiT.
-        rate: Share of the samples that go without a residual, in [0, 1).
+        rate: Share of the samples without a residual, in [0, 1).
 
     Raises:
-        ValueError: If the rate is outside, the network has other blocks, or it has stochastic depth already.
+        ValueError: If the rate is outside [0, 1), the network has other blocks, or it has stochastic depth already.
 
     References:
-        DINOv2's and DINOv3's recipes have one rate for all depths, where timm's ``drop_path_rate`` grows linearly.
+        DINOv2's and DINOv3's recipes use one rate for all blocks; timm's ``drop_path_rate`` grows linearly.
     """
     blocks = list(getattr(model, 'blocks', []))
     if not blocks or not all(_is_pre_norm(block) for block in blocks):
@@ -109,9 +108,8 @@ def use_subset_drop_path(model: nn.Module, rate: float) -> None:
 
 
 def _is_pre_norm(block: nn.Module) -> bool:
-    """Whether it is x + drop_path1(attn(norm1(x))), then the same with the MLP.
+    """Whether the block is x + drop_path1(attn(norm1(x))), then the same with the MLP.
 
-    Post-norm blocks have the same parts in another order; blocks that also use the normalised input elsewhere have a
-    projection for it.
+    Post-norm blocks have the same children in another order; parallel blocks have further children.
     """
     return [name for name, _ in block.named_children() if name not in _LAYER_SCALE] == _PRE_NORM

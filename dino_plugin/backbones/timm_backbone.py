@@ -1,4 +1,4 @@
-"""Any timm network as a backbone: images -> Tokens."""
+"""Any timm network as a backbone: images -> ``Tokens``."""
 
 import copy
 from collections.abc import Sequence
@@ -10,60 +10,66 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
-from dino_plugin.backbones.creation import UNUSED, averages_patches, create, described, pixels_of_a_token
+from dino_plugin.backbones.creation import create, described
 from dino_plugin.backbones.inputs import check_channels, check_masks, grid_of, padded, with_leading_of
 from dino_plugin.backbones.position_rule import use_position_rule
-from dino_plugin.backbones.pre_norm_blocks import embedded, is_known, through_blocks
+from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_memory import remember_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
-from dino_plugin.backbones.token_hooks import hidden_patches, prefix_normalised_by
+from dino_plugin.backbones.token_hooks import masked_patches, prefix_normalised_by
+from dino_plugin.backbones.tokens import (
+    UNUSED,
+    averages_patches,
+    channels_of,
+    class_token_and_patches,
+    patch_size_of,
+)
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 
-LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')  # of transformers, those that average patches, convolutional networks
+# Of transformers, of transformers that average their patches, of convolutional networks.
+LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')
 
 
 class TimmBackbone(nn.Module):
     """A timm network without its classifier.
 
-    Vision transformers (learned positions, registers, rotary positions) give their normalised class token and patch
-    tokens; networks that average their patches give timm's pooled vector instead. Convolutional networks give their
-    feature map as patches and its pooled form as class token. Transformers are built for any image size; heights and
-    widths that are no multiple of the patch are padded at the bottom and right with zeros, which is the mean colour
-    after normalisation.
+    Vision transformers give their normalised class token and patch tokens; those that average their patches give timm's
+    pooled vector as class token. Convolutional networks give their feature map as patches, and the pooled map as class
+    token. Transformers take images of any size: images are padded to whole patches with zeros at the bottom and right.
+    Zero is the mean colour after normalisation.
 
-    ``patch_size`` is the number of pixels, rows and columns, of one token; None for convolutional networks.
+    ``patch_size`` is the number of rows and columns of pixels of one patch; None for convolutional networks.
 
     Args:
-        model_name: A name from ``timm.list_models()``. None: the name and the arguments that ``checkpoint`` says of
-            itself; ``timm_arguments`` win over those.
+        model_name: A name from ``timm.list_models()``. None: name and arguments are those in ``checkpoint``;
+            ``timm_arguments`` take precedence.
         pretrained: Start from timm's released weights (downloads them).
         checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
-            own. The number of loaded, missing and unexpected keys is logged.
+            file. The numbers of loaded, missing and unexpected keys are logged.
         checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
-        subset_drop_path: Stochastic depth that computes each residual for a random part of the batch only, so that the
-            rest of the work is saved (DINOv2): the share of the batch that is left out, in [0, 1), the same in all
-            blocks. 0 leaves depth to timm's ``drop_path_rate``.
-        mask_token: Learn an embedding that stands in for hidden patches, which recipes with masks need. It starts at
-            zero, and takes a patch's place before its position is added.
-        local_norm: Normalise class token and registers of local views by a layer of their own (DINOv3's largest
-            network), which starts as a copy of the last normalisation and is not exported.
-        compile_blocks: ``torch.compile`` the blocks (the whole network, where it has no ``blocks``) at first use, in
-            this mode if it is a string: 'max-autotune-no-cudagraphs'… In training timm's plain blocks share one graph.
-        pack_views: Send global and local views through the blocks at once: half as many operations, the same result.
-            Networks of other blocks than timm's plain ones take them one by one.
-        position_resampling: By which rule learnt positions are brought to other image sizes: 'timm', 'dino' or
-            'huggingface', see `dino_plugin.weights.positions`. None: the rule of the file, if it is known, or timm's.
+        subset_drop_path: DINOv2's stochastic depth, which skips the work for dropped samples: the share of the batch
+            without a residual, in [0, 1), the same in all blocks. 0: timm's ``drop_path_rate`` decides.
+        mask_token: Learn an embedding that replaces masked patches, before their position is added; recipes with masks
+            need it. It starts at zero.
+        local_norm: Normalise class token and registers of local views by a separate layer (DINOv3's largest network).
+            It starts as a copy of the last normalisation and is not exported.
+        compile_blocks: ``torch.compile`` the blocks (or a network without ``blocks``) at first use. A string is the
+            mode, such as 'max-autotune-no-cudagraphs'. In training, timm's plain blocks share one graph.
+        pack_views: Send global and local views through timm's plain blocks together: half as many operations, the same
+            result. Networks with other blocks take the two sizes separately.
+        position_resampling: Rule for resampling learnt positions to other image sizes: 'timm', 'dino' or 'huggingface',
+            see `dino_plugin.weights.positions`. None: the rule of the file if it is known, else timm's.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
         ValueError: If timm does not know the name, nothing names the network, both sources of weights or both kinds of
-            stochastic depth are given, the checkpoint does not fit, or the network has no place for what is asked:
-            blocks for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``.
+            stochastic depth are given, the checkpoint does not fit, or the network lacks what an option needs: blocks
+            for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``.
     """
 
     def __init__(
@@ -98,8 +104,8 @@ class TimmBackbone(nn.Module):
         if self.position_resampling != 'timm':
             self.description['position_resampling'] = self.position_resampling
         self.embed_dim: int = self.model.num_features
-        self.in_channels: int = next(weight.shape[1] for weight in self.model.parameters() if weight.ndim == 4)
-        self.patch_size: tuple[int, int] | None = pixels_of_a_token(self.model)
+        self.in_channels: int = channels_of(self.model)
+        self.patch_size: tuple[int, int] | None = patch_size_of(self.model)
         if content is not None:
             state = backbone_state(content, checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, str(checkpoint), in_file, self.position_resampling)
@@ -114,8 +120,8 @@ class TimmBackbone(nn.Module):
         remember_positions(self.model)
         self._attention = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
-        self._knows_blocks = is_known(self.model) and not averages_patches(self.model)
-        self._packs = pack_views and self._knows_blocks
+        self._plain_blocks = has_plain_blocks(self.model) and not averages_patches(self.model)
+        self._packs = pack_views and self._plain_blocks
 
     def forward(
         self,
@@ -128,32 +134,33 @@ class TimmBackbone(nn.Module):
 
         Args:
             images: Normalised.
-            masks: Where True, the network does not see the patch. Behind a convolutional stem, which looks over the
-                edges of a patch, its neighbours still do.
-            local: Whether these are local views, which ``local_norm`` treats apart.
-            patches: Whether they are wanted. If not, timm's plain transformers compute the last block for the class
-                token alone.
+            masks: True for masked patches, which the network does not see. A convolutional stem reaches over the edges
+                of a patch, so with one, neighbouring patches still see some of its pixels.
+            local: Whether these are local views, for ``local_norm``.
+            patches: Whether patch tokens are needed. If not, timm's plain transformers compute the last block for the
+                class token only.
 
         Raises:
-            ValueError: If the images have another number of channels than the network, or there are masks and no mask
-                token, or masks of another grid or number of images.
+            ValueError: If the number of channels is not the network's, there are masks but no mask token, or the masks
+                have another grid or number.
         """
-        if self._knows_blocks and (self._compile_mode or not patches):
+        if self._plain_blocks and (self._compile_mode or not patches):
             return self._through_blocks([(images, masks, local)], [patches])[0]
         prepared = self._prepared(images, masks)
-        with self._hidden(masks), self._untied(local):
-            features = self._features(prepared)
+        with self._masked(masks), self._using_local_norm(local):
+            grid = None if self.patch_size is None else grid_of(images, self.patch_size)
+            features = class_token_and_patches(self.model, prepared, grid)
         return Tokens(*(with_leading_of(images, tokens) for tokens in features))
 
     def forward_together(
         self, views: ViewBatch, global_patches: bool = True, local_patches: bool = True
     ) -> tuple[Tokens, Tokens]:
-        """What ``forward`` gives for the global views, masked where there are masks, and for the local views.
+        """What ``forward`` gives for the global views, with their masks, and for the local views.
 
         Args:
             views: With local views.
-            global_patches: Whether the patches of the global views are wanted.
-            local_patches: Those of the local views.
+            global_patches: Whether patch tokens of the global views are needed.
+            local_patches: The same for the local views.
         """
         sizes = [(views.global_views, views.masks, False), (views.local_views, None, True)]
         wanted = [global_patches, local_patches]
@@ -164,13 +171,13 @@ class TimmBackbone(nn.Module):
     def intermediates(
         self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int]
     ) -> list[Tokens]:
-        """Tokens after some of the layers (blocks, or stages of a convolutional network).
+        """Tokens after some layers (blocks, or stages of a convolutional network).
 
-        A transformer's last normalisation is applied to each, so that the last layer gives what ``forward`` gives.
-        The class token of networks without one is the mean of the patches.
+        A transformer's last normalisation is applied to each, so the last layer gives what ``forward`` gives. Networks
+        without a class token give the mean of the patches in its place.
 
         Args:
-            images: As ``forward`` takes them, without other leading axes.
+            images: As for ``forward``, with one leading axis.
             layers: Counted from 0, or from the end if negative; the result is in the order of the network.
         """
         if self.patch_size is None:
@@ -190,10 +197,10 @@ class TimmBackbone(nn.Module):
         return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
 
     def layers_to_output(self) -> dict[str, int]:
-        """Distance of each parameter from the output, for layer-wise learning rates.
+        """Distance of each parameter from the output, for layer decay.
 
-        0 for the last normalisation, 1 for the last block, n for the first, n + 1 for the embedding. The blocks are
-        those of timm's ``group_matcher``, which counts the last normalisation among the last block.
+        0 for the last normalisation, 1 for the last block, n for the first, n + 1 for the embedding. timm's
+        ``group_matcher`` tells the block of each parameter; it counts the last normalisation in the last block.
         """
         depths = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
         num_blocks = max(depth for name, depth in depths.items() if not name.startswith(LAST_NORMS))
@@ -204,13 +211,13 @@ class TimmBackbone(nn.Module):
         return {'mask_token': num_blocks + 1} | {f'model.{name}': d for name, d in distances.items()} | local_norm
 
     def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
-        """What is learnt beside timm's network, and is no part of its checkpoint."""
+        """Parameters outside timm's network, which are not exported."""
         name = self.description['model_name']
         if mask_token and self.patch_size is None:
-            raise ValueError(f'TimmBackbone: {name} has no patches that a mask token could stand in for.')
+            raise ValueError(f'TimmBackbone: {name} has no patches that a mask token could replace.')
         unnormalised = isinstance(getattr(self.model, 'norm', None), UNUSED)
         if local_norm and (unnormalised or not getattr(self.model, 'num_prefix_tokens', 0)):
-            raise ValueError(f'TimmBackbone: {name} has no last normalisation of a class token to be untied.')
+            raise ValueError(f'TimmBackbone: {name} has no normalised class token, which local_norm needs.')
         self.mask_token = nn.Parameter(torch.zeros(1, self.embed_dim)) if mask_token else None
         self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
 
@@ -224,47 +231,32 @@ class TimmBackbone(nn.Module):
         self._attention.choose_for(images)
         return images if self.patch_size is None else padded(images, self.patch_size)
 
-    def _hidden(self, masks: Tensor | None) -> AbstractContextManager:
-        return nullcontext() if masks is None else hidden_patches(self.model.patch_embed, self.mask_token, masks)
+    def _masked(self, masks: Tensor | None) -> AbstractContextManager:
+        return nullcontext() if masks is None else masked_patches(self.model.patch_embed, self.mask_token, masks)
 
-    def _untied(self, local: bool) -> AbstractContextManager:
+    def _using_local_norm(self, local: bool) -> AbstractContextManager:
         if not local or self.local_norm is None:
             return nullcontext()
         return prefix_normalised_by(self.local_norm, self.model.norm, self.model.num_prefix_tokens)
 
-    def _features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
-        if self.patch_size is None:
-            return self._map_features(images)
-        tokens = self.model.forward_features(images)
-        patches = tokens[:, self.model.num_prefix_tokens :]
-        class_token = self.model.forward_head(tokens, pre_logits=True) if averages_patches(self.model) else tokens[:, 0]
-        return Tokens(class_token, patches.unflatten(1, grid_of(images, self.patch_size)))
-
     def _through_blocks(self, views: Sequence[tuple], patches: Sequence[bool]) -> tuple[Tokens, ...]:
-        """Of views of several sizes, each with masks, and whether they are local."""
-        entering = [self._embedded(images, masks) for images, masks, _ in views]
+        """``forward`` for several sizes of views, each with its images, masks and ``local``."""
+        entering = []
+        for images, masks, _ in views:
+            prepared = self._prepared(images, masks)
+            with self._masked(masks):
+                entering.append(embedded(self.model, prepared))
         leaving = through_blocks(self.model, entering, patches, self._compile_mode)
         return tuple(
-            self._finished(images, masks, local, tokens, wanted)
-            for (images, masks, local), tokens, wanted in zip(views, leaving, patches)
+            self._normalised(images, local, tokens, wanted)
+            for (images, _, local), tokens, wanted in zip(views, leaving, patches)
         )
 
-    def _embedded(self, images: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        prepared = self._prepared(images, masks)
-        with self._hidden(masks):
-            return embedded(self.model, prepared)
-
-    def _finished(self, images: Tensor, masks: Tensor | None, local: bool, tokens: Tensor, patches: bool) -> Tokens:
-        with self._untied(local):
+    def _normalised(self, images: Tensor, local: bool, tokens: Tensor, patches: bool) -> Tokens:
+        with self._using_local_norm(local):
             tokens = self.model.norm(tokens)
         class_token = with_leading_of(images, tokens[:, 0])
         if not patches:
             return ClassTokenOnly(class_token, None)
         patch_tokens = tokens[:, self.model.num_prefix_tokens :].unflatten(1, grid_of(images, self.patch_size))
         return Tokens(class_token, with_leading_of(images, patch_tokens))
-
-    def _map_features(self, images: Float[Tensor, 'batch channels rows columns']) -> Tokens:
-        features = self.model.forward_features(images)
-        pooled = self.model.forward_head(features, pre_logits=True)
-        rows_first = getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC'
-        return Tokens(pooled, features if rows_first else features.permute(0, 2, 3, 1))

@@ -1,1 +1,1 @@
-"""A backbone written for another program: tensors under its names, or the network itself."""
+"""Export of a backbone to other programs: tensors under their key names, or the network itself."""

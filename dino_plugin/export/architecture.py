@@ -1,4 +1,4 @@
-"""Which of the few architectures that other programs know a timm model is."""
+"""Which architecture a timm model is, among those that other programs can build."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Architecture(NamedTuple):
-    """A vision transformer as DINO (nothing set), DINOv2 (any of the first three) or DINOv3 (rotary) has it."""
+    """A vision transformer of DINO (nothing set), DINOv2 (any of the first three) or DINOv3 (rotary)."""
 
     layer_scale: bool
     registers: bool
@@ -26,10 +26,10 @@ class Architecture(NamedTuple):
 def architecture_of(model: nn.Module) -> Architecture:
     """The architecture of a vision transformer.
 
-    Everything that changes what the weights mean, without showing in their names, is checked by the exact class.
+    Parts are compared by their exact class: another class could compute something else from weights of the same names.
 
     Raises:
-        ValueError: If the model is anything else; the message says what differs.
+        ValueError: If the model is another architecture; the message lists the differences.
     """
     if differences := [*_differences(model)]:
         raise ValueError(f'{type(model).__name__} with {"; ".join(differences)}')

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS, create, pixels_of_a_token
+from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS, create
 from dino_plugin.backbones.position_rule import use_position_rule
+from dino_plugin.backbones.tokens import channels_of, patch_size_of
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.export.files import GRAPH_SUFFIXES, write_file, write_tensors
 from dino_plugin.export.formats import GRAPH_FORMATS
-from dino_plugin.export.graphs import Graph, channels_of, graph_of, own_size
+from dino_plugin.export.graphs import Graph, graph_of, own_size
 from dino_plugin.export.tensors import in_format
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
 from dino_plugin.weights.safe_loading import load_checkpoint
@@ -116,7 +117,7 @@ def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[st
         timm_arguments=arguments | {'num_classes': 0},
         position_resampling=rule,
         image_size=getattr(patches, 'img_size', None),
-        patch_size=pixels_of_a_token(model),
+        patch_size=patch_size_of(model),
         feature_dim=model.num_features,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )

@@ -1,4 +1,4 @@
-"""The names of the formats that a backbone is exported in; light, so that `--help` need not wait for PyTorch."""
+"""Names of the export formats. This file does not import PyTorch, so that `--help` is quick."""
 
-FORMATS = ('timm', 'huggingface', 'mmpretrain', 'original')  # tensors, for a program that has the network
+FORMATS = ('timm', 'huggingface', 'mmpretrain', 'original')  # tensors; the other program has the network
 GRAPH_FORMATS = ('onnx', 'torch_export')  # the network itself

@@ -1,4 +1,4 @@
-"""A timm model as a program of its own: ONNX, or PyTorch's `torch.export`."""
+"""A timm model as a graph that runs without this package: ONNX, or PyTorch's `torch.export`."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from dino_plugin.backbones.creation import pixels_of_a_token
+from dino_plugin.backbones.tokens import channels_of, patch_size_of
 from dino_plugin.export.formats import GRAPH_FORMATS
 from dino_plugin.export.traceable import ImagesToTokens, traceable_positions
 
 _ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 _ONNX_LIMIT = 2**31  # bytes of one protobuf message
-_CELL = 32  # pixels of a cell of the last map of most convolutional networks
-# In shares of the network's largest value. Another order of summation makes 1e-6 to 1e-5, another rule for resampling
-# positions 1e-2.
+_CELL = 32  # stride in pixels of the last feature map of most convolutional networks
+# Relative to the network's largest value. Another order of summation changes values by 1e-6 to 1e-5, another rule for
+# resampling positions by 1e-2.
 _TOLERANCE = 1e-3
 
 Run = Callable[[Tensor], Sequence[Tensor]]
@@ -26,29 +26,28 @@ Size = tuple[int, int]
 
 
 class Graph(NamedTuple):
-    """The file's content, and what is to be said of it."""
+    """The content of the file, and its description."""
 
     content: bytes
     image_size: Size | None  # rows and columns in pixels; None: any
-    fixed_because: str | None  # why it is not any, if nobody asked for one
-    largest_difference: float  # from the network, in shares of its largest value
+    fixed_because: str | None  # why the size is fixed though none was asked for; None: it is not
+    largest_difference: float  # from the network, relative to its largest value
 
 
 def graph_of(model: nn.Module, format: str, image_size: Size | None = None) -> Graph:
-    """The network as a program: `images` -> `class_token`, `patches`.
+    """The network as a graph: `images` -> `class_token`, `patches`.
 
-    Batch, rows and columns are free. The program is run at two sizes and two batch sizes, the network's own size among
-    them, and compared with the network. If it cannot be written so, or differs, it is written for the network's own
-    size.
+    Batch, rows and columns are free. The graph is compared with the network at two image sizes and two batch sizes. If
+    the export fails or the values differ, the graph is exported again for the network's own size only.
 
     Args:
-        model: timm's, without classifier, made for images of any size where it can be.
+        model: From timm, without classifier, built for images of any size if possible.
         format: One of `GRAPH_FORMATS`.
-        image_size: Rows and columns in pixels, if they are to be fixed.
+        image_size: Rows and columns in pixels to fix; None: any size, if possible.
 
     Raises:
         ImportError: If packages for ONNX are missing.
-        ValueError: If there is no such format, the network cannot be written in it, or does not fit into an ONNX file.
+        ValueError: If the format is unknown, the export fails, or the weights do not fit into an ONNX file.
     """
     if format not in GRAPH_FORMATS:
         raise ValueError(f'format must be one of {list(GRAPH_FORMATS)}, got {format!r}.')
@@ -59,8 +58,8 @@ def graph_of(model: nn.Module, format: str, image_size: Size | None = None) -> G
     fixed_because = None
     for size in sizes:
         try:
-            content, difference = _written(network, format, size)
-        except Exception as error:  # of any class: torch.export and its ONNX exporter have many
+            content, difference = _exported(network, format, size)
+        except Exception as error:  # torch.export and the ONNX exporter raise many classes
             cause, fixed_because = error, _first_line(error)
         else:
             return Graph(content, size, fixed_because, difference)
@@ -72,8 +71,8 @@ def graph_of(model: nn.Module, format: str, image_size: Size | None = None) -> G
     ) from cause
 
 
-def _written(network: ImagesToTokens, format: str, size: Size | None) -> tuple[bytes, float]:
-    """The program, and its largest difference from the network. Raises: ValueError: If that is too large."""
+def _exported(network: ImagesToTokens, format: str, size: Size | None) -> tuple[bytes, float]:
+    """The file's content and its largest difference from the network. Raises: ValueError: If that is too large."""
     rows, columns = own_size(network.model) if size is None else size
     compared = [(1, rows, columns), (3, rows, columns)]
     if size is None:
@@ -88,9 +87,9 @@ def _written(network: ImagesToTokens, format: str, size: Size | None) -> tuple[b
 
 
 def _traced(network: ImagesToTokens, size: Size | None) -> ExportedProgram:
-    if size is None:  # any, but not the network's own, nor of a square: those could be taken for fixed
+    if size is None:  # not the network's own size and not a square: torch.export might fix those
         rows, columns = own_size(network.model)
-        step = pixels_of_a_token(network.model) or (_CELL, _CELL)
+        step = patch_size_of(network.model) or (_CELL, _CELL)
         size, free = (rows + 2 * step[0], columns + 4 * step[1]), (0, 2, 3)
     else:
         free = (0,)
@@ -138,16 +137,11 @@ def _require_onnx(model: nn.Module) -> None:
 
 
 def own_size(model: nn.Module) -> Size:
-    """Rows and columns that the network is made for."""
+    """Rows and columns of the images that the network is built for."""
     size = getattr(getattr(model, 'patch_embed', None), 'img_size', None)
     return to_2tuple(size or model.pretrained_cfg['input_size'][-2:])
 
 
-def channels_of(model: nn.Module) -> int:
-    """Channels of the images."""
-    return next(weight.shape[1] for weight in model.parameters() if weight.ndim == 4)
-
-
 def _first_line(error: Exception) -> str:
-    """What went wrong; the ONNX exporter says it in the error before its last."""
+    """The reason in one line; the ONNX exporter puts it into the error's cause."""
     return str(error.__cause__ or error).strip().split('\n')[0].rstrip('.')[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""`config.json` and `preprocessor_config.json` of Hugging Face's classes for the networks of the DINO family."""
+"""`config.json` and `preprocessor_config.json` for Hugging Face's classes of the DINO family."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from dino_plugin.export.architecture import Architecture
 
 
 def huggingface_config(model: nn.Module, architecture: Architecture) -> dict[str, Any]:
-    """The configuration with which `transformers` builds the same network.
+    """The content of `config.json`, from which `transformers` builds the same network.
 
     Raises:
-        ValueError: If the width of the MLPs is one that the class cannot express.
+        ValueError: If the class cannot express the width of the MLPs.
     """
     block = model.blocks[0]
     image_size = list(model.patch_embed.img_size)
@@ -43,16 +43,16 @@ def huggingface_config(model: nn.Module, architecture: Architecture) -> dict[str
 
 
 def image_processor_config(image_size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """How `transformers` prepares an image, as the evaluators here do: the shorter side to 8/7 of the network's image
-    (256 for 224), bicubic, then the centre.
+    """The content of `preprocessor_config.json`: images are prepared as by our evaluators.
 
-    The class is DINOv2's for all networks. ViT's cuts nothing, DINOv3's exists in one implementation only and resizes
-    unrounded levels; this one has both implementations in every release.
+    The shorter side is resized (bicubic) to 8/7 of the network's image size, 256 for 224; then comes a centre crop. The
+    class is DINOv2's for all networks: ViT's does not crop, and DINOv3's exists in one implementation only and resizes
+    unrounded levels.
 
     Args:
-        image_size: Rows and columns in pixels. If they differ, the larger one decides, so that the cut lies inside.
+        image_size: Rows and columns in pixels. If they differ, the larger one decides, so that the crop fits.
         mean: Per channel, of pixels in [0, 1].
-        std: Likewise.
+        std: The same for the standard deviation.
     """
     rows, columns = image_size
     return dict(
@@ -94,8 +94,8 @@ def _one_if_square(size: list[int]) -> int | list[int]:
 
 
 def _mlp_ratio(width: int, hidden: int, gated: bool) -> int:
-    """The whole number from which transformers computes `hidden`."""
+    """The integer from which transformers computes `hidden`."""
     for ratio in range(1, 17):
         if hidden == ((width * ratio * 2 // 3 + 7) // 8 * 8 if gated else width * ratio):
             return ratio
-    raise ValueError(f'MLPs of {hidden} hidden units for {width} wide tokens, which no whole mlp_ratio gives')
+    raise ValueError(f'MLPs of {hidden} hidden units for tokens of width {width}, which no integer mlp_ratio gives')

@@ -12,7 +12,7 @@ from test_class_token_only import assert_same as assert_class_token_same
 from test_class_token_only import make
 from test_packed_views import outcome, views_of
 
-from dino_plugin.backbones import packed_depth, pre_norm_blocks
+from dino_plugin.backbones import attention_steps, packed_depth, pre_norm_blocks
 from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 from dino_plugin.core.views import ViewBatch
 
@@ -28,7 +28,7 @@ def packed_graphs(changes):
 @pytest.fixture
 def graphs(monkeypatch):
     """What `compile_blocks` compiled, in order; whatever is not one whole graph is an error."""
-    for owner in (SubsetDropPath, packed_depth, packed_depth.Depth, pre_norm_blocks):
+    for owner in (SubsetDropPath, attention_steps, packed_depth, packed_depth.Depth, pre_norm_blocks):
         for name, value in list(vars(owner).items()):
             if inspect.isfunction(value):
                 monkeypatch.setattr(owner, name, inspect.unwrap(value))

@@ -131,7 +131,7 @@ def test_the_next_call_has_the_shared_one_again_also_after_an_error():
 
 @pytest.mark.parametrize('kind', ['average pooled', 'convnet'])
 def test_networks_without_a_normalised_class_token_are_refused(kind):
-    with pytest.raises(ValueError, match='has no last normalisation of a class token to be untied'):
+    with pytest.raises(ValueError, match='has no normalised class token, which local_norm needs'):
         make(kind)
-    with pytest.raises(ValueError, match='has no last normalisation of a class token to be untied'):
+    with pytest.raises(ValueError, match='has no normalised class token, which local_norm needs'):
         TimmBackbone('swin_tiny_patch4_window7_224', local_norm=True, depths=(1, 1), embed_dim=24, num_heads=(1, 2))

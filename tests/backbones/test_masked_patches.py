@@ -167,7 +167,7 @@ def test_masks_need_a_mask_token_and_the_grid_of_the_images():
         ValueError, match=r'masks of \(2, 6, 4\) for images of \(2, 4, 6\) patches; .*patch_size=\(8, 8\)'
     ):
         make('plain')(images, masks=masks.mT)
-    with pytest.raises(ValueError, match='resnet10t has no patches that a mask token could stand in for'):
+    with pytest.raises(ValueError, match='resnet10t has no patches that a mask token could replace'):
         TimmBackbone('resnet10t', mask_token=True)
 
 

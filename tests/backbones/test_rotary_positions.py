@@ -142,5 +142,5 @@ def test_recomputed_activations_have_the_same_coordinates():
 
 
 def test_a_network_without_rotary_positions_refuses_to_move_their_coordinates():
-    with pytest.raises(ValueError, match="move the coordinates of DINOv3's rotary positions"):
+    with pytest.raises(ValueError, match="augment DINOv3's rotary positions"):
         TimmBackbone('vit_tiny_patch16_224', rope_rescale_coords=2.0)

@@ -154,7 +154,7 @@ def test_without_a_name_the_checkpoint_says_what_network_it_holds(tmp_path):
     with pytest.raises(ValueError, match=r'unnamed\.pth does not say which network it holds. Name it'):
         TimmBackbone(checkpoint=str(tmp_path / 'unnamed.pth'))
     with pytest.raises(
-        ValueError, match=r'neither is there a checkpoint.*model\.backbone\.checkpoint=FILE.*model_name=vit_small'
+        ValueError, match=r'there is no checkpoint.*model\.backbone\.checkpoint=FILE.*model_name=vit_small'
     ):
         TimmBackbone()
 

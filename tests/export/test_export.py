@@ -326,7 +326,7 @@ def test_a_network_without_counterpart_is_refused_with_what_is_special_and_the_w
     model = timm.create_model(name, num_classes=0, **small, **arguments)
     if 'rope_rotate_half' in arguments and model.rope.rotate_half:
         pytest.skip('this timm has no other rotation')
-    with pytest.raises(ValueError, match=f"No counterpart in the format '{format}'.*{found}") as error:
+    with pytest.raises(ValueError, match=f"The format '{format}' has no such network.*{found}") as error:
         in_format(model, format)
     assert "format='timm'" in str(error.value)
 
@@ -339,7 +339,7 @@ def test_mmpretrain_is_refused_what_its_transformer_lacks(kind):
 
 def test_an_mlp_that_no_whole_ratio_gives_is_refused_for_dinov2_and_fine_for_vit():
     arguments = dict(img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2, mlp_ratio=2.5, num_classes=0)
-    with pytest.raises(ValueError, match='80 hidden units for 32 wide tokens'):
+    with pytest.raises(ValueError, match='80 hidden units for tokens of width 32'):
         in_format(timm.create_model('vit_small_patch14_dinov2', **arguments), 'huggingface')
     plain = in_format(timm.create_model('vit_tiny_patch16_224', **arguments), 'huggingface')
     assert plain.config['intermediate_size'] == 80
