@@ -36,7 +36,6 @@ def pytest_collection_finish() -> None:
     """mmengine runs the garbage collector for every dataset; what was imported until now is no garbage."""
     gc.collect()
     gc.freeze()
-    gc.unfreeze = lambda: None  # of modules that freeze for themselves
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,7 +1,6 @@
 """Every config loads, says what it costs, and trains; the recipes hold the published numbers."""
 
 import ast
-import gc
 import re
 import shlex
 import shutil
@@ -22,7 +21,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-import dino_plugin.engine.vocabulary  # noqa: F401 (before garbage is frozen)
 from dino_plugin.data.views.split_of_work import SPLITS
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
 
@@ -40,15 +38,6 @@ ELSEWHERE = {
 }
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def garbage_is_sought_among_new_objects_only():
-    """mmengine collects garbage for each data set, which takes a third of a second with all that is imported."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @cache

@@ -4,7 +4,6 @@ A command is executed with its own words in a folder that holds what it names (`
 ``DIR/train`` …); what follows them makes network, views, images and steps few.
 """
 
-import gc
 import importlib.util
 import inspect
 import json
@@ -46,15 +45,6 @@ CLASSES = {
     for cls, name in (entry if isinstance(entry, tuple) else (entry, entry.__name__) for entry in entries)
 }
 NETWORK = dict(img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def garbage_is_sought_among_new_objects_only():
-    """mmengine collects garbage for each data set, which takes a third of a second with all that is imported."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 # --- what a header says -----------------------------------------------------------------------------------------------
