@@ -59,8 +59,7 @@ def extract_features(
         autocast_dtype: Run the network in this precision, such as `torch.bfloat16`; features stay float32.
     """
     device = next(backbone.parameters()).device
-    if preprocessor is None:
-        preprocessor = ViewPreprocessor().to(device)
+    preprocessor = preprocessor or ViewPreprocessor().to(device)
     found_features, found_labels = [], []
     # Not inference_mode: a network may keep tensors (rotary positions), and training could not use them afterwards.
     with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
@@ -93,8 +92,7 @@ def stream_patches(
         autocast_dtype: Likewise.
     """
     device = next(backbone.parameters()).device
-    if preprocessor is None:
-        preprocessor = ViewPreprocessor().to(device)
+    preprocessor = preprocessor or ViewPreprocessor().to(device)
     for image in images:
         rows, columns = network_size(backbone, image.shape[:2], short_side, multiple)
         pixels = torch.from_numpy(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR))

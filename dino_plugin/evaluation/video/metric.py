@@ -16,16 +16,14 @@ class DAVISMetric(BaseMetric):
 
     Predictions are dicts with `name`, `scores` (of `evaluate_clip`, or None) and `error`, as `ClipTestLoop` gives them.
     `davis/clips` is the number of scored clips, `davis/failed` the number of failed clips, which are not in the means.
-
-    Args:
-        out_dir: Folder of the two tables, see `write_tables`; `ClipTestLoop` fills in the work directory.
+    If `ClipTestLoop` sets `out_dir`, two tables are written there, see `write_tables`.
     """
 
     default_prefix = 'davis'
 
-    def __init__(self, out_dir: str | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__(collect_device='gpu')  # by communication between the processes, not by files
-        self.out_dir = out_dir
+        self.out_dir: str | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the scores of one batch.
