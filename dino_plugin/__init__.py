@@ -8,6 +8,6 @@ __version__ = '0.1.0'
 __all__ = ['__version__', 'config_path']
 
 require_openmmlab()
-# Neither imports anything: both wait until mmengine and mmcv are imported.
+# Both act only when mmengine and mmcv are imported, so this import stays quick.
 serve_configs()
 stand_in_for_compiled_operations()

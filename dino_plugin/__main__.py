@@ -1,8 +1,8 @@
-"""The commands, from wherever the package is installed: python -m dino_plugin train CONFIG [options]
+"""Runs a command of the installed package: python -m dino_plugin train CONFIG [options]
 
-The first word is the name of a file in tools/ without its ending, or the path of any Python program, such as
-mmsegmentation's own tools/train.py, which then understands configs that inherit from ``dino_plugin::...``.
-``torchrun --nproc_per_node=8 -m dino_plugin train CONFIG --launcher pytorch`` is the same on eight GPUs.
+The first word is the name of a file in tools/ without its suffix, or the path of any Python program. For example,
+mmsegmentation's own tools/train.py then understands configs that inherit from ``dino_plugin::...``.
+On eight GPUs: ``torchrun --nproc_per_node=8 -m dino_plugin train CONFIG --launcher pytorch``.
 """
 
 import runpy
@@ -13,7 +13,7 @@ from dino_plugin.openmmlab.config_files import config_root
 
 
 def main() -> None:
-    """Run the program that the command line names, as if it had been started by itself."""
+    """Run the program that the command line names, as if it was started directly."""
     folder = config_root().parent / 'tools'
     names = [path.stem for path in sorted(folder.glob('*.py'))]
     name = sys.argv[1] if len(sys.argv) > 1 else ''

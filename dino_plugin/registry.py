@@ -1,7 +1,7 @@
 """Child registries of mmengine's roots: ``type='dino_plugin.X'`` resolves from any scope, without an import.
 
-mmengine imports this module by its name and swallows an ImportError inside it, so it holds nothing else.
-``locations`` fills the registries on first use.
+mmengine imports this module by its name and hides an ImportError inside it, so it holds nothing else. ``locations``
+fills the registries at first use.
 """
 
 from mmengine import registry as root
@@ -15,8 +15,8 @@ def _child(parent: Registry) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=LOCATIONS)
 
 
-# mmengine looks into the default scope for each of its kinds, and warns where there is no registry: so there is one
-# for kinds that are not extended here, too.
+# mmengine looks for every kind of registry in the default scope and warns if one is missing. So there is one for each
+# kind, also for kinds that are not extended here.
 MODELS = _child(root.MODELS)
 DATASETS = _child(root.DATASETS)
 TRANSFORMS = _child(root.TRANSFORMS)

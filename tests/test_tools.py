@@ -147,8 +147,8 @@ def interrupted(train, monkeypatch, tmp_path, capsys):
 
 def test_an_interrupted_training_names_the_checkpoint_that_it_can_go_on_from(interrupted, tmp_path):
     command = f'python train.py {CUSTOM} --work-dir {tmp_path}'
-    assert interrupted(epoch_3=-60).endswith(f'To go on from epoch_3:\n    {command} --resume')
-    assert interrupted('--resume', epoch_4=3600).endswith(f'To go on from epoch_4:\n    {command} --resume')
+    assert interrupted(epoch_3=-60).endswith(f'To continue from epoch_3:\n    {command} --resume')
+    assert interrupted('--resume', epoch_4=3600).endswith(f'To continue from epoch_4:\n    {command} --resume')
 
 
 @pytest.mark.parametrize('checkpoints', [{}, dict(epoch_of_an_earlier_training=3600)])

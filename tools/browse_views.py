@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    # Imported here, so that --help and usage errors are quick.
     from mmengine.registry import DATASETS, init_default_scope
 
     from dino_plugin.commands.launch import read_config

@@ -23,21 +23,21 @@ def parse_args() -> argparse.Namespace:
         help="original: names of the authors' repositories; onnx, torch_export: the network itself",
     )
     parser.add_argument('--source', choices=['teacher', 'student'], default='teacher')
-    parser.add_argument('--mean', nargs='+', type=float, help="of the images, in levels of 0 to 255, if not ImageNet's")
-    parser.add_argument('--std', nargs='+', type=float, help='likewise')
+    parser.add_argument('--mean', nargs='+', type=float, help="of images, in levels of 0 to 255 (default: ImageNet's)")
+    parser.add_argument('--std', nargs='+', type=float, help='standard deviation, in the same unit')
     parser.add_argument(
         '--image-size',
         nargs=2,
         type=int,
         metavar=('ROWS', 'COLUMNS'),
-        help='the only size that onnx or torch_export shall take, in pixels (default: any size)',
+        help='size that onnx or torch_export fixes, in pixels (default: any size)',
     )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    from dino_plugin.export.backbone import export_backbone  # PyTorch takes seconds: not before --help or a mistake
+    from dino_plugin.export.backbone import export_backbone  # not above: PyTorch takes seconds
 
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
     out = args.out or Path(args.checkpoint).with_suffix('')

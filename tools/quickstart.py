@@ -1,8 +1,8 @@
 """DINO from images to numbers and pictures, on a CPU; tools/quickstart.sh sets everything up and runs this.
 
-Trains by a config, measures k-NN beside an untrained network and raw pixels, then segments the bundled DAVIS frames by
-mmsegmentation and carries first masks through their clips, and leaves checkpoint, exported backbone, log, pictures and
-films in the work directory. Its last line is one JSON object.
+Trains by a config and compares k-NN with an untrained network and raw pixels. Then it segments the bundled DAVIS frames
+with mmsegmentation and propagates the first masks through their clips. Checkpoint, exported backbone, log, pictures and
+films are in the work directory. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dino_plugin.backbones.timm_backbone import TimmBackbone
     from dino_plugin.evaluation.video.clip import Clip
 
-# Nothing heavy is imported before it is needed: --help and wrong usage are answered at once.
+# Heavy imports stand in functions, so that --help and usage errors are quick.
 CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 SEGMENTATION = 'segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py'
 DAVIS = CHECKOUT / 'tests/data/davis'
@@ -32,20 +32,20 @@ FRAMES = [
     DAVIS / f'JPEGImages/480p/{name}.jpg'
     for name in ('blackswan/00000', 'blackswan/00024', 'car-shadow/00018', 'libby/00012')
 ]
-HELD_OUT = 5  # of one's own labelled images, every fifth is classified by the others
+HELD_OUT = 5  # of the user's labelled images, every fifth is a query, the others are the bank
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Pretrain DINO on a CPU and measure what was learnt.')
-    parser.add_argument('--images', type=Path, help='your own folder; k-NN is measured if its sub-folders are classes')
+    parser.add_argument('--images', type=Path, help='your own folder; k-NN is measured if its subfolders are classes')
     parser.add_argument('--steps', type=int, help='about this many training steps (default: the whole recipe)')
     parser.add_argument('--work-dir', type=Path, default=CHECKOUT / 'work_dirs/quickstart')
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work directory')
+    parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint')
     return parser.parse_args()
 
 
 def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
-    """The quickstart's config for these arguments, and its k-NN hook where images have classes."""
+    """The quickstart's config for these arguments, and its k-NN hook if images have classes."""
     from mmengine.config import Config
     from mmengine.registry import DATASETS
 
@@ -62,7 +62,7 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
         number = len(DATASETS.build(hook.bank.dataset))
         hook.queries.dataset.indices = list(range(0, number, HELD_OUT))
         images.indices = hook.bank.dataset.indices = [i for i in range(number) if i % HELD_OUT]
-        images.with_labels = True  # the labels do not reach the training; the order of the files is the bank's
+        images.with_labels = True  # training ignores labels; they give the files the order of the bank
     steps = steps_per_epoch(cfg, images.data_root)
     if steps == 0:
         raise SystemExit(f'{images.data_root} has less than one batch of {cfg.train_dataloader.batch_size} images.')
@@ -71,7 +71,7 @@ def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
 
 
 def has_classes(folder: Path) -> bool:
-    """Whether a folder consists of at least two sub-folders, and no image lies beside them."""
+    """Whether a folder has at least two subfolders, and no images beside them."""
     from dino_plugin.data.images.image_dataset import EXTENSIONS
 
     if not folder.is_dir():
@@ -138,7 +138,7 @@ def propagation_score(masks_of_clip: Callable[[Clip], Iterable]) -> float:
 
 
 def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[str, float]:
-    """Segmentation and label propagation with the trained network and an untrained one; each leaves its films."""
+    """Segmentation and label propagation, with films, for the trained and an untrained network."""
     import torch
 
     from dino_plugin.backbones.timm_backbone import TimmBackbone
@@ -156,7 +156,7 @@ def measure_dense(arguments: dict, backbone_file: Path, work_dir: Path) -> dict[
 
 
 def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
-    """Masks of a clip at half of DAVIS's resolution, written as masks, film and sheet as they come."""
+    """Masks of a clip at half of DAVIS's resolution, written as masks, film and sheet frame by frame."""
     from dino_plugin.evaluation.video.clip_results import ClipResults
     from dino_plugin.evaluation.video.segment_clip import segment_clip
 
@@ -191,7 +191,7 @@ def main() -> None:
     from dino_plugin.visualization.curves import plot_curves
     from dino_plugin.weights.safe_loading import use_safe_loading
 
-    torch.set_num_threads(2)  # the recipe's number, so that rounding is the same everywhere
+    torch.set_num_threads(2)  # as in the recipe, so that rounding is the same everywhere
     use_safe_loading()
     cfg, hook = load_config(args)
     views = save_image(views_sheet(DATASETS.build(cfg.train_dataloader.dataset)), args.work_dir / 'views.png')

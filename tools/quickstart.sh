@@ -7,6 +7,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 set_up_environment onedl
 repository="$PWD"
 cd "$calling_folder"
-# Threads that wait for each other spin; beside other programs that made a step several times slower.
+# Waiting threads spin, which makes a step several times slower when other programs run.
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
 exec "$repository/.venv/bin/python" "$repository/tools/quickstart.py" "$@"

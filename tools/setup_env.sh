@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sourced by quickstart.sh and run_tests.sh. After `set_up_environment EXTRA...`, .venv/bin/python can import
-# dino_plugin and everything that the extras bring. PYTHON chooses the interpreter that .venv is made with.
+# dino_plugin and the packages of the extras. PYTHON chooses the interpreter for .venv.
 #
-# A stamp per extra records that it was installed for this checkout as setup.cfg stands, so the second call does
+# A stamp for each extra records that it was installed for this checkout and this setup.cfg, so a second call does
 # nothing and needs no network.
 
 set_up_environment() {
@@ -54,7 +54,7 @@ _make_venv() {
     rm -rf .venv
     if ! "$python" -m venv .venv; then
         rm -rf .venv
-        echo "Could not make .venv. On Debian and Ubuntu the module is a package of its own:" \
+        echo "Could not make .venv. On Debian and Ubuntu venv is a separate package:" \
             "apt-get install -y python3-venv" >&2
         return 1
     fi

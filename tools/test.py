@@ -43,13 +43,13 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
         dataset.pipeline = cfg.tta_pipeline
     if args.show_dir:
         if 'visualization' not in cfg.default_hooks:
-            raise SystemExit(f'--show-dir: {args.config} has nothing to draw.')
+            raise SystemExit(f'--show-dir: {args.config} has no predictions to draw.')
         cfg.default_hooks.visualization.update(draw=True, interval=1)  # some versions draw each 50th image
         cfg.visualizer.save_dir = args.show_dir
 
 
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
-    """A bare backbone reads the checkpoint by its own rules; the state of any other model has to fit to the letter."""
+    """A plain backbone loads the checkpoint itself; the state dict of any other model must match exactly."""
     from dino_plugin.commands.runner import Runner
     from dino_plugin.engine.downstream.trained_model import name_backbone
 
@@ -65,7 +65,7 @@ def build_runner(cfg: Config, checkpoint: str) -> Runner:
 
 
 def show(results: dict, title: str) -> None:
-    """A table below its title, which is a line of its own: as a part of the table it would be broken anywhere."""
+    """A table below its title, which rich would break at any place if it was in the table."""
     from rich import print as rich_print
     from rich.table import Table
 
@@ -78,7 +78,7 @@ def show(results: dict, title: str) -> None:
 
 def main() -> None:
     args = parse_args()
-    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    # Imported here, so that --help and usage errors are quick.
     if args.launcher != 'none':
         import_yapf()
     from mmengine.dist import is_main_process
@@ -101,7 +101,7 @@ def main() -> None:
             dump(results, args.out)
     failed = {name: count for name, count in results.items() if name.endswith('/failed') and count}
     if failed:
-        raise SystemExit(f'Not all of it succeeded: {failed}; the log names what failed.')
+        raise SystemExit(f'Some parts failed: {failed}; the log names them.')
 
 
 if __name__ == '__main__':

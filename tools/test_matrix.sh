@@ -6,8 +6,8 @@
 #   official   the official OpenMMLab packages, Python 3.11
 #   python313  Python 3.13 and the newest that pip offers
 #
-# Without names all four run. Environments are made in $MATRIX (default: a temporary folder), 6 GB each and removed afterwards.
-# Python is looked for as python3.10 ..., or as pyenv's. Each ends in a row of CONTRIBUTING's table.
+# Without names all four run. Environments are made in $MATRIX (default: a temporary folder), 6 GB each, and removed
+# afterwards. Python is python3.10 ... or pyenv's. Each prints a row of CONTRIBUTING's table.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT="$PWD"

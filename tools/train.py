@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
     parser = new_parser('Train by a config.')
     add_launch_arguments(parser)
     parser.add_argument('--resume', nargs='?', const='auto', type=_auto_or_existing, metavar='PATH',
-                        help='go on from PATH, or from the latest')  # fmt: skip
-    parser.add_argument('--amp', action='store_true', help='bf16; without it our configs choose by the device')
+                        help='continue from PATH, or from the latest checkpoint')  # fmt: skip
+    parser.add_argument('--amp', action='store_true', help='bf16; without it our configs choose by device')
     parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the total batch size')
     return parser.parse_args()
@@ -44,18 +44,18 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def stopped(work_dir: str, resumed: bool, began: float) -> str:
-    """What to type after Ctrl-C."""
+    """The message after Ctrl-C, with the command to continue."""
     command = ['python', *sys.argv]
-    latest = Path(work_dir, 'last_checkpoint')  # mmengine's --resume reads it; it may be of an earlier training
+    latest = Path(work_dir, 'last_checkpoint')  # for mmengine's --resume; may be of an earlier training
     if latest.is_file() and (resumed or latest.stat().st_mtime >= began):
         command += [] if resumed else ['--resume']
-        return f'\nStopped. To go on from {latest.read_text().strip()}:\n    {shlex.join(command)}'
+        return f'\nStopped. To continue from {latest.read_text().strip()}:\n    {shlex.join(command)}'
     return f'\nStopped before the first checkpoint in {work_dir}. To start again:\n    {shlex.join(command)}'
 
 
 def main() -> None:
     args = parse_args()
-    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    # Imported here, so that --help and usage errors are quick.
     if args.launcher != 'none':
         import_yapf()
     from mmengine.registry import RUNNERS

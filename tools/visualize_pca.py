@@ -13,17 +13,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Show patch features as colours, shared by all images.')
     parser.add_argument('checkpoint', type=existing, help="a training checkpoint, an exported one, or the authors' own")
     parser.add_argument('images', nargs='+', type=existing, metavar='IMAGE_OR_FOLDER',
-                        help='all are given the shape of the first; of a folder all images in and below it are taken, '
-                        f'of more than {MOST_IMAGES} images as many, spread over the sorted names')  # fmt: skip
+                        help='all get the shape of the first; a folder stands for all images in and below it; of more '
+                        f'than {MOST_IMAGES} images, that many are chosen, spread over the sorted names')  # fmt: skip
     parser.add_argument('--out', default='features.png', help='the picture (default: features.png)')
     parser.add_argument('--size', type=int, default=480, help='shorter side in pixels (default: 480)')
-    parser.add_argument('--smooth', action='store_true', help='enlarge the maps smoothly')
+    parser.add_argument('--smooth', action='store_true', help='enlarge the maps by interpolation')
     add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
     return parser.parse_args()
 
 
 def image_paths(names: list[str]) -> list[Path]:
-    """The images, and those of folders, sorted; of too many as many as fit, spread over all, which is told."""
+    """The images, and those of folders, sorted; at most `MOST_IMAGES`, spread over all."""
     from dino_plugin.data.images.image_dataset import find_images
 
     paths: list[Path] = []
@@ -40,7 +40,7 @@ def image_paths(names: list[str]) -> list[Path]:
 
 def main() -> None:
     args = parse_args()
-    # Nothing heavy is imported before: --help and wrong usage are answered at once.
+    # Imported here, so that --help and usage errors are quick.
     import cv2
     import torch
 
@@ -58,7 +58,7 @@ def main() -> None:
     try:
         backbone = TimmBackbone(**option_values(args.backbone), checkpoint=args.checkpoint).to(device)
     except ValueError as error:
-        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # the same options, without a config
+        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
     sheet = pca_of_images(backbone, frames, args.size, args.smooth)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(args.out, sheet[..., ::-1]):

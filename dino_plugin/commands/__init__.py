@@ -1,1 +1,1 @@
-"""What the programs in tools/ share: their arguments, the way to a runner, and errors told in one message."""
+"""Shared code of the programs in tools/: arguments, the runner, errors in one message."""

@@ -1,4 +1,4 @@
-"""What the commands of tools/ read from their command lines; light to import, so that --help comes at once."""
+"""Command-line arguments of the programs in tools/; quick to import, so that --help is quick."""
 
 import argparse
 import importlib
@@ -13,17 +13,17 @@ from dino_plugin.openmmlab.config_files import find_config
 
 CONFIG_HELP = 'a file, or a name below configs/ for one that ships with dino_plugin'
 OPTIONS_HELP = """\
---cfg-options changes what the config says, as in all tools of OpenMMLab. The name is the way through the nested dicts,
-with dots; lists are written [a,b] and tuples (a,b), quoted for the shell, and a number counts the entries of a list:
+--cfg-options changes values of the config, as in all tools of OpenMMLab. A name joins the keys of nested dicts with
+dots; a number is the index in a list. Lists are written [a,b] and tuples (a,b), in quotes for the shell:
   --cfg-options train_dataloader.dataset.dataset.data_root=my/images train_cfg.max_epochs=10
   --cfg-options "optim_wrapper.optimizer.betas=(0.9,0.95)" train_dataloader.dataset.dataset.pipeline.1.num_local=6"""
 
-# Blanks that only separate: at either end, after a bracket opens or a comma, before a comma or a bracket closes.
+# Blanks that only separate: at both ends, after an opening bracket or comma, before a comma or closing bracket.
 _SEPARATING = re.compile(r'^ +|(?<=[,(\[]) +| +(?=[,)\]])| +$')
 
 
 def new_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the argument ``config`` and the option ``--cfg-options``, explained with an example."""
+    """A parser with the argument ``config`` and the option ``--cfg-options``, with examples in its help."""
     parser = argparse.ArgumentParser(
         description=description, epilog=OPTIONS_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,22 +33,22 @@ def new_parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser, name: str, help: str) -> None:
-    """An option that takes NAME=VALUE, many times; :func:`option_values` makes a dict of what it collects."""
+    """Adds an option for many NAME=VALUE pairs, which :func:`option_values` turns into a dict."""
     parser.add_argument(name, nargs='+', action='extend', type=_pair, default=[], metavar='NAME=VALUE', help=help)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
-    """The other arguments that OpenMMLab's tools have everywhere."""
+    """Adds the other arguments that all training and test tools of OpenMMLab have."""
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<name of the config>)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def option_values(pairs: list[tuple[str, str]]) -> dict:
-    """{name: value} of NAME=VALUE; a value means what it means to mmengine's own ``DictAction``, but blanks stay.
+    """{name: value} of NAME=VALUE; values are read as by mmengine's ``DictAction``, but blanks inside text stay.
 
-    mmengine removes every blank, so ``data_root='my images'`` would become ``myimages``. Here a blank belongs to the
-    text that it stands in; those that only separate the entries of a list go, as there.
+    mmengine removes every blank, so ``data_root='my images'`` would become ``myimages``. Here only blanks that separate
+    the entries of a list are removed.
 
     Raises:
         SystemExit: If brackets are not balanced.
@@ -57,7 +57,7 @@ def option_values(pairs: list[tuple[str, str]]) -> dict:
 
     values = {}
     for name, text in pairs:
-        kept = _SEPARATING.sub('', text).replace(' ', '\0')  # no command line can hold a \0
+        kept = _SEPARATING.sub('', text).replace(' ', '\0')  # a command line cannot hold \0
         try:
             value = DictAction._parse_iterable(kept)
         except AssertionError as error:
@@ -69,13 +69,13 @@ def option_values(pairs: list[tuple[str, str]]) -> dict:
 
 
 def fail(message: str) -> NoReturn:
-    """End with one message and the exit status of a wrong command line, 2."""
+    """End the program with a message and exit status 2, as for a wrong command line."""
     print(f'{Path(sys.argv[0]).name}: {message}', file=sys.stderr)
     sys.exit(2)
 
 
 def existing(path: str) -> str:
-    """The type of an argument that names a file or folder, or an address in the network, which is not looked up.
+    """Type of an argument that is a file, a folder, or a URL, which is not checked.
 
     Raises:
         ArgumentTypeError: If it does not exist.
@@ -106,19 +106,17 @@ def _with_blanks(value):
     return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
-def import_yapf(attempts: int = 50) -> None:
-    """Imports yapf, which mmengine writes configs with, while other processes of the same run do so too.
+def import_yapf() -> None:
+    """Imports yapf safely while other processes of the same run import it too; call it before importing mmengine.
 
-    Before mmengine, some versions of which import it.
-
-    At its first import on a machine yapf caches its grammar, and puts the file in place before all of it is written, so
-    a process that starts at the same moment may read half of it.
+    At its first import on a machine, yapf writes a cache of its grammar. A process that starts at the same moment may
+    read a half-written file.
     """
-    for attempt in range(attempts):
+    for attempt in range(50):
         try:
             importlib.import_module('yapf')
             return
         except (EOFError, UnpicklingError):
-            if attempt == attempts - 1:
+            if attempt == 49:
                 raise
             time.sleep(0.1)

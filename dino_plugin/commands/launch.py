@@ -1,4 +1,4 @@
-"""From the arguments of tools/train.py and tools/test.py to a config and to processes."""
+"""From the arguments of tools/train.py and tools/test.py to a config and a process group."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from dino_plugin.weights.safe_loading import use_safe_loading
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's changes; files are read safely from here on."""
+    """The config with the command line's changes. From then on mmengine reads checkpoints safely."""
     use_safe_loading()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
@@ -27,10 +27,10 @@ def load_config(args: argparse.Namespace) -> Config:
     except OSError as error:
         fail(f'{cfg.work_dir} cannot be written ({error}); choose another folder: --work-dir DIR')
     if args.launcher == 'pytorch' and get_device() == 'cpu':
-        # mmengine's own ways to join the processes and to wrap the model ask for a GPU.
+        # mmengine's own functions to join processes and to wrap the model need a GPU.
         join_processes_on_cpu()
         cfg.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
-        cfg.sync_bn = None  # PyTorch's has no CPU form
+        cfg.sync_bn = None  # PyTorch has none for CPUs
     return cfg
 
 
@@ -38,7 +38,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The file ``args.config`` with the changes of ``args.cfg_options``.
 
     Raises:
-        SystemExit: If the config cannot be read; with one sentence that names the line.
+        SystemExit: If the config cannot be read; the message names the line.
     """
     try:
         cfg = Config.fromfile(find_config(args.config))

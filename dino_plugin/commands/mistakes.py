@@ -1,4 +1,4 @@
-"""A caller's mistake in one message, with the option that cures it, instead of a traceback."""
+"""Errors of the user in one message, with the option that solves them, instead of a traceback."""
 
 import copy
 import inspect
@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from dino_plugin.commands.command_line import fail
 
-# Names of options that are files or folders, whatever class has them, and what to type.
+# Options of any class that are files or folders, and example values.
 EXAMPLES = dict(
     data_root='path/to/images', input_dir='path/to/images', ann_file='path/to/list.txt',
     img_path='images', seg_map_path='masks', checkpoint='path/to/checkpoint.pth', load_from='path/to/checkpoint.pth',
@@ -27,15 +27,15 @@ MODES = ('train', 'val', 'test')
 
 @contextmanager
 def explained(config: Config, *modes: str) -> Iterator[None]:
-    """Ends the program with an error's message alone if this package raised it on purpose, or a path does not exist.
+    """Ends the program with the error message only, if this package raised the error, or a path does not exist.
 
-    A class does not know where in a config it stands. So the refused value, or failing that the refused argument, is
-    looked up in the config, and its full name is added to the message, as ``--cfg-options`` takes it. Paths that other
-    packages do not find are looked up likewise. The traceback goes to the log file.
+    A class does not know its place in the config. So this function searches the config for the refused value, or else
+    for the refused argument, and adds its full name to the message, as for ``--cfg-options``. It does the same for
+    paths that other packages do not find. The traceback goes to the log file.
 
     Args:
-        config: As it was read, before the program changes it.
-        *modes: What runs: 'train', 'val', 'test'; parts of the config for other modes are not named.
+        config: The config as read, before the program changes it.
+        *modes: What runs: 'train', 'val', 'test'; options for other modes are not named.
 
     Raises:
         SystemExit: With status 2, instead of the error.
@@ -57,12 +57,12 @@ def explained(config: Config, *modes: str) -> Iterator[None]:
 
 
 def refused_options(sections: dict, message: str, classes: list[type]) -> list[str]:
-    """The full names of the options that an error is about.
+    """The full names of the options that caused an error.
 
     Args:
-        sections: Of the config.
-        message: Of the error.
-        classes: Whose code raised it; without any, options that name files and folders are looked at.
+        sections: The sections of the config.
+        message: The error message.
+        classes: Classes whose code raised it; if there are none, options that are files and folders are searched.
     """
     ours = {cls.__name__: cls for cls in classes if cls.__module__.startswith('dino_plugin.')}
     found, unset = [], []
@@ -80,7 +80,7 @@ def refused_options(sections: dict, message: str, classes: list[type]) -> list[s
 
 
 def _settings(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
-    """Each dict in a config with the way to it; what is None is not set."""
+    """Each dict in a config with its path, without nested dicts and values that are not set."""
     if isinstance(config, dict):
         inner = {key: value for key, value in config.items() if isinstance(value, dict) or _holds_dicts(value)}
         yield path, {key: value for key, value in config.items() if key not in inner and value not in (None, '')}
@@ -95,12 +95,12 @@ def _holds_dicts(value: Any) -> bool:
 
 
 def _has(message: str, word: str) -> bool:
-    """Whether a message holds this name, number or beginning of a path, not as part of another."""
+    """Whether a message contains this name, number or beginning of a path as a whole word."""
     return bool(word) and re.search(rf'(?<![\w.-]){re.escape(word)}(?![\w-]|\.\d)', message) is not None
 
 
 def _sections(config: Config, modes: tuple[str, ...]) -> dict:
-    """What mmengine's runner reads; the rest of a config are variables, and to set them changes nothing."""
+    """The sections that mmengine's runner reads; other entries of a config are variables without effect."""
     others = tuple(f'{mode}_' for mode in MODES if mode not in modes)
     read = [name for name in inspect.signature(Runner).parameters if name != 'cfg' and not name.startswith(others)]
     return {name: config[name] for name in read if name in config}
@@ -113,14 +113,14 @@ def _frames(current: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _is_message(innermost: TracebackType) -> bool:
-    """Whether an error comes from a ``raise`` of this package, written for whoever called it."""
+    """Whether a ``raise`` statement of this package raised the error."""
     code = innermost.tb_frame.f_code
     ours = innermost.tb_frame.f_globals.get('__name__', '').startswith('dino_plugin.')
     return ours and linecache.getline(code.co_filename, innermost.tb_lineno).lstrip().startswith('raise ')
 
 
 def _log_to_file(text: str) -> str | None:
-    """The name of the log file, if there is one."""
+    """Logs the text; returns the name of the log file, if there is one."""
     logger = MMLogger.get_current_instance()
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):

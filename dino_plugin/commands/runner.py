@@ -1,4 +1,4 @@
-"""mmengine's runner with a first log that fits a screen."""
+"""mmengine's runner with a short first log on the console."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ from dino_plugin.data.workers.dataloaders import without_unused_options
 from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
 from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
-# Of mmengine, at each start, about things that no user can change, or that `describe_training` says.
+# mmengine's messages at each start that no user can act on, or that `describe_training` says.
 SILENCED = (
     '"FileClient" will be deprecated in future',
     '"HardDiskBackend" is the alias of "LocalBackend"',
@@ -28,7 +28,7 @@ SILENCED = (
     'paramwise_options -- ',
     'The prefix is not set in metric class',
 )
-# Likewise, as Python's warnings.
+# The same for Python's warnings.
 SILENCED_WARNINGS = (
     'Setting MKL_NUM_THREADS environment variable',
     '`broadcast_buffers` is deprecated',
@@ -39,10 +39,10 @@ SILENCED_WARNINGS = (
 
 
 class ConsoleFilter(logging.Filter):
-    """Leaves to the log file what fills screens before anything has begun: environment, whole config, table of hooks.
+    """Hides long messages at the start from the console: environment, whole config, hooks. The log file has them.
 
     Attributes:
-        starting: Until it is set to False, messages of several lines are left out, unless they are warnings.
+        starting: While True, messages of several lines are hidden, unless they are warnings.
     """
 
     starting = True
@@ -55,10 +55,10 @@ class ConsoleFilter(logging.Filter):
 
 
 class Runner(mmengine_runner.Runner):
-    """mmengine's, for any config; the console begins with what is trained or tested, the log file is complete."""
+    """mmengine's runner; the console begins with what is trained or tested, the log file is complete."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """mmengine's, with a filter before the console."""
+        """mmengine's logger, with a filter for the console."""
         logger = super().build_logger(*args, **kwargs)
         self.console_filter = ConsoleFilter()
         for handler in logger.handlers:
@@ -68,37 +68,37 @@ class Runner(mmengine_runner.Runner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
-        """mmengine's; ``num_workers=0`` and little shared memory are no reason to fail."""
+        """mmengine's dataloader, which also works with ``num_workers=0`` and little shared memory."""
         loader = mmengine_runner.Runner.build_dataloader(without_unused_options(dataloader), *args, **kwargs)
         use_pipes_if_memory_is_short(loader)
         return loader
 
     def setup_env(self, env_cfg: dict) -> None:
-        """mmengine's, without warnings that nobody can act on; it is the first that a runner does."""
+        """mmengine's, without warnings that nobody can act on; a runner calls it first."""
         for message in SILENCED_WARNINGS:
             warnings.filterwarnings('ignore', re.escape(message))
         super().setup_env(env_cfg)
 
     def train(self) -> nn.Module:
-        """Train, after a description of it."""
+        """Train, after logging a description."""
         self.register_hook(FirstLogHook(), 'LOWEST')
         return super().train()
 
     def test(self) -> dict:
-        """Test, after a description of it."""
+        """Test, after logging a description."""
         self.register_hook(FirstLogHook(), 'LOWEST')
         return super().test()
 
 
 class FirstLogHook(Hook):
-    """Logs what is about to happen when all of it is built, and opens the console."""
+    """Logs what will be trained or tested, and ends the console's filter for long messages."""
 
     def before_train(self, runner: Runner) -> None:
-        """What is trained."""
+        """Log what is trained."""
         self._log(runner, describe_training(runner))
 
     def before_test(self, runner: Runner) -> None:
-        """What is tested."""
+        """Log what is tested."""
         self._log(runner, describe_test(runner))
 
     def _log(self, runner: Runner, text: str) -> None:
@@ -115,11 +115,11 @@ def describe_training(runner: mmengine_runner.Runner) -> str:
         **_method(model),
         'network': _network(model),
         'trained': f'{_count(parameter for parameter in model.parameters() if parameter.requires_grad)} parameters',
-        'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}{_doubt(model, loader.dataset)}',
+        'images': f'{_size(loader.dataset)} in batches of {_batch(runner, loader)}{_warning(model, loader.dataset)}',
         'computes': f'in {_precision(runner)} on {_device(model)}',
         'length': f'{epochs}{loop.max_iters:,} iterations{begun}',
         'writes to': f'{runner.work_dir} (checkpoints), {runner.log_dir} (whole log, config, curves)',
-        'to go on': 'after a stop: the same command with --resume',
+        'continue': 'after a stop: the same command with --resume',
     }
     return '\n'.join(['Training begins.', *(f'    {name:<10} {text}' for name, text in lines.items())])
 
@@ -127,7 +127,7 @@ def describe_training(runner: mmengine_runner.Runner) -> str:
 def describe_test(runner: mmengine_runner.Runner) -> str:
     """Network, images, metrics and folder of a test, in two lines."""
     model, loop = unwrapped(runner.model), runner.test_loop
-    evaluator = getattr(loop, 'evaluator', loop)  # an own loop may do without, an own evaluator may have no metrics
+    evaluator = getattr(loop, 'evaluator', loop)  # other loops may have no evaluator, other evaluators no metrics
     metrics = ', '.join(type(metric).__name__ for metric in getattr(evaluator, 'metrics', [evaluator]))
     return (
         f'{metrics}: {_size(loop.dataloader.dataset)} samples; {_network(model)}, on {_device(model)}.\n'
@@ -143,7 +143,7 @@ def _method(model: nn.Module) -> dict[str, str]:
 
 
 def _network(model: nn.Module) -> str:
-    """The first backbone of ours, which is the student's, or any other."""
+    """The first `TimmBackbone`, which is the student's, or else the model's backbone."""
     network = next((module for module in model.modules() if isinstance(module, TimmBackbone)), None)
     if network is not None:
         return f'{network.description["model_name"]}, {_count(network.parameters())} parameters'
@@ -160,8 +160,8 @@ def _size(dataset: Any) -> str:
     return f'{len(dataset):,}' if isinstance(dataset, Sized) else 'a stream'
 
 
-def _doubt(model: nn.Module, dataset: Any) -> str:
-    """Whether a recipe that follows from the number of images was told another one."""
+def _warning(model: nn.Module, dataset: Any) -> str:
+    """A warning if a recipe that depends on the number of images was built for another number."""
     told = getattr(model, 'num_images', None)
     if told is None or abs(told - len(dataset)) <= 0.1 * len(dataset):
         return ''
@@ -175,7 +175,7 @@ def _batch(runner: mmengine_runner.Runner, loader: Any) -> str:
 
 
 def _precision(runner: mmengine_runner.Runner) -> str:
-    """Of ours by its name; mmengine's wrappers for mixed precision say nothing better than their class."""
+    """The precision, or the class of an optimiser wrapper of mmengine, which does not tell it."""
     wrapper = runner.optim_wrapper
     name = getattr(wrapper, 'precision', None)
     return name or ('fp32' if type(wrapper).__name__ == 'OptimWrapper' else type(wrapper).__name__)

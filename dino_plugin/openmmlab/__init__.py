@@ -1,1 +1,1 @@
-"""The package as OpenMMLab sees it: its configs, and mmengine and mmcv from one of two providers."""
+"""Connections to OpenMMLab: our configs, and mmengine and mmcv from one of two providers."""

@@ -1,4 +1,4 @@
-"""Where the configs are: in a checkout beside the package, in an installed copy inside it (``dino_plugin/.mim``)."""
+"""Where the configs are: beside the package in a checkout, inside it (``dino_plugin/.mim``) if installed."""
 
 import contextlib
 import difflib
@@ -15,23 +15,23 @@ PREFIX = 'dino_plugin::'
 
 
 def config_root() -> Path:
-    """The folder that holds ``_base_``, ``dino`` and the other groups of configs.
+    """The folder with ``_base_``, ``dino`` and the other groups of configs.
 
     Raises:
-        FileNotFoundError: If this copy of the package came without configs.
+        FileNotFoundError: If this copy of the package has no configs.
     """
     root = (CHECKOUT if _is_checkout() else PACKAGED) / 'configs'
     if not root.is_dir():
-        raise FileNotFoundError(f'This copy of dino_plugin came without its configs ({root}): install it again.')
+        raise FileNotFoundError(f'This copy of dino_plugin has no configs ({root}): install it again.')
     return root
 
 
 def config_path(name: str) -> Path:
-    """Path of a config that ships with dino_plugin, in a checkout and installed.
+    """Path of a config that ships with dino_plugin.
 
     Args:
-        name: Path below ``configs/``, such as ``'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'``; a leading
-            ``configs/`` or ``dino_plugin::`` may stay.
+        name: Path below ``configs/``, such as ``'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'``; it may
+            begin with ``configs/`` or ``dino_plugin::``.
 
     Raises:
         FileNotFoundError: If there is no such config; similar names are listed.
@@ -59,11 +59,11 @@ def find_config(name: str) -> Path:
 def serve_configs() -> None:
     """Lets any config inherit from a shipped one, ``_base_ = 'dino_plugin::dino/....py'``, once mmengine is imported.
 
-    mmengine itself looks into a fixed table of packages only, and adds ``_scope_`` to what it finds there. Our configs
-    need no scope: their names have the prefix ``dino_plugin.``, or belong to the default scope that they state.
+    mmengine knows a fixed table of packages only, and adds ``_scope_`` to their configs. Ours need no scope: names have
+    the prefix ``dino_plugin.``, or belong to the default scope that the config sets.
 
-    A copy of a shipped config finds the configs that it inherits from, although they are not beside the copy. And
-    ``mmseg::`` and the like find the onedl builds, whose names mmengine's table does not know.
+    A copy of a shipped config also finds the configs that it inherits from. And prefixes such as ``mmseg::`` find the
+    onedl packages, which are not in mmengine's table.
     """
     after_import('mmengine.config.utils', _complete_package_table)
     after_import('mmengine.config.config', _resolve_shipped_configs)
@@ -75,7 +75,7 @@ def _complete_package_table(utils: ModuleType) -> None:
         if not _is_installed(package) and _is_installed(f'onedl-{package}'):
             table[module] = f'onedl-{package}'
     table['dino_plugin'] = 'dino_plugin'  # for mmengine.hub
-    if _is_checkout() and not PACKAGED.exists():  # mmengine.hub looks there; all else works without these links
+    if _is_checkout() and not PACKAGED.exists():  # only mmengine.hub needs these links
         with contextlib.suppress(OSError):
             PACKAGED.mkdir(exist_ok=True)
             for name in ('configs', 'tools', 'model-index.yml'):
@@ -98,7 +98,7 @@ def _resolve_shipped_configs(config: ModuleType) -> None:
 
 
 def _shipped_beside(name: str) -> str | None:
-    """The shipped config that a copy of another one means by this relative name, or None if there is none."""
+    """The shipped config with this relative name, for a copy that inherits from it; None if there is none."""
     parts = [part for part in Path(name).parts if part not in ('.', '..')]
     found = sorted(config_root().rglob('/'.join(parts))) if parts and not Path(name).is_absolute() else []
     return str(found[0]) if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""Does something when a module is imported, without importing it."""
+"""Actions that run when another module is imported."""
 
 import sys
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from types import ModuleType
 
 
 def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
-    """Calls ``action(module)`` once: now if the module ``name`` is imported already, otherwise when it will be.
+    """Calls ``action(module)`` once: now if ``name`` is imported already, otherwise when it is imported.
 
-    So ``import dino_plugin`` takes no time for packages that may never be used.
+    So ``import dino_plugin`` need not import packages that may never be used.
     """
     if name in sys.modules:
         action(sys.modules[name])
@@ -20,7 +20,7 @@ def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
 
 
 class _Waiting(MetaPathFinder):
-    """Leaves every import to the finders behind it, and adds the action to the one that it waits for."""
+    """Leaves every import to the next finders, and adds the action to the module it waits for."""
 
     def __init__(self, name: str, action: Callable[[ModuleType], None]) -> None:
         self.name = name

@@ -1,8 +1,7 @@
 """mmsegmentation on an mmcv without compiled operations.
 
-The official mmsegmentation 1.2.2 imports two names from ``mmcv.ops``, whether a config needs them or not, and mmcv-lite
-has no ``mmcv.ops`` that can be imported. One of the two, ``point_sample``, is plain PyTorch. (The onedl builds of
-mmsegmentation ask before they import.)
+The official mmsegmentation 1.2.2 always imports two names from ``mmcv.ops``, and mmcv-lite has no ``mmcv.ops`` that can
+be imported. One of the two, ``point_sample``, is plain PyTorch. (onedl-mmsegmentation checks before it imports.)
 """
 
 import sys
@@ -14,9 +13,9 @@ from types import ModuleType
 
 
 def stand_in_for_compiled_operations() -> None:
-    """Where mmcv has no compiled operations, ``import mmcv.ops`` gives a module that holds what needs none.
+    """Without compiled operations, ``import mmcv.ops`` gives a module with the functions that need none.
 
-    Other names raise ModuleNotFoundError, as mmsegmentation expects of operations that are missing.
+    Other names raise ModuleNotFoundError, as mmsegmentation expects for missing operations.
     """
     try:
         distribution('onedl-mmcv')
@@ -25,10 +24,10 @@ def stand_in_for_compiled_operations() -> None:
 
 
 class OperationsFinder(MetaPathFinder, Loader):
-    """Finds ``mmcv.ops``, and nothing else, if mmcv has no compiled operations."""
+    """Finds only ``mmcv.ops``, and only if mmcv has no compiled operations."""
 
     def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
-        """The package of mmcv, to be filled by ``exec_module``."""
+        """The module ``mmcv.ops``, which ``exec_module`` fills."""
         if name != 'mmcv.ops' or PathFinder.find_spec('mmcv._ext', path) is not None:
             return None
         spec = PathFinder.find_spec(name, path)

@@ -1,7 +1,7 @@
-"""Is there a usable mmengine and mmcv? Asked once, at import, without importing either.
+"""Checks at import, without importing them, that mmengine and mmcv are usable.
 
-Two families of packages provide the same modules: onedl-* (maintained) and OpenMMLab's own. One of them must be there,
-whole and new enough; both together have overwritten each other's files.
+Two families of packages provide the same modules: onedl-* (maintained) and OpenMMLab's own. One of them must be
+installed, complete and new enough. Both together overwrite each other's files.
 """
 
 import re
@@ -27,11 +27,11 @@ PROVIDERS = {
 
 
 def require_openmmlab() -> None:
-    """Returns if mmengine and mmcv can be used.
+    """Checks that mmengine and mmcv can be used.
 
     Raises:
-        ImportError: If one of them is missing or too old, or if builds of both families are installed together. The
-            message names the pip line that cures it.
+        ImportError: If one of them is missing or too old, or both families are installed together. The message has the
+            pip command that repairs it.
     """
     installed = {name: found for name in _names() if (found := _version(name)) is not None}
     onedl = sorted(name for name in installed if name.startswith('onedl-'))
@@ -66,7 +66,7 @@ def _version(name: str) -> str | None:
 
 
 def _numbers(version_text: str) -> tuple[int, ...]:
-    """'0.11.0rc3' -> (0, 11, 0): a release candidate counts as its release, which is close enough for a lower bound."""
+    """'0.11.0rc3' -> (0, 11, 0): a release candidate counts as its release."""
     return tuple(int(number) for number in re.findall(r'\d+', version_text)[:3])
 
 

@@ -1,14 +1,14 @@
-"""Functions that a config names."""
+"""Functions that a config can name."""
 
 from collections.abc import Callable
 from functools import wraps
 
 
 def named_in_configs(function: Callable) -> Callable:
-    """``function`` that takes no notice of a ``_scope_``.
+    """``function``, ignoring an argument ``_scope_``.
 
-    mmengine adds one to what a config inherits from another package, and takes it away again from what it builds, but
-    not from the arguments of a ``collate_fn``.
+    mmengine adds ``_scope_`` to dicts inherited from another package's config. It removes it when it builds, but not
+    from the arguments of a ``collate_fn``.
     """
 
     @wraps(function)

@@ -67,7 +67,7 @@ def test_a_training_is_described_by_what_was_built(tmp_path, capsys):
         'computes': f'in fp32 on {"cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name()}',
         'length': '2 iterations',
         'writes to': f'{runner.work_dir} (checkpoints), {runner.log_dir} (whole log, config, curves)',
-        'to go on': 'after a stop: the same command with --resume',
+        'continue': 'after a stop: the same command with --resume',
     }
 
 
