@@ -54,10 +54,9 @@ class TimmFeatureMaps(DownstreamBackbone):
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor, ...]:
         """Maps `batch dim rows columns`, in the order of `out_indices`."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            found = self.backbone.intermediates(images, sorted(self.out_indices))
-            by_layer = dict(zip(sorted(self.out_indices), found))
-            return tuple(self._map(by_layer[index], images) for index in self.out_indices)
+        found = self.backbone.intermediates(images, sorted(self.out_indices))
+        by_layer = dict(zip(sorted(self.out_indices), found))
+        return tuple(self._map(by_layer[index], images) for index in self.out_indices)
 
     def _map(self, tokens: Tokens, images: Tensor) -> Tensor:
         patches = tokens.patches

@@ -54,12 +54,11 @@ class TimmFeatureVector(DownstreamBackbone):
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Float[Tensor, 'batch dim']]:
         """The vectors of the images."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            *earlier, last = self._tokens(images)
-            vectors = [tokens.class_token for tokens in (*earlier, last)] if 'class' in self.features else []
-            if 'mean' in self.features:
-                vectors.append(last.patches.mean(dim=(1, 2)))
-            return (torch.cat(vectors, dim=-1),)
+        *earlier, last = self._tokens(images)
+        vectors = [tokens.class_token for tokens in (*earlier, last)] if 'class' in self.features else []
+        if 'mean' in self.features:
+            vectors.append(last.patches.mean(dim=(1, 2)))
+        return (torch.cat(vectors, dim=-1),)
 
     def _tokens(self, images: Tensor) -> list[Tokens]:
         """Tokens of the last blocks, in order."""

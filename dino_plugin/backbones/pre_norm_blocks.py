@@ -78,7 +78,11 @@ def through_blocks(
         compile_mode: As in `TimmBackbone`. It is for packed blocks, which share one graph, and class-token blocks;
             whole blocks of the model are compiled by themselves.
     """
-    run = functools.partial(checkpoint, use_reentrant=False) if model.grad_checkpointing else _run
+    run = (
+        functools.partial(checkpoint, use_reentrant=False)
+        if model.grad_checkpointing
+        else lambda function, *inputs: function(*inputs)
+    )
     tokens, rotary = map(list, zip(*views))
     *blocks, last = model.blocks
     # A block that draws its own stochastic depth would be compiled once for each rate; PyTorch gives up after eight.
@@ -177,10 +181,6 @@ class _Entrance(nn.Module):
     def forward(self, tokens: Tensor, rope: Tensor | None = None, **_) -> Tensor:
         self.rotary = rope
         return tokens
-
-
-def _run(function: Callable[..., Tensor], *arguments) -> Tensor:
-    return function(*arguments)
 
 
 @functools.cache

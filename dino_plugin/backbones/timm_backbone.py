@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import create, described
-from dino_plugin.backbones.inputs import check_channels, check_masks, grid_of, padded, with_leading_of
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_memory import remember_positions
@@ -21,8 +20,13 @@ from dino_plugin.backbones.tokens import (
     UNUSED,
     averages_patches,
     channels_of,
+    check_channels,
+    check_masks,
     class_token_and_patches,
+    grid_of,
+    padded,
     patch_size_of,
+    with_leading_of,
 )
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
