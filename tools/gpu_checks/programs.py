@@ -50,10 +50,14 @@ def finish(program: Program, findings: Findings, status: int = 0) -> Path:
         The folder of the training.
 
     Raises:
-        RuntimeError: If it ended with another exit status than expected; with the end of its log.
+        RuntimeError: If it ended with another exit status than expected, or goes on when the time is over; with the
+            end of its log.
     """
-    found = program.process.wait(timeout=max(findings.seconds_left, 1.0))
+    try:
+        found = program.process.wait(timeout=max(findings.seconds_left, 1.0))
+    except subprocess.TimeoutExpired:
+        found = 'still running'
     if found != status:
-        lines = program.log.read_text(errors='replace').splitlines()[-15:]
-        raise RuntimeError(f'{program.folder.name}: exit status {found} instead of {status}\n' + '\n'.join(lines))
+        told = f'{program.folder.name}: {found} instead of exit status {status}'
+        raise RuntimeError('\n'.join([*program.log.read_text(errors='replace').splitlines()[-15:], told]))
     return program.folder

@@ -62,7 +62,7 @@ def _status(code: int | None, found: dict[str, list[dict]], limit: float, log: l
     if code < 0:
         return 'crashed', f'ended by {signal.Signals(-code).name}\n{last_lines}'
     if code:
-        return 'failed', last_lines
+        return 'failed', f'{log[-1] if log else f"exit status {code}"}\n{last_lines}'
     if wrong := [check['name'] for check in found['checks'] if not check['passed']]:
         return 'failed', ', '.join(wrong)
     if not found['checks'] and not found['figures']:

@@ -15,9 +15,13 @@ from gpu_checks.recipes import METHODS, SPLITS, leave_configs_unformatted, recip
 from gpu_checks.recorder import Step, Training, train
 
 # How far the device may be from the CPU's fp32 in its first steps, relative: losses, and the norm of all gradients.
-# fp32 differs in the order of its sums only. bf16 keeps 8 bits of each product's factors, fp16 11. That a larger
-# gap means a mistake and no rounding was seen on a CPU, which rounds the same way: see docs/gpu.md.
-TOLERANCES = dict(fp32=(1e-4, 1e-2), bf16=(1e-2, 1e-1), fp16=(3e-3, 5e-2))
+# fp32 differs in the order of its sums; bf16 keeps 8 bits of each factor of a product, fp16 11. Measured on a CPU, all
+# methods: ViT-S/16 in bf16 2.0e-4 and 3.3e-3, in fp16 1.0e-5 and 1.2e-4; a small network, with fewer prototypes to
+# average over, in bf16 4.4e-3 and 1.3e-2. Several times that is allowed: kernels of a GPU sum in yet another order.
+TOLERANCES = dict(
+    full=dict(fp32=(1e-4, 1e-2), bf16=(2e-3, 4e-2), fp16=(1e-3, 2e-2)),
+    small=dict(fp32=(1e-4, 1e-2), bf16=(2e-2, 1e-1), fp16=(5e-3, 5e-2)),
+)
 TEACHER = 1e-5  # rounding of the moving average
 
 
@@ -76,7 +80,8 @@ def _check(one: Run, options: argparse.Namespace, findings: Findings, on_cpu) ->
     config = recipe(one.method, options, one.precision, one.split, one.as_shipped, one.compiled)
     expected = [] if one.as_shipped else on_cpu(one.method, one.split)
     found = train(config, options.device)
-    findings.check(str(one), *verdict(found, expected, one.precision), **figures(found, expected))
+    tolerance = TOLERANCES[options.size].get(one.precision, (0.0, 0.0))
+    findings.check(str(one), *verdict(found, expected, tolerance), **figures(found, expected))
 
 
 def figures(found: Training, expected: Sequence[Step]) -> dict[str, object]:
@@ -110,8 +115,14 @@ def scale(loss: float) -> float:
     return max(abs(loss), 1.0)
 
 
-def verdict(found: Training, expected: Sequence[Step], precision: str) -> tuple[bool, str]:
-    """Whether a training is as it should be, and in words what it was."""
+def verdict(found: Training, expected: Sequence[Step], tolerance: tuple[float, float]) -> tuple[bool, str]:
+    """Whether a training is as it should be, and in words what it was.
+
+    Args:
+        found: On the device.
+        expected: Its first steps on the CPU; without them nothing is compared.
+        tolerance: Of losses and gradients.
+    """
     finite = all(math.isfinite(value) for step in found.steps for value in step.losses.values())
     skipped = sum(not step.stepped for step in found.steps)
     error = max(step.teacher_error for step in found.steps)
@@ -121,7 +132,7 @@ def verdict(found: Training, expected: Sequence[Step], precision: str) -> tuple[
     if not expected:
         return finite and moves, told
     loss_gap, gradient_gap = (max(each, default=0.0) for each in gaps(found.steps, expected))
-    most_loss, most_gradient = TOLERANCES[precision]
+    most_loss, most_gradient = tolerance
     told += f', losses {loss_gap:.1e} and gradients {gradient_gap:.1e} from those of the CPU in fp32'
     told += f' (at most {most_loss:.0e} and {most_gradient:.0e})'
     return finite and moves and loss_gap <= most_loss and gradient_gap <= most_gradient, told
