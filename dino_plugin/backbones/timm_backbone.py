@@ -13,7 +13,7 @@ from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import create, described
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
-from dino_plugin.backbones.rotary_memory import remember_positions
+from dino_plugin.backbones.rotary_cache import cache_rotary_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
 from dino_plugin.backbones.token_hooks import masked_patches, prefix_normalised_by
 from dino_plugin.backbones.tokens import (
@@ -121,7 +121,7 @@ class TimmBackbone(nn.Module):
         if compile_blocks:
             for block in getattr(self.model, 'blocks', [self.model]):
                 block.compile(mode=None if compile_blocks is True else compile_blocks)
-        remember_positions(self.model)
+        cache_rotary_positions(self.model)
         self._attention = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
         self._plain_blocks = has_plain_blocks(self.model) and not averages_patches(self.model)

@@ -9,7 +9,7 @@ from benchmark import fast_paths, parts
 from benchmark.command_line import COMPILED
 from benchmark.ways import Outcome, Ways, relative_gap, with_memory
 from dino_plugin.backbones import timm_backbone
-from dino_plugin.backbones.rotary_memory import RememberedPositions
+from dino_plugin.backbones.rotary_cache import CachedRotaryPositions
 from dino_plugin.core.distillation import SelfDistillation
 
 MEASURED = [name for name in parts.FAST_PATHS if name not in COMPILED]
@@ -63,7 +63,7 @@ WRONG = [
     ('packed_views', timm_backbone, 'through_blocks', wrong_together),
     ('attention_fp32', functional, 'scaled_dot_product_attention', larger),
     ('subset_drop_path', fast_paths.MultipliedDropPath, 'forward', larger),
-    ('remembered_positions', RememberedPositions, '__call__', larger),
+    ('remembered_positions', CachedRotaryPositions, '__call__', larger),
     ('ema', SelfDistillation, 'update_teacher', twice),
     ('optimizer', torch.optim.AdamW, 'step', lambda step: lambda self: self.defaults['fused'] and step(self)),
     ('loss', parts, 'cross_view_entropy', larger_loss_or_gradient(0)),

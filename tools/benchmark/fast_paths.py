@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.networks import WIDTHS
 from benchmark.ways import Outcome, Ways
 from dino_plugin.backbones.attention_choice import AttentionChoice
-from dino_plugin.backbones.rotary_memory import RememberedPositions
+from dino_plugin.backbones.rotary_cache import CachedRotaryPositions
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.distillation import Network
 from dino_plugin.core.views import ViewBatch
@@ -104,7 +104,7 @@ def remembered_positions(options: argparse.Namespace) -> Ways:
     def run(positions: Callable[..., Tensor]) -> Outcome:
         return Outcome([positions(grid) for grid in grids])
 
-    remembered = RememberedPositions(rope)
+    remembered = CachedRotaryPositions(rope)
     return _pair(partial(run, rope.get_embed), partial(run, remembered), 'rotary positions anew', 'remembered')
 
 

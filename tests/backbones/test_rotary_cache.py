@@ -38,7 +38,7 @@ def test_images_of_all_sizes_do_not_fill_the_memory():
     rope = make().model.rope
     for columns in range(1, 100):
         assert torch.equal(rope.get_embed([2, columns]), truth(rope, [2, columns]))
-    assert len(rope.get_embed.known) == 8
+    assert len(rope.get_embed.cached) == 8
 
 
 def test_random_coordinates_are_drawn_at_each_pass_of_training_only():
