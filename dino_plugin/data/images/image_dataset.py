@@ -60,15 +60,13 @@ class ImageDataset(BaseDataset):
                 f'data_root is not a folder: {folder} (working directory: {os.getcwd()}). Give the folder of images.'
             )
         if self.ann_file:
-            samples = self._read_list(folder)
-        elif self.with_labels:
-            samples = self._scan_classes(folder)
-        else:
-            paths, num_others = find_images(folder)
-            _refuse_empty(folder, paths, num_others)
-            print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
-            samples = [dict(img_path=path) for path in paths]
-        return samples
+            return self._read_list(folder)
+        if self.with_labels:
+            return self._scan_classes(folder)
+        paths, num_others = find_images(folder)
+        _refuse_empty(folder, paths, num_others)
+        print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
+        return [dict(img_path=path) for path in paths]
 
     def _scan_classes(self, root: str) -> list[dict]:
         entries = sorted((entry for entry in os.scandir(root) if not entry.name.startswith('.')), key=lambda e: e.name)
