@@ -227,7 +227,7 @@ def test_a_batch_for_which_there_is_no_memory_is_halved(options, findings, found
     monkeypatch.setattr(speed, 'GEMM_SIZE', dict(cpu=64))
     speed.run(options, findings)
     assert batches == [2, 1] and found()['figures']['tiny bf16']['batch'] == 1
-    assert list(found()['left_out']) == ['ViT-tiny/16, batch 2']
+    assert list(found()['left_out']) == ['ViT-tiny/16, fp32, bf16, batch 2']
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -257,6 +257,23 @@ def run_program(arguments, log, environment):
         except Exception:
             traceback.print_exc()
             sys.exit(1)
+
+
+def test_steps_are_compiled_last_and_only_with_a_compiler_and_time(options, findings, found, monkeypatch):
+    ways = dict(compiled=dict(precision='bf16', compile_blocks=True), bf16=dict(precision='bf16'))
+    monkeypatch.setitem(speed.benchmark_step.WAYS, 'cpu', ways)
+    monkeypatch.setattr(
+        speed, '_benchmark', lambda *given: dict(checks=dict(step=list(given[-1])), tables=dict(step={}))
+    )
+    monkeypatch.setattr(speed, 'COMPILE_SECONDS', 0)
+    speed.run(options, findings)
+    assert list(found()['checks']) == ['ViT-tiny/16, bf16', 'ViT-tiny/16, compiled']
+    monkeypatch.setattr(speed, 'COMPILE_SECONDS', 1000)
+    speed.run(options, findings)
+    assert found()['left_out']['ViT-tiny/16, compiled']['reason'] == 'no time left'
+    monkeypatch.setattr(machine.shutil, 'which', lambda name: None)
+    speed.run(options, findings)
+    assert found()['left_out']['ViT-tiny/16, compiled']['reason'].startswith('no compiler')
 
 
 @pytest.fixture
@@ -368,4 +385,6 @@ def test_without_pytest_the_part_says_so(options, findings, monkeypatch):
 
 
 def test_the_tests_that_it_names_exist(repository):
-    assert all((repository / name).is_file() for name in (*suite.ON_DEVICE, *suite.BY_RUNNER))
+    assert all((repository / name).is_file() for name in (*suite.ON_DEVICE, suite.BY_RUNNER[0]))
+    text = (repository / suite.BY_RUNNER[0]).read_text()
+    assert all(word in text for word in suite.BY_RUNNER[-1].split(' or '))

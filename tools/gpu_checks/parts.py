@@ -22,7 +22,7 @@ class Part(NamedTuple):
 PARTS = (
     Part('machine', 'gpu_checks.machine', 1, 'GPU, driver and versions'),
     Part('training', 'gpu_checks.training', 6, "twenty steps of each method, compared with the CPU's losses"),
-    Part('speed', 'gpu_checks.speed', 5, 'speed and memory of a step, eager and compiled, beside the reference'),
+    Part('speed', 'gpu_checks.speed', 6, 'speed and memory of a step, eager and compiled, beside the reference'),
     Part('evaluation', 'gpu_checks.evaluation', 2, 'features, k-NN and label propagation, compared with the CPU'),
     Part('resume', 'gpu_checks.resume', 2.5, 'a training that is killed and resumed, compared with an unbroken one'),
     Part('compiled', 'gpu_checks.compiled', 4, 'as training, compiled'),

@@ -16,40 +16,48 @@ from benchmark import step as benchmark_step
 from benchmark.networks import OurStep, random_views
 from benchmark.report import time_call
 from benchmark.step_profile import GEMM_SIZE, counted_flops
-from gpu_checks.findings import Findings
+from gpu_checks.findings import Findings, NotRun
 from gpu_checks.machine import missing_compiler
 from gpu_checks.recipes import size_of
 
 NETWORKS = dict(full=('small', 'base'), small=('tiny',))
 PRECISIONS = dict(compiled='bf16', bf16='bf16', fp32='fp32')  # of the benchmark's candidates
 ROUNDS = dict(full=5, small=1)
+COMPILE_SECONDS = 45  # for less nothing is compiled: it could not be finished
 
 
 def run(options: argparse.Namespace, findings: Findings) -> None:
-    """Each network in turn; with a checkout of the reference, beside it."""
-    for network in NETWORKS[options.size]:
-        findings.attempt(f'ViT-{network}/16', partial(_measure, network, options, findings))
+    """Each network in turn, eager first; with a checkout of the reference, beside it."""
+    every = benchmark_step.WAYS[options.device]
+    compiled = {way: given for way, given in every.items() if 'compile_blocks' in given}
+    eager = {way: given for way, given in every.items() if way not in compiled}
+    for ways in filter(None, (eager, compiled)):
+        for network in NETWORKS[options.size]:
+            name = f'ViT-{network}/16, {", ".join(ways)}'
+            findings.attempt(name, partial(_measure, name, network, ways, options, findings))
 
 
-def _measure(network: str, options: argparse.Namespace, findings: Findings) -> None:
-    missing = missing_compiler(options.device)
-    if missing and options.device == 'cuda':
-        findings.leave_out(f'ViT-{network}/16, compiled', missing)
+def _measure(name: str, network: str, ways: dict, options: argparse.Namespace, findings: Findings) -> None:
+    if 'compiled' in ways and (missing := missing_compiler(options.device)):
+        raise NotRun(missing)
+    if 'compiled' in ways and findings.seconds_left < COMPILE_SECONDS:
+        raise NotRun('no time left')
     batch = size_of(options).speed_batch
     while True:
         try:
-            found = _benchmark(network, batch, options, without='compiled' if missing else '')
+            found = _benchmark(network, batch, options, ways)
             break
         except torch.OutOfMemoryError:
             if batch == 1:
                 raise
-            findings.leave_out(f'ViT-{network}/16, batch {batch}', 'out of memory; half of it is tried')
+            findings.leave_out(f'{name}, batch {batch}', 'out of memory; half of it is tried')
             batch //= 2
-        gc.collect()
-        torch.cuda.empty_cache()
-    for name, passed in found['checks'].items():
-        findings.check(f'ViT-{network}/16: {name}', passed, 'losses, and gradients where a reference is given')
-    flops = _flops_of_an_image(network, batch, options)
+        _free()
+    for passed in found['checks'].values():
+        told = 'the reference' if options.reference else 'the formula, view by view'
+        findings.check(name, passed, f'loss and gradients beside {told}, in fp32; loss in bf16')
+    _free()
+    flops = _flops_of_an_image(network, options)
     for way, row in found['tables']['step'].items():
         seconds, (times, *_) = row['seconds'][0], row['times']
         entry = dict(network=f'ViT-{network}/16', way=way, batch=batch, seconds=seconds, range=row['seconds'][1:])
@@ -61,7 +69,7 @@ def _measure(network: str, options: argparse.Namespace, findings: Findings) -> N
         findings.measure(f'{network} {way}', **entry)
 
 
-def _benchmark(network: str, batch: int, options: argparse.Namespace, without: str) -> dict:
+def _benchmark(network: str, batch: int, options: argparse.Namespace, ways: dict) -> dict:
     """The JSON of ``tools/benchmark.py step``."""
     size = size_of(options)
     arguments = [
@@ -78,7 +86,6 @@ def _benchmark(network: str, batch: int, options: argparse.Namespace, without: s
     arguments += ['--global-size', size.global_size, '--local-size', size.local_size, '--num-local', size.num_local]
     arguments += ['--prototypes', _prototypes(options)]
     arguments += ['--reference', options.reference] if options.reference else []
-    ways = {way: given for way, given in benchmark_step.WAYS[options.device].items() if way != without}
     printed = io.StringIO()
     with patch.dict(benchmark_step.WAYS, {options.device: ways}), contextlib.redirect_stdout(printed):
         command_line.main([str(argument) for argument in arguments])
@@ -86,7 +93,12 @@ def _benchmark(network: str, batch: int, options: argparse.Namespace, without: s
     return json.loads(printed.getvalue().splitlines()[-1])
 
 
-def _flops_of_an_image(network: str, batch: int, options: argparse.Namespace) -> float:
+def _free() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _flops_of_an_image(network: str, options: argparse.Namespace, batch: int = 2) -> float:
     size = size_of(options)
     sizes = SimpleNamespace(
         model=network, batch=batch, device=options.device, prototypes=_prototypes(options),
