@@ -90,7 +90,7 @@ MUTATIONS = [
     # weights
     Mutation('weights/safe_loading.py', 'weights_only=True)', 'weights_only=False)', 'weights/test_checkpoint.py'),
     Mutation(
-        'weights/strict_loading.py', 'if wanted[0] * wanted[1] in counts', 'if False', 'weights/test_checkpoint.py'
+        'weights/strict_loading.py', 'if wanted[0] == wanted[1]', 'if True', 'weights/test_positions.py'
     ),
 ]
 

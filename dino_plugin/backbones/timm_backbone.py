@@ -20,11 +20,9 @@ from dino_plugin.backbones.tokens import (
     UNUSED,
     averages_patches,
     channels_of,
-    check_channels,
-    check_masks,
     class_token_and_patches,
+    flattened_and_padded,
     grid_of,
-    padded,
     patch_size_of,
     with_leading_of,
 )
@@ -152,8 +150,7 @@ class TimmBackbone(nn.Module):
             return self._through_blocks([(images, masks, local)], [patches])[0]
         prepared = self._prepared(images, masks)
         with self._masked(masks), self._using_local_norm(local):
-            grid = None if self.patch_size is None else grid_of(images, self.patch_size)
-            features = class_token_and_patches(self.model, prepared, grid)
+            features = class_token_and_patches(self.model, prepared, grid_of(images, self.patch_size))
         return Tokens(*(with_leading_of(images, tokens) for tokens in features))
 
     def forward_together(
@@ -226,14 +223,10 @@ class TimmBackbone(nn.Module):
         self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
 
     def _prepared(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        if masks is not None:
-            if self.mask_token is None:
-                raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
-            check_masks(masks, images, self.patch_size)
-        check_channels(images, self.in_channels)
-        images = images.reshape(-1, *images.shape[-3:])
+        if masks is not None and self.mask_token is None:
+            raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
         self._attention.choose_for(images)
-        return images if self.patch_size is None else padded(images, self.patch_size)
+        return flattened_and_padded(images, masks, self.in_channels, self.patch_size)
 
     def _masked(self, masks: Tensor | None) -> AbstractContextManager:
         return nullcontext() if masks is None else masked_patches(self.model.patch_embed, self.mask_token, masks)

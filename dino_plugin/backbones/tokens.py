@@ -50,39 +50,39 @@ def class_token_and_patches(model: nn.Module, images: Tensor, grid: tuple | None
     return class_token, features[:, model.num_prefix_tokens :].unflatten(1, grid)
 
 
-def padded(
-    images: Float[Tensor, 'batch channels rows columns'], patch_size: tuple[int, int]
+def grid_of(images: Tensor, patch_size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Rows and columns of patches, after padding; None without patches."""
+    return patch_size and (-(-images.shape[-2] // patch_size[0]), -(-images.shape[-1] // patch_size[1]))
+
+
+def flattened_and_padded(
+    images: Float[Tensor, '*leading channels rows columns'],
+    masks: Tensor | None,
+    channels: int,
+    patch_size: tuple[int, int] | None,
 ) -> Float[Tensor, 'batch channels _ _']:
-    """Images padded to whole patches with zeros at the bottom and right."""
-    rows, columns = (-size % patch for size, patch in zip(images.shape[2:], patch_size))
+    """Images with one leading axis, padded to whole patches with zeros at the bottom and right.
+
+    Raises:
+        ValueError: If the images have other channels, or there is not one mask for each image and patch.
+    """
+    if images.shape[-3] != channels:
+        raise ValueError(
+            f'TimmBackbone: images of {images.shape[-3]} channels for a network of {channels}; '
+            f'build it with in_chans={images.shape[-3]}.'
+        )
+    grid = grid_of(images, patch_size)
+    if masks is not None and masks.shape != (expected := (*images.shape[:-3], *grid)):
+        raise ValueError(
+            f'TimmBackbone: masks of {tuple(masks.shape)} for images of {expected} patches; give one mask for each '
+            f'image, and set patch_size={patch_size} in collate_fn.'
+        )
+    images = images.reshape(-1, *images.shape[-3:])
+    rows, columns = (-size % patch for size, patch in zip(images.shape[2:], patch_size or (1, 1)))
     return pad(images, (0, columns, 0, rows)) if rows or columns else images  # pad would copy
-
-
-def grid_of(images: Float[Tensor, '*leading channels rows columns'], patch_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of patches, after padding."""
-    return -(-images.shape[-2] // patch_size[0]), -(-images.shape[-1] // patch_size[1])
 
 
 def with_leading_of(images: Float[Tensor, '*leading _ _ _'], tokens: Float[Tensor, 'batch *rest']) -> Tensor:
     """Tokens with one leading axis, given the leading axes of the images."""
     leading = images.shape[:-3]
     return tokens.unflatten(0, leading) if leading else tokens[0]
-
-
-def check_channels(images: Tensor, expected: int) -> None:
-    """Raises: ValueError: If the images have another number of channels."""
-    if images.shape[-3] != expected:
-        raise ValueError(
-            f'TimmBackbone: images of {images.shape[-3]} channels for a network of {expected}; '
-            f'build it with in_chans={images.shape[-3]}.'
-        )
-
-
-def check_masks(masks: Tensor, images: Tensor, patch_size: tuple[int, int]) -> None:
-    """Raises: ValueError: If there is not one mask for each image, with one entry for each patch."""
-    patches = (*images.shape[:-3], *grid_of(images, patch_size))
-    if masks.shape != patches:
-        raise ValueError(
-            f'TimmBackbone: masks of {tuple(masks.shape)} for images of {patches} patches; give one mask for each '
-            f'image, and set patch_size={patch_size} in collate_fn.'
-        )
