@@ -1,6 +1,8 @@
 """tools/gpu_check.py around its parts: what fails, crashes or hangs, the limits of time, the JSON, the tables."""
 
+import configparser
 import json
+import re
 import subprocess
 import sys
 import time
@@ -173,6 +175,18 @@ def test_the_program_is_found_by_its_name_and_names_its_parts(tmp_path):
     command = [sys.executable, '-m', 'dino_plugin', 'gpu_check', '--help']
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert all(part.name in done.stdout and part.what in done.stdout for part in PARTS)
+
+
+def test_the_page_names_every_part_and_every_package_that_must_be_carried(repository):
+    page = (repository / 'docs/gpu.md').read_text()
+    assert re.findall(r'^\| `(\w+)` \|', page, flags=re.MULTILINE) == [part.name for part in PARTS]
+    setup = configparser.RawConfigParser()
+    setup.read(repository / 'setup.cfg')
+    lines = setup['options']['install_requires'].split()
+    required = {re.split('[<>=]', line)[0] for line in lines} | {'onedl-mmengine', 'onedl-mmcv'}
+    carried = page.split('## Without network')[1]
+    there = {'torch', 'torchvision', 'timm', 'numpy', 'pillow', 'safetensors'}  # the last three come with the others
+    assert required - there == {name for name in required - there if re.search(rf'\s{name}\s', carried)}
 
 
 def test_an_attempt_that_fails_is_a_failed_check_and_a_long_one_is_not_begun_without_time(tmp_path):

@@ -65,6 +65,8 @@ def check_all(runs: Sequence[Run], options: argparse.Namespace, findings: Findin
     on_cpu = cache(partial(first_steps_on_cpu, options))
     for one in runs:
         findings.attempt(str(one), partial(_check, one, options, findings, on_cpu))
+        if one.compiled:
+            torch.compiler.reset()  # after some networks in one process PyTorch would compile no more
         gc.collect()  # runner and hooks refer to each other
         if options.device == 'cuda':
             torch.cuda.empty_cache()
