@@ -24,7 +24,7 @@ PARTS = (
     Part('training', 'gpu_checks.training', 6, "twenty steps of each method, compared with the CPU's losses"),
     Part('speed', 'gpu_checks.speed', 6, 'speed and memory of a step, eager and compiled, beside the reference'),
     Part('evaluation', 'gpu_checks.evaluation', 2, 'features, k-NN and label propagation, compared with the CPU'),
-    Part('resume', 'gpu_checks.resume', 2.5, 'a training that is killed and resumed, compared with an unbroken one'),
+    Part('resume', 'gpu_checks.resume', 3.5, 'a training that is killed and resumed, compared with an unbroken one'),
     Part('compiled', 'gpu_checks.compiled', 4, 'as training, compiled'),
     Part('data', 'gpu_checks.data', 2, 'how fast images become views, and how long the step waits for them'),
     Part('processes', 'gpu_checks.two_processes', 1.5, 'two processes on one device, compared with one'),
