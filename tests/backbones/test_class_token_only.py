@@ -108,7 +108,7 @@ def test_a_normalisation_of_local_views_is_applied(kind):
 
 
 @pytest.mark.parametrize('kind', ['plain', 'rope'])
-def test_masks_hide_patches(kind):
+def test_masks_change_the_class_token(kind):
     backbone = make(kind, mask_token=True)
     masks = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(5)) < 0.5
     assert not torch.equal(

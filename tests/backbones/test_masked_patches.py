@@ -39,7 +39,7 @@ def all_equal(a, b):
 
 @pytest.mark.parametrize('kind', [*PATCHED, 'average pooled', 'hybrid'])
 @pytest.mark.parametrize('size', [(32, 32), (32, 48), (30, 33)])
-def test_a_mask_that_hides_nothing_changes_nothing(kind, size):
+def test_an_empty_mask_changes_nothing(kind, size):
     backbone = make(kind)
     images = torch.randn(2, 3, *size)
     nothing = torch.zeros(2, -(-size[0] // 8), -(-size[1] // 8), dtype=torch.bool)
@@ -135,8 +135,8 @@ def test_the_mask_token_learns_from_masked_places_only(kind):
     )
     masks = some_masked(2, 4, 4)
     backbone(images, masks=masks).patches.square().sum().backward()
-    (before_hiding,) = embedded
-    gradient = before_hiding.grad.reshape(2, 4, 4, -1)
+    (before_masking,) = embedded
+    gradient = before_masking.grad.reshape(2, 4, 4, -1)
     assert torch.equal(gradient.abs().sum(-1) == 0, masks)
     assert backbone.mask_token.grad.abs().min() > 0
 

@@ -17,7 +17,7 @@ def generator(seed=0):
 
 @pytest.mark.parametrize('min_patches', [1, 4, 16, 1000])
 @pytest.mark.parametrize(('rows', 'columns'), GRIDS)
-def test_block_masks_hide_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns, min_patches):
+def test_block_masks_have_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns, min_patches):
     num_masked = torch.arange(rows * columns + 1)
     masks = block_masks(num_masked, rows, columns, generator(), min_patches)
     assert masks.shape == (len(num_masked), rows, columns)
@@ -25,7 +25,7 @@ def test_block_masks_hide_exactly_as_many_patches_as_asked_from_none_to_all(rows
 
 
 @pytest.mark.parametrize(('rows', 'columns'), GRIDS)
-def test_random_masks_hide_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns):
+def test_random_masks_have_exactly_as_many_patches_as_asked_from_none_to_all(rows, columns):
     num_masked = torch.arange(rows * columns + 1)
     assert torch.equal(random_masks(num_masked, rows, columns, generator()).flatten(1).sum(1), num_masked)
 
@@ -132,7 +132,7 @@ def test_stratified_ratios_mask_an_exact_number_of_views_and_each_stratum_once(s
     assert torch.equal(strata, torch.arange(num_masked))
 
 
-def test_stratified_ratios_hide_nearly_equally_many_patches_in_every_batch():
+def test_stratified_ratios_mask_nearly_equally_many_patches_in_every_batch():
     """The sum strays by less than one stratum for each view; that of independent ratios by far more."""
     numbers = generator()
     stratified, independent = (

@@ -188,7 +188,7 @@ def check_two_ranks(rank, expected):
             torch.testing.assert_close(state_of_losses(model)[name], value)
 
 
-def test_two_ranks_train_as_one_with_the_joint_batch_however_many_patches_each_hides():
+def test_two_ranks_train_as_one_with_the_joint_batch_however_many_patches_each_masks():
     expected = {}
     for kind, build in MODELS.items():
         for masked in MASKED:
