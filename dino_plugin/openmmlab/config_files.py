@@ -2,11 +2,11 @@
 
 import contextlib
 import difflib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
 from dino_plugin.openmmlab.import_hooks import after_import
+from dino_plugin.openmmlab.providers import installed_version
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGED = PACKAGE / '.mim'
@@ -72,7 +72,7 @@ def serve_configs() -> None:
 def _complete_package_table(utils: ModuleType) -> None:
     table = utils.MODULE2PACKAGE
     for module, package in table.items():
-        if not _is_installed(package) and _is_installed(f'onedl-{package}'):
+        if not installed_version(package) and installed_version(f'onedl-{package}'):
             table[module] = f'onedl-{package}'
     table['dino_plugin'] = 'dino_plugin'  # for mmengine.hub
     if _is_checkout() and not PACKAGED.exists():  # only mmengine.hub needs these links
@@ -102,14 +102,6 @@ def _shipped_beside(name: str) -> str | None:
     parts = [part for part in Path(name).parts if part not in ('.', '..')]
     found = sorted(config_root().rglob('/'.join(parts))) if parts and not Path(name).is_absolute() else []
     return str(found[0]) if len(found) == 1 else None
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _is_checkout() -> bool:

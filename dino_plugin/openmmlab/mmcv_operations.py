@@ -8,18 +8,17 @@ import sys
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import PackageNotFoundError, distribution
 from types import ModuleType
 
+from dino_plugin.openmmlab.providers import installed_version
 
-def stand_in_for_compiled_operations() -> None:
+
+def replace_compiled_operations() -> None:
     """Without compiled operations, ``import mmcv.ops`` gives a module with the functions that need none.
 
     Other names raise ModuleNotFoundError, as mmsegmentation expects for missing operations.
     """
-    try:
-        distribution('onedl-mmcv')
-    except PackageNotFoundError:
+    if not installed_version('onedl-mmcv'):
         sys.meta_path.insert(0, OperationsFinder())
 
 

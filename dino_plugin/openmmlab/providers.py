@@ -33,7 +33,7 @@ def require_openmmlab() -> None:
         ImportError: If one of them is missing or too old, or both families are installed together. The message has the
             pip command that repairs it.
     """
-    installed = {name: found for name in _names() if (found := _version(name)) is not None}
+    installed = {name: found for name in _names() if (found := installed_version(name)) is not None}
     onedl = sorted(name for name in installed if name.startswith('onedl-'))
     official = sorted(set(installed) - set(onedl))
     if onedl and official:
@@ -58,7 +58,8 @@ def _names() -> Iterable[str]:
     return (name for oldest in PROVIDERS.values() for name in oldest)
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Version of an installed distribution; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
