@@ -52,7 +52,9 @@ def class_token_and_patches(model: nn.Module, images: Tensor, grid: tuple | None
 
 def grid_of(images: Tensor, patch_size: tuple[int, int] | None) -> tuple[int, int] | None:
     """Rows and columns of patches, after padding; None without patches."""
-    return patch_size and (-(-images.shape[-2] // patch_size[0]), -(-images.shape[-1] // patch_size[1]))
+    if patch_size is None:
+        return None
+    return -(-images.shape[-2] // patch_size[0]), -(-images.shape[-1] // patch_size[1])
 
 
 def flattened_and_padded(

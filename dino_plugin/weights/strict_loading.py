@@ -58,12 +58,12 @@ def load_backbone(
     own = model.state_dict()
     state = {key: value for key, value in state.items() if key in own or not has_no_effect(key, value)}
     grid = None if description is None else described_grid(description)
-    state, resampled = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
+    state, resampled_keys = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
     report = LoadReport(
         loaded=[key for key in state if key in own],
         missing=[key for key in own if key not in state and not key.endswith('num_batches_tracked')],
         unexpected=[key for key in state if key not in own],
-        resampled=resampled,
+        resampled=resampled_keys,
     )
     reshaped = [key for key in report.loaded if own[key].shape != state[key].shape]
     if reshaped or not report.loaded or ((report.missing or report.unexpected) and not allow_mismatch):
