@@ -89,9 +89,7 @@ MUTATIONS = [
     Mutation('evaluation/video/scores.py', '/ num_found', '/ num_truth', 'evaluation/video/test_scores.py'),
     # weights
     Mutation('weights/safe_loading.py', 'weights_only=True)', 'weights_only=False)', 'weights/test_checkpoint.py'),
-    Mutation(
-        'weights/strict_loading.py', 'if wanted[0] == wanted[1]', 'if True', 'weights/test_positions.py'
-    ),
+    Mutation('weights/strict_loading.py', 'if wanted[0] == wanted[1]', 'if True', 'weights/test_positions.py'),
 ]
 
 
