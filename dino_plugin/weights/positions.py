@@ -1,7 +1,7 @@
 """Learnt position embeddings on another patch grid: the rules of the families.
 
 All rules interpolate bicubically along rows and columns; they differ in two choices. With another rule than in
-training, features differ by up to 7 % of the largest value on the small grid of local views.
+training, features differ, above all on the small grid of local views.
 
 =============  ===========  ======  ==========================================================================
 rule           antialiased  offset  used by
