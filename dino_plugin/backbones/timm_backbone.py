@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import create, described
+from dino_plugin.backbones.layer_distances import layers_to_output
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_cache import cache_rotary_positions
@@ -32,7 +32,6 @@ from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 
 # Of transformers, of transformers that average their patches, of convolutional networks.
-LAST_NORMS = ('norm.', 'fc_norm.', 'head.norm.')
 
 
 class TimmBackbone(nn.Module):
@@ -198,18 +197,11 @@ class TimmBackbone(nn.Module):
         return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
 
     def layers_to_output(self) -> dict[str, int]:
-        """Distance of each parameter from the output, for layer decay.
-
-        0 for the last normalisation, 1 for the last block, n for the first, n + 1 for the embedding. timm's
-        ``group_matcher`` tells the block of each parameter; it counts the last normalisation in the last block.
-        """
-        depths = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
-        num_blocks = max(depth for name, depth in depths.items() if not name.startswith(LAST_NORMS))
-        distances = {
-            name: 0 if name.startswith(LAST_NORMS) else num_blocks + 1 - depth for name, depth in depths.items()
-        }
+        """Distance of each parameter from the output, see `layer_distances.layers_to_output`; a mask token embeds."""
+        distances = layers_to_output(self.model)
         local_norm = {f'local_{name}': 0 for name in distances if name.startswith('norm.')}
-        return {'mask_token': num_blocks + 1} | {f'model.{name}': d for name, d in distances.items()} | local_norm
+        outside = {'mask_token': max(distances.values()), **local_norm}
+        return outside | {f'model.{name}': distance for name, distance in distances.items()}
 
     def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
         """Parameters outside timm's network, which are not exported."""

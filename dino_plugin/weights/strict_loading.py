@@ -57,7 +57,8 @@ def load_backbone(
 
     own = model.state_dict()
     state = {key: value for key, value in state.items() if key in own or not has_no_effect(key, value)}
-    grid = None if description is None else described_grid(description)
+    # Only learnt positions have a grid. Other networks need not be built for it, which some versions of timm cannot.
+    grid = described_grid(description) if description is not None and 'pos_embed' in state else None
     state, resampled_keys = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
     report = LoadReport(
         loaded=[key for key in state if key in own],

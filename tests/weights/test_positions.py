@@ -177,3 +177,13 @@ def test_what_could_be_several_grids_is_refused_with_the_cure():
     source, model = rectangular(14, 16)[0], rectangular(16, 14)[0]
     with pytest.raises(ValueError, match=r'positions for 224 patches .*the model has 16 x 14\. Put a \.json'):
         load_backbone(model, source.state_dict())
+
+
+def test_a_network_without_learnt_positions_is_not_built_for_a_grid():
+    """A description may hold arguments that only newer versions of timm take."""
+    model = timm.create_model('resnet10t', num_classes=0)
+    said = dict(model_name='resnet10t', timm_arguments=dict(argument_of_another_version=1))
+    assert not load_backbone(model, model.state_dict(), description=said).resampled
+    plain = rectangular(14, 14)[0]
+    with pytest.raises(ValueError, match='timm cannot build'):
+        load_backbone(plain, plain.state_dict(), description=dict(said, model_name='vit_tiny_patch16_224'))
