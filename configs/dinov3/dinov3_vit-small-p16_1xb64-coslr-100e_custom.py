@@ -8,6 +8,7 @@
 # All in one run: from 80 % of training on, Gram anchoring keeps the patches like an earlier teacher's.
 _base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
+_base_.model.backbone.pop('position_resampling')  # rotary positions are never resampled
 model = dict(
     backbone=dict(model_name='vit_small_patch16_dinov3', init_values=1e-5, rope_rescale_coords=2.0),
     heads=dict(cls=dict(weight_norm=False), patch=dict(weight_norm=False)),

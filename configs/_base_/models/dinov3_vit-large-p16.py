@@ -3,6 +3,7 @@ _base_ = './dinov2_vit-large-p14_long.py'
 
 temperature = dict(share=30 / 100)
 
+_base_.model.backbone.pop('position_resampling')  # rotary positions are never resampled
 model = dict(
     backbone=dict(model_name='vit_large_patch16_dinov3_qkvb', patch_size=16, num_reg_tokens=0),
     heads=dict(
