@@ -34,7 +34,7 @@ MUTATIONS = [
     Mutation('core/losses/dino.py', '* local_weight, dtype', ', dtype', 'core/test_losses.py'),
     Mutation('core/losses/soft_targets.py', 'mul_(1 / temperature)', 'mul_(temperature)', 'core/test_soft_targets.py'),
     Mutation('core/losses/ibot.py', '(num_images * num_', '(num_', 'core/test_ibot.py'),
-    Mutation('core/losses/koleo.py', 'fill_diagonal_(-2.0)', 'fill_diagonal_(2.0)', 'core/test_losses.py'),
+    Mutation('core/losses/koleo.py', 'fill_(-2.0)', 'fill_(2.0)', 'core/test_losses.py'),
     Mutation('core/losses/gram.py', 'anchor @ anchor.mT', 'student @ anchor.mT', 'core/test_gram.py'),
     # targets, heads, masks, schedules
     Mutation('core/targets.py', 'scores - self.center', 'scores + self.center', 'core/test_targets.py'),

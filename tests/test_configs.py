@@ -109,6 +109,8 @@ def shrink_network(model: ConfigDict, work_dir: Path) -> None:
     for head in model.heads.values():
         if head.type == 'dino_plugin.DINOHead':
             head.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    if model.losses.get('koleo', {}).get('group_size'):
+        model.losses.koleo.group_size = 2
     model.pop('checkpoint', None)  # of the stage before
     if 'frozen_teacher' in model:
         model.frozen_teacher.heads = model.heads
@@ -448,6 +450,15 @@ def test_a_later_recipe_has_the_published_optimisation(
     assert momenta == (momentum if isinstance(momentum, float) else (momentum.start, momentum.end))
     assert wrapper.paramwise_cfg == dict(layer_decay=layer_decay, custom_keys=dict(patch_embed=dict(lr_mult=0.2)))
     assert (wrapper.clip_mode, wrapper.max_norm) == ('module', max_norm)
+
+
+def test_dinov3_spreads_class_tokens_in_groups_of_16_at_higher_resolutions_and_on_each_gpu_before():
+    for stage, rule in (('highres-30k', (True, 16)), ('gram-200k', (None, None)), ('pretrain-1000k', (None, None))):
+        names = [name for name in TRAINING if name.startswith('dinov3/') and stage in name]
+        assert len(names) == 5
+        for name in names:
+            koleo = load(name).model.losses.koleo
+            assert (koleo.get('over_ranks'), koleo.get('group_size')) == rule, name
 
 
 PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature

@@ -179,11 +179,11 @@ def test_the_koleo_loss_never_compares_views_of_one_image():
     torch.testing.assert_close(KoLeoLoss()(step), expected)
 
 
-def summed_over_views(class_token, over_ranks=False):
+def summed_over_views(class_token, over_ranks=False, group_size=None):
     """The loss as KoLeoLoss makes it of these class tokens, and its gradient."""
     class_token = class_token.clone().requires_grad_()
     step = make_step()._replace(student_global=Tokens(class_token, torch.zeros(2, class_token.shape[1], 1, 1, 6)))
-    loss = KoLeoLoss(over_ranks=over_ranks)(step)
+    loss = KoLeoLoss(over_ranks=over_ranks, group_size=group_size)(step)
     loss.backward()
     return loss.detach(), class_token.grad
 
@@ -194,6 +194,57 @@ def test_on_a_single_rank_koleo_over_ranks_is_koleo():
     torch.testing.assert_close(
         summed_over_views(class_token, over_ranks=True), summed_over_views(class_token), rtol=0, atol=0
     )
+
+
+def plain_koleo_in_groups(class_token, size):
+    """The mean over all groups of following images, summed over views, and its gradient."""
+    class_token = class_token.double().requires_grad_()
+    starts = range(0, class_token.shape[1], size)
+    loss = sum(plain_koleo(view[start : start + size]) for view in class_token for start in starts) / len(starts)
+    loss.backward()
+    return loss.detach().float(), class_token.grad.float()
+
+
+@pytest.mark.parametrize('over_ranks', [False, True])
+@pytest.mark.parametrize('group_size', [2, 3, 6, 12, None])
+def test_koleo_looks_for_neighbours_inside_a_group_only(group_size, over_ranks):
+    torch.manual_seed(0)
+    class_token = torch.randn(2, 12, 6)
+    found, expected = (
+        summed_over_views(class_token, over_ranks, group_size),
+        plain_koleo_in_groups(class_token, group_size or 12),
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    other_group = torch.cat([class_token[:, :6], torch.randn(2, 6, 6)], dim=1)
+    _, gradient = summed_over_views(other_group, over_ranks, group_size)
+    assert torch.equal(found[1][:, :6], gradient[:, :6]) == (group_size in (2, 3, 6))
+
+
+def check_koleo_groups_over_ranks(rank, images, results):
+    mine = images.chunk(2, dim=1)[rank]
+    for group_size, (loss, gradient) in results.items():
+        found, found_gradient = summed_over_views(mine, over_ranks=True, group_size=group_size)
+        torch.testing.assert_close(found, loss, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found_gradient / 2, gradient.chunk(2, dim=1)[rank], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(results[2][0], results[4][0])
+
+
+def test_koleo_groups_may_lie_inside_a_rank_on_both_or_across_their_border():
+    """Six images on each of two ranks: groups of 2, 3 and 6 lie inside one, of 4 across both, 12 are all."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 12, 6)
+    results = {size: plain_koleo_in_groups(images, size) for size in (2, 3, 4, 6, 12)}
+    run_in_processes(check_koleo_groups_over_ranks, images, results)
+
+
+def test_koleo_refuses_groups_that_do_not_divide_the_batch_and_groups_of_one():
+    class_token = torch.randn(2, 6, 6)
+    for size in (4, 12):
+        with pytest.raises(ValueError, match=f'6 images cannot be divided into groups of group_size={size}'):
+            summed_over_views(class_token, group_size=size)
+    for size in (1, 0, -2):
+        with pytest.raises(ValueError, match=f'group_size={size}; an image needs a neighbour'):
+            KoLeoLoss(group_size=size)
 
 
 def check_koleo_over_ranks(rank, batches):

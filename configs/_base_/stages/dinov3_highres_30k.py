@@ -1,6 +1,8 @@
 # DINOv3's third stage, higher resolutions: 30,000 iterations on views of mixed sizes, from the teacher of the second.
 #
 # All images of a batch, on all GPUs, have the same sizes; each batch draws its own. The anchor stays as it begins.
+# KoLeo looks for the nearest neighbour among 16 images, of two GPUs if each has 8, so that the number of GPUs does not
+# matter.
 _base_ = './dinov3_gram_200k.py'
 
 # global, local and anchor views in pixels, and how often
@@ -9,7 +11,11 @@ odds = (0.3, 0.3, 0.3, 0.05, 0.05)
 __load, __multi_crop, __pack = _base_.train_dataloader.dataset.dataset.pipeline
 
 model = dict(
-    losses=dict(dino=dict(local_weight=0.5), koleo=dict(over_ranks=True), gram=dict(weight=1.5, refresh=())),
+    losses=dict(
+        dino=dict(local_weight=0.5),
+        koleo=dict(over_ranks=True, group_size=16),
+        gram=dict(weight=1.5, refresh=()),
+    ),
 )
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='dino_plugin.MixedBatchSampler', odds=odds),
