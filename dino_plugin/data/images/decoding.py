@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from mmengine import fileio
 from PIL import Image, ImageOps
 
-_TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 class UndecodableImageError(ValueError):
@@ -77,12 +77,12 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
     Raises:
         UndecodableImageError: If the data are empty, truncated, no image, or an image of a kind that is refused above.
     """
-    _refuse_incomplete(data)
-    image = None if data.startswith(_TIFF_SIGNATURES) else _decode_with_opencv(data)
+    refuse_incomplete(data)
+    image = None if data.startswith(TIFF_SIGNATURES) else _decode_with_opencv(data)
     return _decode_with_pillow(data) if image is None else image
 
 
-def _refuse_incomplete(data: bytes) -> None:
+def refuse_incomplete(data: bytes) -> None:
     """Raise if the bytes cannot be a whole file; a few of them are enough to see that."""
     if not data:
         raise UndecodableImageError('the file is empty (0 bytes)')

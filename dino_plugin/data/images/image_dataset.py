@@ -3,6 +3,7 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dataset import BaseDataset
@@ -28,6 +29,8 @@ class ImageDataset(BaseDataset):
         data_root: Folder of the images.
         ann_file: Text list. A relative path is taken from ``data_root``, as everywhere in mmengine.
         with_labels: Read class labels, for evaluation; pretraining needs none.
+        extensions: Endings of the files in folders that are images, small or capital letters; for other files than the
+            usual ones, such as ``('.npy',)``.
         **kwargs: mmengine's usual arguments: ``pipeline``, ``metainfo``, ``data_prefix=dict(img_path=...)`` (a folder
             below ``data_root``), ``indices``, ``lazy_init``, ``test_mode``, ``serialize_data``, ``max_refetch``.
 
@@ -42,6 +45,7 @@ class ImageDataset(BaseDataset):
         data_root: str | os.PathLike = '',
         ann_file: str | os.PathLike = '',
         with_labels: bool = False,
+        extensions: Sequence[str] = EXTENSIONS,
         **kwargs: Any,
     ) -> None:
         if not data_root and not ann_file:
@@ -49,6 +53,7 @@ class ImageDataset(BaseDataset):
                 'ImageDataset needs images: give data_root (a folder) or ann_file (a text list of image paths)'
             )
         self.with_labels = with_labels
+        self.extensions = tuple(ending.lower() for ending in extensions)
         kwargs.setdefault('data_prefix', dict(img_path=''))
         super().__init__(data_root=os.fspath(data_root), ann_file=os.fspath(ann_file), **kwargs)
 
@@ -63,14 +68,14 @@ class ImageDataset(BaseDataset):
             return self._read_list(folder)
         if self.with_labels:
             return self._scan_classes(folder)
-        paths, num_others = find_images(folder)
-        _refuse_empty(folder, paths, num_others)
+        paths, num_others = find_images(folder, self.extensions)
+        _refuse_empty(folder, paths, num_others, self.extensions)
         print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
         return [dict(img_path=path) for path in paths]
 
     def _scan_classes(self, root: str) -> list[dict]:
         entries = sorted((entry for entry in os.scandir(root) if not entry.name.startswith('.')), key=lambda e: e.name)
-        loose = [entry.name for entry in entries if _is_image(entry.name) and entry.is_file()]
+        loose = [entry.name for entry in entries if _is_image(entry.name, self.extensions) and entry.is_file()]
         if loose:
             raise ValueError(
                 f'with_labels=True takes the sub-folders of {root} as classes, but {len(loose)} images are in none of '
@@ -87,12 +92,12 @@ class ImageDataset(BaseDataset):
         self._metainfo['classes'] = tuple(classes)
         samples, empty, num_others = [], [], 0
         for label, name in enumerate(classes):
-            paths, others = find_images(os.path.join(root, name)) if name in folders else ([], 0)
+            paths, others = find_images(os.path.join(root, name), self.extensions) if name in folders else ([], 0)
             samples += [dict(img_path=path, gt_label=label) for path in paths]
             num_others += others
             if not paths:
                 empty.append(name)
-        _refuse_empty(root, samples, num_others)
+        _refuse_empty(root, samples, num_others, self.extensions)
         without = f'; {len(empty)} classes without an image ({_first(empty)})' if empty else ''
         what = f'{len(samples)} images of {len(classes)} classes in {root}'
         print_log(f'{what}{_ignored(num_others)}{without}', logger='current')
@@ -134,7 +139,7 @@ class ImageDataset(BaseDataset):
         )
 
 
-def find_images(folder: str) -> tuple[list[str], int]:
+def find_images(folder: str, extensions: tuple[str, ...] = EXTENSIONS) -> tuple[list[str], int]:
     """Paths of the images below a folder, sorted folder by folder, and the number of other files there."""
     paths: list[str] = []
     num_others = 0
@@ -153,7 +158,7 @@ def find_images(folder: str) -> tuple[list[str], int]:
                 if (status.st_dev, status.st_ino) not in visited:
                     visited.add((status.st_dev, status.st_ino))
                     scan(entry.path)
-            elif _is_image(entry.name) and entry.is_file():
+            elif _is_image(entry.name, extensions) and entry.is_file():
                 paths.append(entry.path)
             else:
                 num_others += 1
@@ -162,15 +167,16 @@ def find_images(folder: str) -> tuple[list[str], int]:
     return paths, num_others
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+def _is_image(name: str, extensions: tuple[str, ...]) -> bool:
+    return name.lower().endswith(extensions)
 
 
-def _refuse_empty(folder: str, found: list, num_others: int) -> None:
+def _refuse_empty(folder: str, found: list, num_others: int, extensions: tuple[str, ...]) -> None:
     if not found:
         raise ValueError(
-            f'no image in {folder} or below: looked for {" ".join(EXTENSIONS)} (or in capitals) and found {num_others} '
-            'other files (names that begin with a dot are skipped). A list of paths (ann_file) takes files of any name.'
+            f'no image in {folder} or below: looked for {" ".join(extensions)} (or in capitals) and found {num_others} '
+            'other files (names that begin with a dot are skipped). Set extensions to look for others; a list of paths '
+            '(ann_file) takes files of any name.'
         )
 
 

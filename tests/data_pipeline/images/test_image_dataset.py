@@ -218,6 +218,16 @@ class TestHabits:
         dataset = ImageDataset(CIFAR, with_labels=True, serialize_data=serialize_data)
         assert dataset.get_data_info(150) == dict(img_path=str(PICTURES[150]), gt_label=1, sample_idx=150)
 
+    def test_other_endings_are_found_on_request_in_small_or_capital_letters(self, tmp_path):
+        copy_images(tmp_path, 'a/1.NPY', 'a/2.jpg', 'b/3.npy')
+        assert names_of(ImageDataset(tmp_path), tmp_path) == ['a/2.jpg']
+        arrays = ImageDataset(tmp_path, extensions=['.Npy'])
+        assert names_of(arrays, tmp_path) == ['a/1.NPY', 'b/3.npy']
+        labelled = ImageDataset(tmp_path, with_labels=True, extensions=['.npy'])
+        assert [item['gt_label'] for item in _items(labelled)] == [0, 1]
+        with pytest.raises(ValueError, match=r'looked for \.tif \('):
+            ImageDataset(tmp_path, extensions=['.tif'])
+
     def test_metainfo_is_kept(self):
         assert ImageDataset(CIFAR, metainfo=dict(source='CIFAR-10 test'), lazy_init=True).metainfo['source']
 
