@@ -461,6 +461,14 @@ def test_dinov3_spreads_class_tokens_in_groups_of_16_at_higher_resolutions_and_o
             assert (koleo.get('over_ranks'), koleo.get('group_size')) == rule, name
 
 
+@pytest.mark.parametrize('name', [name for name in TRAINING if '/dinov' in name and 'tiny' not in name])
+def test_ratios_of_masks_are_the_upper_edges_of_their_parts_with_dinov3_alone(name):
+    collate = load(name).train_dataloader.collate_fn
+    assert collate.get('upper_edges', False) == name.startswith('dinov3')
+    if name.startswith('dinov3'):
+        assert collate.get('stratified', True) and collate.min_patches == 4
+
+
 PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature
     'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py': (1024, 100, 10, 1e-6, 0.04),
     'dino/dino_vit-small-p16_16xb64-coslr-300e_in1k.py': (1024, 300, 10, 1e-6, 0.07),

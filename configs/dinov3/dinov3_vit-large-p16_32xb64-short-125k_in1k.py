@@ -5,8 +5,8 @@
 # Hardware: 32 GPUs of 80 GB; about 14 hours for the authors on H100 (README of facebookresearch/dinov3). Not run by us.
 # Expected: ImageNet k-NN 82.0 %, linear 83.5 % (the same README; the authors' config says 82.2 and 83.3).
 #
-# Blocks are compiled (compile_blocks), as with the authors. The share of masked patches is drawn from each image's
-# stratum; the authors take the upper edge of the stratum.
+# As with the authors, blocks are compiled (compile_blocks), and each masked view takes the largest ratio of its part of
+# the range (upper_edges). DINOv2's code draws from the part.
 _base_ = [
     '../_base_/models/dinov3_vit-large-p16.py',
     '../_base_/datasets/imagenet_multi-crop_dinov2.py',
@@ -15,5 +15,5 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(compile_blocks=True))
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, collate_fn=dict(upper_edges=True))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3750))

@@ -20,3 +20,4 @@ model = dict(
         )
     ),
 )
+train_dataloader = dict(collate_fn=dict(stratified=True, upper_edges=True, min_patches=4))

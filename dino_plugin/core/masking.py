@@ -9,7 +9,7 @@ _MAX_ASPECT = 1 / 0.3  # of a block, in either direction
 
 
 def stratified_ratios(
-    num_views: int, share: float, least: float, most: float, generator: torch.Generator
+    num_views: int, share: float, least: float, most: float, generator: torch.Generator, upper_edges: bool = False
 ) -> Float[Tensor, ' num_views']:
     """Exactly ``int(share * num_views)`` views are masked, with ratios spread evenly over [least, most).
 
@@ -22,17 +22,22 @@ def stratified_ratios(
         least: Smallest share of masked patches in a masked view, in [0, 1].
         most: Largest share, in [0, 1].
         generator: Source of the random numbers.
+        upper_edges: Take the upper edge of each part instead of drawing from it. Then every batch has exactly the same
+            number of masked patches, and a mean ratio that is larger by half a part: (most - least) / 2 / masked views.
 
     Returns:
         Share of masked patches of each view; 0 for views without a mask.
 
     References:
-        The collate function of DINOv2's code; the paper does not mention it.
+        The collate functions of DINOv2's code, and of DINOv3's (upper edges); the papers do not mention them.
     """
     num_masked_views = int(share * num_views)
     ratios = torch.zeros(num_views)
-    steps = torch.arange(num_masked_views) + torch.rand(num_masked_views, generator=generator)
-    ratios[:num_masked_views] = least + (most - least) * steps / max(1, num_masked_views)
+    if upper_edges:
+        ratios[:num_masked_views] = torch.linspace(least, most, num_masked_views + 1)[1:]
+    else:
+        steps = torch.arange(num_masked_views) + torch.rand(num_masked_views, generator=generator)
+        ratios[:num_masked_views] = least + (most - least) * steps / max(1, num_masked_views)
     return ratios[torch.randperm(num_views, generator=generator)]
 
 

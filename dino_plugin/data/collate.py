@@ -6,6 +6,7 @@ The collate functions and adapters for Lightly's users are here, too; their code
 
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,6 +87,7 @@ def masked_collate(
     blocks: bool = True,
     min_patches: int = 4,
     num_global: int = 2,
+    upper_edges: bool = False,
 ) -> ViewBatch:
     """:func:`multi_crop_collate`, with masks for the global views.
 
@@ -103,9 +105,12 @@ def masked_collate(
         blocks: Mask blocks of patches, instead of single patches.
         min_patches: Area of the smallest blocks, in patches (4 in DINOv2; iBOT has 16 on a grid of 14 x 14).
         num_global: As for :func:`multi_crop_collate`.
+        upper_edges: Stratified ratios are the upper edges of their parts of the range (DINOv3), not drawn from them: a
+            few patches more, and as many in every batch.
 
     Raises:
-        ValueError: If a number is out of its range; and as :func:`multi_crop_collate` does.
+        ValueError: If a number is out of its range, or ``upper_edges`` are asked for without ``stratified``; and as
+            :func:`multi_crop_collate` does.
     """
     in_range = 0 <= share <= 1 and len(ratio) == 2 and 0 <= ratio[0] <= ratio[1] <= 1
     if not in_range or patch_size < 1 or min_patches < 1:
@@ -113,11 +118,15 @@ def masked_collate(
             'masked_collate: share and both ends of ratio lie in [0, 1], the smaller end first; patch_size and '
             f'min_patches are at least 1; got {share=}, ratio={tuple(ratio)}, {patch_size=}, {min_patches=}.'
         )
+    if upper_edges and not stratified:
+        raise ValueError(
+            'masked_collate: upper_edges=True are those of stratified ratios, but stratified=False; give only one.'
+        )
     views = multi_crop_collate(samples, num_global)
     num_views, batch = views.global_views.shape[:2]
     rows, columns = (-(-side // patch_size) for side in _global_size(views))
     generator = torch.Generator().manual_seed(_checksum(views))
-    draw_ratios = stratified_ratios if stratified else independent_ratios
+    draw_ratios = partial(stratified_ratios, upper_edges=upper_edges) if stratified else independent_ratios
     least, most = ratio
     num_masked = (draw_ratios(num_views * batch, share, least, most, generator) * rows * columns).long()
     masks = (

@@ -2,6 +2,7 @@
 
 import math
 import random
+from fractions import Fraction
 
 import pytest
 import torch
@@ -149,6 +150,23 @@ def test_stratified_ratios_belong_to_every_view_alike():
     ratios = torch.stack([stratified_ratios(6, 0.5, 0.1, 0.5, numbers) for _ in range(3000)]).double()
     errors = (ratios.mean(0) - 0.15) / (ratios.std(0) / len(ratios) ** 0.5)
     assert errors.abs().max() < 3.5
+
+
+@pytest.mark.parametrize(('num_views', 'masked'), [(64, 32), (128, 64), (7, 3), (1, 0)])
+def test_upper_edges_mask_as_many_patches_in_every_batch_and_more_than_drawn_ratios(num_views, masked):
+    """256 patches: 0.1 + 0.4 k / masked of them in view k = 1, 2, ..., rounded down."""
+    expected = sorted(int(Fraction(256) * (1 + Fraction(4 * k, masked)) / 10) for k in range(1, masked + 1))
+    numbers = generator()
+    orders = set()
+    for _ in range(20):
+        ratios = stratified_ratios(num_views, 0.5, 0.1, 0.5, numbers, upper_edges=True)
+        counts = (ratios * 256).long()
+        assert sorted(counts[ratios > 0].tolist()) == expected
+        assert (ratios == 0).sum() == num_views - masked
+        drawn = stratified_ratios(num_views, 0.5, 0.1, 0.5, numbers)
+        assert masked == 0 or ratios.sum() > drawn.sum()
+        orders.add(tuple(counts.tolist()))
+    assert (len(orders) > 10) == (num_views > 1), 'the order of the views is random'
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5, 0.7, 1.0])

@@ -52,6 +52,19 @@ def test_share_ratio_and_strata_say_how_many_views_and_patches_are_masked():
     assert not masked_collate(block_samples(), 2, share=0.0).masks.any()
 
 
+def test_upper_edges_give_each_batch_the_same_numbers_of_masked_patches():
+    """5 images make 10 views, of 7 x 6 patches: 0.18, 0.26, 0.34, 0.42 and 0.5 of 42, rounded down."""
+    for seed in range(5):
+        samples = block_samples(20)[seed : seed + 5]
+        found = counts(masked_collate(samples, 2, share=0.5, ratio=(0.1, 0.5), upper_edges=True))
+        assert found.flatten().sort().values.tolist() == [0] * 5 + [7, 10, 14, 17, 21]
+
+
+def test_upper_edges_of_ratios_that_have_no_parts_are_refused():
+    with pytest.raises(ValueError, match='upper_edges=True are those of stratified ratios'):
+        masked_collate(block_samples(), 2, stratified=False, upper_edges=True)
+
+
 def numbers_of_masked_views(stratified):
     batches = [block_samples(7)[first : first + 2] for first in range(6)]
     return {int((counts(masked_collate(batch, 2, stratified=stratified)) > 0).sum()) for batch in batches}
