@@ -3,55 +3,84 @@
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 from mmengine import fileio
-from PIL import Image, ImageOps
+from PIL import ImageOps
+
+from dino_plugin.data.images.headers import (
+    MAX_PIXELS,
+    UndecodableImageError,
+    jpeg_segments,
+    open_with_pillow,
+    read_from,
+    read_header,
+    upright,
+)
+from dino_plugin.data.images.user_files import announce
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+AVIF_SIGNATURES = (b'ftypavif', b'ftypavis')
 
 
-class UndecodableImageError(ValueError):
-    """The bytes are not a whole image; the message says what is wrong with them."""
-
-
-def read_image(path: str | os.PathLike, backend_args: dict | None = None) -> UInt8[np.ndarray, 'rows columns 3']:
+def read_image(
+    path: str | os.PathLike, backend_args: dict | None = None, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, 'rows columns 3']:
     """The RGB pixels of an image file, as :func:`decode_image` gives them.
 
     Args:
         path: The file.
         backend_args: For ``mmengine.fileio``, where the file is not on a local disk.
+        max_pixels: As in :func:`decode_image`.
 
     Raises:
-        UndecodableImageError: As in :func:`decode_image`; the message names the file.
+        UndecodableImageError: As in :func:`decode_image`, or if it is not a regular file; the message names the file.
     """
+    with naming(path):
+        announce(path)
+        return decode_image(fileio.get(path, backend_args=backend_args), max_pixels)
+
+
+def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Rows and columns that :func:`read_image` gives, after the turn of an EXIF orientation; only the header is read.
+
+    Args:
+        path: A file on a local disk.
+        max_pixels: As in :func:`decode_image`.
+
+    Raises:
+        UndecodableImageError: If the file is not an image, or claims more pixels; the message names it.
+    """
+    with naming(path):
+        announce(path)
+        with open(path, 'rb') as file:
+            return upright(*read_header(partial(_read_at, file.fileno()), file, max_pixels))
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Put the file's name before the message of an UndecodableImageError."""
     try:
-        return decode_image(fileio.get(path, backend_args=backend_args))
+        yield
     except UndecodableImageError as error:
         raise UndecodableImageError(f'{path}: {error}') from error
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Rows and columns of an image file, read from its header.
-
-    Raises:
-        ValueError: If the file is not an image; the message names it.
-    """
-    try:
-        with Image.open(path) as file:
-            return file.size[::-1]
-    except Exception as error:  # Pillow raises errors of many kinds
-        raise ValueError(f'{path} is not an image that can be read: {error}. Copy it again.') from error
+def _read_at(descriptor: int, start: int, number: int) -> bytes:
+    return os.pread(descriptor, number, start)
 
 
-def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 'rows columns 3']:
     """Decode the bytes of an image file to RGB.
 
-    OpenCV decodes most files. Pillow decodes TIFF, whose alpha OpenCV multiplies into the colours, and what OpenCV
-    refuses. The content decides, not the file name, and any format that one of the two knows is accepted. What becomes
-    of each kind of image:
+    OpenCV decodes most files. Pillow decodes TIFF, whose alpha OpenCV multiplies into the colours, AVIF, which OpenCV
+    does not turn, and what OpenCV refuses. The content decides, not the file name, and any format whose header Pillow
+    can read is accepted, but not EPS, which is a program. What becomes of each kind of image:
 
     - Greyscale, 1 bit, 2 bits, 4 bits: three equal channels over the full range, black 0 and white 255.
     - Palette: the colours of the palette. A palette entry's transparency is dropped.
@@ -70,16 +99,21 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
 
     Args:
         data: The whole file.
+        max_pixels: Largest number of pixels, rows times columns, that a header may claim. It is compared before
+            anything is decoded.
 
     Returns:
         A new, writable, contiguous array.
 
     Raises:
-        UndecodableImageError: If the data are empty, truncated, no image, or an image of a kind that is refused above.
+        UndecodableImageError: If the data are empty, truncated, no image, an image of a kind that is refused above, or
+            claim too many pixels.
     """
     refuse_incomplete(data)
-    image = None if data.startswith(TIFF_SIGNATURES) else _decode_with_opencv(data)
-    return _decode_with_pillow(data) if image is None else image
+    read_header(*read_from(data), max_pixels)
+    for_pillow = data.startswith(TIFF_SIGNATURES) or data[4:12] in AVIF_SIGNATURES
+    image = None if for_pillow else _decode_with_opencv(data)
+    return _decode_with_pillow(data, max_pixels) if image is None else image
 
 
 def refuse_incomplete(data: bytes) -> None:
@@ -109,13 +143,9 @@ def _has_jpeg_end(data: bytes) -> bool:
     The headers are skipped: a thumbnail in them is a whole JPEG with its own end marker. Inside the scan the two bytes
     cannot occur, since JPEG escapes them.
     """
-    position = 2
-    while data[position : position + 1] == b'\xff' and data[position + 1 : position + 2] != b'\xda':
-        if data[position + 1 : position + 2] == b'\xff':  # a fill byte
-            position += 1
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-    return data.rfind(b'\xff\xd9', position) >= 0
+    read, _ = read_from(data)
+    scan = next((start for kind, start, _ in jpeg_segments(read) if kind == 0xDA), None)
+    return scan is not None and data.rfind(b'\xff\xd9', scan) >= 0
 
 
 def _decode_with_opencv(data: bytes) -> UInt8[np.ndarray, 'rows columns 3'] | None:
@@ -125,11 +155,11 @@ def _decode_with_opencv(data: bytes) -> UInt8[np.ndarray, 'rows columns 3'] | No
         return None
 
 
-def _decode_with_pillow(data: bytes) -> UInt8[np.ndarray, 'rows columns 3']:
+def _decode_with_pillow(data: bytes, max_pixels: int) -> UInt8[np.ndarray, 'rows columns 3']:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # about metadata; what matters is raised
-            with Image.open(io.BytesIO(data)) as file:
+            warnings.simplefilter('ignore')
+            with open_with_pillow(io.BytesIO(data), max_pixels) as file:
                 image = ImageOps.exif_transpose(file)
                 if image.mode.startswith('I;16'):
                     high_byte = (np.asarray(image) >> 8).astype(np.uint8)

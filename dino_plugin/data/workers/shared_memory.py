@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.utils.data._utils.worker as torch_worker
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor
@@ -124,13 +124,18 @@ def num_bytes(batch: Any) -> int:
 
 
 def shared_flags(number: int) -> Bool[Tensor, ' number']:
-    """Flags, all False, that a process shares with the workers that it starts.
+    """Flags, all False, in memory of :func:`shared_bytes`."""
+    return shared_bytes(number).view(torch.bool)
+
+
+def shared_bytes(number: int) -> UInt8[Tensor, ' number']:
+    """Zeros that a process shares with the workers that it starts.
 
     If shared memory is full, only forked workers share them, spawned ones do not.
     """
     if free_shared_memory() >= number + mmap.PAGESIZE:
-        return torch.zeros(number, dtype=torch.bool).share_memory_()
-    return torch.frombuffer(mmap.mmap(-1, number), dtype=torch.bool)
+        return torch.zeros(number, dtype=torch.uint8).share_memory_()
+    return torch.frombuffer(mmap.mmap(-1, number), dtype=torch.uint8)
 
 
 def _processes_here() -> int:
