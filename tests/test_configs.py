@@ -469,6 +469,20 @@ def test_ratios_of_masks_are_the_upper_edges_of_their_parts_with_dinov3_alone(na
         assert collate.get('stratified', True) and collate.min_patches == 4
 
 
+FROM_TIMM = [name for name in TRAINING if re.search('tiny|baselines|resnet', name)]  # how weights start
+
+
+@pytest.mark.parametrize('name', [name for name in TRAINING if name not in FROM_TIMM])
+def test_class_tokens_and_registers_start_as_the_authors_draw_them(name):
+    assert load(name).model.backbone.token_std == (1e-6 if name.startswith('dinov2') else 0.02)
+
+
+def test_recipes_with_measured_figures_start_as_they_did_and_the_resnet_as_torchvisions():
+    for name in FROM_TIMM:
+        assert 'token_std' not in load(name).model.backbone, name
+    assert load('dino/dino_resnet50_8xb64-coslr-100e_in1k.py').model.backbone.zero_init_last is False
+
+
 PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature
     'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py': (1024, 100, 10, 1e-6, 0.04),
     'dino/dino_vit-small-p16_16xb64-coslr-300e_in1k.py': (1024, 300, 10, 1e-6, 0.07),

@@ -7,7 +7,8 @@
 #           another optimiser (an author in facebookresearch/dino#133, and #145).
 #
 # For convolutional networks the README says: SGD, learning rate 0.03 at a batch of 256, constant weight decay 1e-4, a
-# larger range of global views, smaller local views. The momentum of SGD is that of DINO's code.
+# larger range of global views, smaller local views. The momentum of SGD is that of DINO's code. The network starts as
+# torchvision's: timm starts the last batch norm of a block at zero (zero_init_last).
 _base_ = [
     '../_base_/models/dino_vit-small-p16.py',
     '../_base_/datasets/imagenet_multi-crop.py',
@@ -16,7 +17,7 @@ _base_ = [
 ]
 
 sync_bn = 'torch'  # batch norm over all GPUs, as in DINO's code
-model = dict(backbone=dict(_delete_=True, type='dino_plugin.TimmBackbone', model_name='resnet50'))
+model = dict(backbone=dict(_delete_=True, type='dino_plugin.TimmBackbone', model_name='resnet50', zero_init_last=False))
 train_dataloader = dict(batch_size=64)
 _base_.train_dataloader.dataset.dataset.pipeline[1].update(global_scale=(0.14, 1.0), local_scale=(0.05, 0.14))
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.03, momentum=0.9, weight_decay=1e-4, fused=True))

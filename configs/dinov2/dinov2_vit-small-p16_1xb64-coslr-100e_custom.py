@@ -11,7 +11,7 @@ _base_ = '../ibot/ibot_vit-small-p16_1xb64-coslr-100e_custom.py'
 balanced = dict(_delete_=True, type='dino_plugin.SinkhornKnopp', iterations=3)
 
 model = dict(
-    backbone=dict(init_values=1e-5),  # LayerScale
+    backbone=dict(init_values=1e-5, token_std=1e-6),  # LayerScale, initial class token
     heads=dict(
         cls=dict(prototypes=16384),
         patch=dict(type='dino_plugin.DINOHead', prototypes=16384, norm_last_layer=False),

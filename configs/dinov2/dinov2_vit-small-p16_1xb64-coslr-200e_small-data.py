@@ -15,7 +15,7 @@
 _base_ = '../ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py'
 
 model = dict(
-    backbone=dict(init_values=1e-5),  # LayerScale
+    backbone=dict(init_values=1e-5, token_std=1e-6),  # LayerScale, initial class token
     heads=dict(patch={{_base_.model.heads.cls}}),
     losses=dict(ibot=dict(head='patch'), koleo=dict(type='dino_plugin.KoLeoLoss', weight=0.1)),
 )

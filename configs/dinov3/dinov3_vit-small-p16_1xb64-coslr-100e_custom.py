@@ -10,7 +10,7 @@ _base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 _base_.model.backbone.pop('position_resampling')  # rotary positions are never resampled
 model = dict(
-    backbone=dict(model_name='vit_small_patch16_dinov3', init_values=1e-5, rope_rescale_coords=2.0),
+    backbone=dict(model_name='vit_small_patch16_dinov3', init_values=1e-5, rope_rescale_coords=2.0, token_std=0.02),
     heads=dict(cls=dict(weight_norm=False), patch=dict(weight_norm=False)),
     losses=dict(
         gram=dict(

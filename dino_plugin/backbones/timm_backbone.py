@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import create, described
+from dino_plugin.backbones.initial_weights import draw_initial_weights
 from dino_plugin.backbones.layer_distances import layers_to_output
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
@@ -65,12 +66,16 @@ class TimmBackbone(nn.Module):
             result. Networks with other blocks take the two sizes separately.
         position_resampling: Rule for resampling learnt positions to other image sizes: 'timm', 'dino' or 'huggingface',
             see `dino_plugin.weights.positions`. None: the rule of the file if it is known, else timm's.
+        token_std: Draw initial weights as the authors of DINO do, with this standard deviation of class token and
+            registers: 0.02 in DINO, iBOT and DINOv3, 1e-6 in DINOv2. None: timm's initial weights. Weights of
+            ``pretrained`` and ``checkpoint`` replace both.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
         ValueError: If timm does not know the name, nothing names the network, both sources of weights or both kinds of
             stochastic depth are given, the checkpoint does not fit, or the network lacks what an option needs: blocks
-            for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``.
+            for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``, a class
+            token for ``token_std``.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class TimmBackbone(nn.Module):
         compile_blocks: bool | str = False,
         pack_views: bool = True,
         position_resampling: str | None = None,
+        token_std: float | None = None,
         **timm_arguments,
     ) -> None:
         super().__init__()
@@ -99,6 +105,8 @@ class TimmBackbone(nn.Module):
         if model_name is None:
             model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)
+        if token_std is not None and not pretrained:
+            draw_initial_weights(self.model, token_std)
         self.position_resampling: str = position_resampling or (in_file or {}).get('position_resampling', 'timm')
         use_position_rule(self.model, self.position_resampling)
         self.description = {'model_name': model_name, 'timm_arguments': dict(timm_arguments)}

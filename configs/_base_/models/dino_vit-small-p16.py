@@ -7,6 +7,7 @@ model = dict(
         model_name='vit_small_patch16_224',
         drop_path_rate=0.1,
         position_resampling='dino',  # for local views, as the authors' code does it
+        token_std=0.02,  # initial weights, likewise
     ),
     heads=dict(
         cls=dict(

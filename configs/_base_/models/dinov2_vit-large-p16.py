@@ -16,6 +16,7 @@ model = dict(
         patch_size=16,
         img_size=224,
         position_resampling='dino',
+        token_std=1e-6,  # initial class token and registers
         drop_path_rate=0.0,
         subset_drop_path=0.3,  # stochastic depth that skips the work
         mask_token=True,

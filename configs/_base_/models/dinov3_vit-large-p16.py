@@ -5,7 +5,7 @@ temperature = dict(share=30 / 100)
 
 _base_.model.backbone.pop('position_resampling')  # rotary positions are never resampled
 model = dict(
-    backbone=dict(model_name='vit_large_patch16_dinov3_qkvb', patch_size=16, num_reg_tokens=0),
+    backbone=dict(model_name='vit_large_patch16_dinov3_qkvb', patch_size=16, num_reg_tokens=0, token_std=0.02),
     heads=dict(
         cls=dict(prototypes=65536, bottleneck_dim=256, weight_norm=False),
         patch=dict(prototypes=65536, weight_norm=False),
