@@ -3,7 +3,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),  # in epochs
+    checkpoint=dict(type='dino_plugin.CheckpointHook', interval=1, max_keep_ckpts=2),  # in epochs
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 env_cfg = dict(

@@ -4,11 +4,14 @@ import logging
 import re
 import warnings
 from collections.abc import Sized
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine import runner as mmengine_runner
-from mmengine.dist import get_world_size
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from torch import nn
@@ -17,6 +20,8 @@ from torch.utils.data import DataLoader
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.workers.dataloaders import without_unused_options
 from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
+from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
+from dino_plugin.engine.training.latest_checkpoint import checkpoints_in, latest_checkpoint
 from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
 # mmengine's messages at each start that no user can act on, or that `describe_training` says.
@@ -79,10 +84,59 @@ class Runner(mmengine_runner.Runner):
             warnings.filterwarnings('ignore', re.escape(message))
         super().setup_env(env_cfg)
 
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        """mmengine's; its plain `CheckpointHook` becomes ours, which a kill cannot leave without a whole file."""
+        if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', MmengineCheckpointHook):
+            hook = dict(hook, type=CheckpointHook)
+        super().register_hook(hook, priority)
+
     def train(self) -> nn.Module:
         """Train, after logging a description."""
         self.register_hook(FirstLogHook(), 'LOWEST')
+        self._warn_of_checkpoints()
         return super().train()
+
+    def load_or_resume(self) -> None:
+        """mmengine's; without a path it resumes from the newest whole checkpoint of this run's own folder."""
+        folder, template = self._checkpoint_place()
+        local = isinstance(get_file_backend(folder), LocalBackend)  # other storage is mmengine's
+        if self._resume and self._load_from is None and not self._has_loaded and local:
+            self._load_from = self._latest(folder, template)
+            self._resume = self._load_from is not None
+        super().load_or_resume()
+
+    def _latest(self, folder: str, template: str) -> str | None:
+        """The choice of the first process, or its error, in all processes."""
+        found: list[Any] = [None, None, '']
+        if is_main_process():
+            try:
+                found[:2] = latest_checkpoint(self.work_dir, folder, template)
+            except ValueError as error:
+                found[2] = str(error)
+        broadcast_object_list(found)
+        path, reason, refusal = found
+        if refusal:
+            raise ValueError(refusal)
+        unusual = path is not None and reason != 'last_checkpoint names it'
+        log = self.logger.warning if unusual else self.logger.info
+        log(f'--resume: {f"goes on from {path}" if path else "starts at iteration 0"}, because {reason}.')
+        return None if path is None else str(path)
+
+    def _checkpoint_place(self) -> tuple[str, str]:
+        """The folder of the checkpoints and the template of their names; before training, hooks do not know it yet."""
+        hook = next((hook for hook in self.hooks if isinstance(hook, MmengineCheckpointHook)), None)
+        if hook is None or hook.out_dir in (None, self.work_dir):
+            return self.work_dir, getattr(hook, 'filename_tmpl', 'iter_{}.pth')
+        return f'{hook.out_dir}/{Path(self.work_dir).name}', hook.filename_tmpl
+
+    def _warn_of_checkpoints(self) -> None:
+        folder, template = self._checkpoint_place()
+        if not self._resume and (there := [path.name for path in checkpoints_in(folder, template)]):
+            self.logger.warning(
+                f'{folder} holds checkpoints of an earlier training ({", ".join(there[-3:])}). This one starts at '
+                'iteration 0 and will overwrite files of the same names. To go on instead: --resume. To keep both: '
+                '--work-dir DIR.'
+            )
 
     def test(self) -> dict:
         """Test, after logging a description."""

@@ -32,6 +32,7 @@ from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
+from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.training.hooks.knn import KNNHook
@@ -67,7 +68,8 @@ VOCABULARY: dict[Registry, list] = {
     registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
-        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, DescribeBackboneHook,
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,
+        DescribeBackboneHook,
     ],
     registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop],
     registry.METRICS: [KNNMetric, DAVISMetric],
