@@ -4,7 +4,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import cv2
@@ -15,7 +15,9 @@ from PIL import ImageOps
 
 from dino_plugin.data.images.headers import (
     MAX_PIXELS,
+    Size,
     UndecodableImageError,
+    UnknownFormatError,
     jpeg_segments,
     open_with_pillow,
     read_from,
@@ -56,10 +58,40 @@ def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[i
     Raises:
         UndecodableImageError: If the file is not an image, or claims more pixels; the message names it.
     """
+    return upright(*file_header(path, max_pixels))
+
+
+def file_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[Size, int]:
+    """Size as stored and EXIF orientation, see :func:`~dino_plugin.data.images.headers.read_header`.
+
+    Raises:
+        UndecodableImageError: As in :func:`image_size`.
+    """
     with naming(path):
         announce(path)
         with open(path, 'rb') as file:
-            return upright(*read_header(partial(_read_at, file.fileno()), file, max_pixels))
+            return read_header(partial(_read_at, file.fileno()), file, max_pixels)
+
+
+def check_files(info: dict, max_pixels: int = MAX_PIXELS) -> dict:
+    """Call it before any reader loads the files of a sample: mmcv's, torchvision's or one of a user's own.
+
+    Args:
+        info: A sample; ``img_path`` and ``seg_map_path`` are looked at. Files that are missing or in a format of
+            neither OpenCV nor Pillow are left to the reader.
+        max_pixels: As in :func:`decode_image`.
+
+    Returns:
+        The sample itself.
+
+    Raises:
+        UndecodableImageError: If a file is not a regular file, or claims more pixels; the message names it.
+    """
+    for key in ('img_path', 'seg_map_path'):
+        if isinstance(info.get(key), (str, os.PathLike)):
+            with suppress(UnknownFormatError, FileNotFoundError):
+                file_header(info[key], max_pixels)
+    return info
 
 
 @contextmanager
@@ -68,7 +100,7 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except UndecodableImageError as error:
-        raise UndecodableImageError(f'{path}: {error}') from error
+        raise type(error)(f'{path}: {error}') from error
 
 
 def _read_at(descriptor: int, start: int, number: int) -> bytes:

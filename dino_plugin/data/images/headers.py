@@ -31,6 +31,10 @@ class UndecodableImageError(ValueError):
     """The bytes are not a whole image of a size that is allowed; the message says what is wrong with them."""
 
 
+class UnknownFormatError(UndecodableImageError):
+    """No header of an image that OpenCV or Pillow knows."""
+
+
 def read_header(read: Read, file: io.BufferedIOBase, max_pixels: int) -> tuple[Size, int]:
     """Rows and columns as stored, and the EXIF orientation, 1 to 8, that :func:`decode_image` applies.
 
@@ -38,7 +42,8 @@ def read_header(read: Read, file: io.BufferedIOBase, max_pixels: int) -> tuple[S
     Pillow reads its header. ``read`` and ``file`` are two ways into the same bytes.
 
     Raises:
-        UndecodableImageError: If no header can be read, or it claims more than ``max_pixels``.
+        UndecodableImageError: If it claims more than ``max_pixels``.
+        UnknownFormatError: If no header can be read.
     """
     size = stored_size(read)
     if size is not None:
@@ -73,7 +78,7 @@ def open_with_pillow(file: io.BufferedIOBase, max_pixels: int | None = None) -> 
         max_pixels: Pillow's own limit for this one file, also for images inside it; None: no limit.
 
     Raises:
-        UndecodableImageError: If Pillow does not know the format, or the header is damaged.
+        UnknownFormatError: If Pillow does not know the format, or the header is damaged.
     """
     Image.init()
     formats = sorted(set(Image.OPEN) - {'EPS', 'WMF'})  # EPS is a program, which Ghostscript would run
@@ -87,7 +92,7 @@ def open_with_pillow(file: io.BufferedIOBase, max_pixels: int | None = None) -> 
             raise
         except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error …
             file.seek(0)
-            raise UndecodableImageError(f'no decoder can read it: {error} (first bytes: {file.read(8)!r})') from error
+            raise UnknownFormatError(f'no decoder can read it: {error} (first bytes: {file.read(8)!r})') from error
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

@@ -9,6 +9,10 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from dino_plugin.data.images.decoding import check_files
+from dino_plugin.data.images.headers import MAX_PIXELS
+from dino_plugin.data.images.user_files import expanded, list_folder, read_lines
+
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
 
 
@@ -23,7 +27,10 @@ class ImageDataset(BaseDataset):
     - ``data_root`` and ``with_labels``: each sub-folder of the first level is a class. Their sorted names become
       ``metainfo['classes']``. Where ``metainfo`` already has classes, their order gives the labels.
     - ``ann_file``: one path in each line, relative to ``data_root`` or absolute. Blank lines and lines that begin with
-      ``#`` are skipped. With ``with_labels`` a line ends in white space and the label.
+      ``#`` are skipped. With ``with_labels`` a line ends in white space and the label. The list is UTF-8, or any
+      Unicode with a byte-order mark.
+
+    Before a file goes into the pipeline, its header is checked, whatever decodes it there. ``~`` is the home folder.
 
     Args:
         data_root: Folder of the images.
@@ -31,13 +38,17 @@ class ImageDataset(BaseDataset):
         with_labels: Read class labels, for evaluation; pretraining needs none.
         extensions: Endings of the files in folders that are images, small or capital letters; for other files than the
             usual ones, such as ``('.npy',)``.
+        max_pixels: Largest number of pixels, rows times columns, that an image may have. A file that claims more is
+            refused as a damaged one is, before it takes memory.
         **kwargs: mmengine's usual arguments: ``pipeline``, ``metainfo``, ``data_prefix=dict(img_path=...)`` (a folder
             below ``data_root``), ``indices``, ``lazy_init``, ``test_mode``, ``serialize_data``, ``max_refetch``.
 
     Raises:
         FileNotFoundError: If the folder, the list, or a file that the list names does not exist.
-        ValueError: If there is no image to read, a label is missing or malformed, or the folders do not fit
-            ``with_labels``.
+        PermissionError: If a folder cannot be read.
+        ValueError: If there is no image to read, a label is missing or malformed, the folders do not fit
+            ``with_labels``, or the list is not Unicode.
+        UndecodableImageError: From ``__getitem__``, if a file is not a regular file or claims too many pixels.
     """
 
     def __init__(
@@ -46,6 +57,7 @@ class ImageDataset(BaseDataset):
         ann_file: str | os.PathLike = '',
         with_labels: bool = False,
         extensions: Sequence[str] = EXTENSIONS,
+        max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
     ) -> None:
         if not data_root and not ann_file:
@@ -54,8 +66,23 @@ class ImageDataset(BaseDataset):
             )
         self.with_labels = with_labels
         self.extensions = tuple(ending.lower() for ending in extensions)
-        kwargs.setdefault('data_prefix', dict(img_path=''))
-        super().__init__(data_root=os.fspath(data_root), ann_file=os.fspath(ann_file), **kwargs)
+        self.max_pixels = max_pixels
+        prefixes = kwargs.pop('data_prefix', dict(img_path=''))
+        super().__init__(
+            data_root=expanded(data_root, 'data_root'),
+            ann_file=expanded(ann_file, 'ann_file'),
+            data_prefix={name: expanded(prefix, 'data_prefix') for name, prefix in prefixes.items()},
+            **kwargs,
+        )
+
+    def get_data_info(self, index: int) -> dict:
+        """The sample before the pipeline; if ``max_pixels`` is set, it says so to ``LoadImage``."""
+        info = super().get_data_info(index)
+        return info if self.max_pixels == MAX_PIXELS else {**info, 'max_pixels': self.max_pixels}
+
+    def prepare_data(self, index: int) -> Any:
+        """The sample after the pipeline, if the header of its file is as allowed."""
+        return self.pipeline(check_files(self.get_data_info(index), self.max_pixels))
 
     def load_data_list(self) -> list[dict]:
         """One dict for each image; mmengine calls it once."""
@@ -74,7 +101,7 @@ class ImageDataset(BaseDataset):
         return [dict(img_path=path) for path in paths]
 
     def _scan_classes(self, root: str) -> list[dict]:
-        entries = sorted((entry for entry in os.scandir(root) if not entry.name.startswith('.')), key=lambda e: e.name)
+        entries = list_folder(root)
         loose = [entry.name for entry in entries if _is_image(entry.name, self.extensions) and entry.is_file()]
         if loose:
             raise ValueError(
@@ -104,22 +131,20 @@ class ImageDataset(BaseDataset):
         return samples
 
     def _read_list(self, root: str) -> list[dict]:
-        if not os.path.isfile(self.ann_file):
+        if not os.path.lexists(self.ann_file):
             raise FileNotFoundError(
                 f'ann_file does not exist: {self.ann_file}. A relative name is taken from data_root '
                 f'({self.data_root or "not given"}); give an absolute path for a list that lies elsewhere.'
             )
         samples = []
-        with open(self.ann_file, encoding='utf-8') as file:
-            for number, line in enumerate(file, start=1):
-                line = line.strip()
-                if not line or line.startswith('#'):
-                    continue
-                if self.with_labels:
-                    name, label = _split_label(line, f'line {number} of {self.ann_file}')
-                    samples.append(dict(img_path=os.path.join(root, name), gt_label=label))
-                else:
-                    samples.append(dict(img_path=os.path.join(root, line)))
+        for number, line in read_lines(self.ann_file):
+            if line.startswith('#'):
+                continue
+            if self.with_labels:
+                name, label = _split_label(line, f'line {number} of {self.ann_file}')
+                samples.append(dict(img_path=os.path.join(root, expanded(name)), gt_label=label))
+            else:
+                samples.append(dict(img_path=os.path.join(root, expanded(line))))
         if not samples:
             raise ValueError(f'{self.ann_file} names no image: expected one path in each line')
         self._refuse_missing([sample['img_path'] for sample in samples])
@@ -148,11 +173,7 @@ def find_images(folder: str, extensions: tuple[str, ...] = EXTENSIONS) -> tuple[
 
     def scan(directory: str) -> None:
         nonlocal num_others
-        with os.scandir(directory) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
-        for entry in ordered:
-            if entry.name.startswith('.'):
-                continue
+        for entry in list_folder(directory):
             if entry.is_dir():
                 status = entry.stat()
                 if (status.st_dev, status.st_ino) not in visited:

@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from dino_plugin.data.images.decoding import file_header
+from dino_plugin.data.images.headers import MAX_PIXELS, open_with_pillow
+
 MODES = ('P', 'L', '1')  # palette index, grey level, black and white: one number for each pixel
 
 
@@ -21,15 +24,22 @@ def davis_palette() -> UInt8[np.ndarray, '256 3']:
     return sum((labels >> (3 * n + channels) & 1) << (7 - n) for n in range(8)).astype(np.uint8)
 
 
-def read_mask(path: str | os.PathLike) -> UInt8[np.ndarray, 'rows columns']:
+def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 'rows columns']:
     """The label of each pixel, as stored in the file: the index of the palette or the grey level.
+
+    An EXIF orientation is not applied, as in mmsegmentation and DAVIS's evaluator.
+
+    Args:
+        path: The file.
+        max_pixels: As in :func:`~dino_plugin.data.images.decoding.decode_image`.
 
     Raises:
         ValueError: If the file has colours instead of labels, or cannot be read.
     """
+    file_header(path, max_pixels)
     try:
-        with Image.open(path) as file:
-            mode, mask = file.mode, np.array(file) if file.mode in MODES else None
+        with open(path, 'rb') as file, open_with_pillow(file, max_pixels) as image:
+            mode, mask = image.mode, np.array(image) if image.mode in MODES else None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error …
         raise ValueError(f'{path} cannot be read as an image: {error}. Copy or export it again.') from error
     if mask is None:

@@ -7,6 +7,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from dino_plugin.data.images.decoding import check_files
+from dino_plugin.data.images.headers import MAX_PIXELS
+
 
 class MultiPipelineDataset(Dataset):
     """n images with k pipelines: item i is image i % n after pipeline i // n.
@@ -63,4 +66,6 @@ class MultiPipelineDataset(Dataset):
         return len(self.pipelines) * len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        return self.pipelines[index // len(self.dataset)](self.get_data_info(index))
+        info = self.get_data_info(index)
+        check_files(info, info.get('max_pixels', MAX_PIXELS))
+        return self.pipelines[index // len(self.dataset)](info)

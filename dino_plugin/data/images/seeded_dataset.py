@@ -17,8 +17,9 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
-from dino_plugin.data.images.decoding import UndecodableImageError
+from dino_plugin.data.images.decoding import UndecodableImageError, naming
 from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
+from dino_plugin.data.images.user_files import announce
 from dino_plugin.data.workers.shared_memory import shared_flags
 
 
@@ -99,6 +100,8 @@ class SeededDataset(Dataset):
         replacements = None
         for _ in range(self._MAX_DRAWS):
             try:
+                with naming(path := self.path_of(index % self.num_images)):
+                    announce(path)
                 with _seeded(seed):
                     return self.dataset[index]
             except Exception as error:

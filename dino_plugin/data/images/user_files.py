@@ -37,9 +37,22 @@ def announce(path: str | os.PathLike) -> None:
         raise UndecodableImageError(f'it is {kind}, not a regular file: remove it from the list or folder')
 
 
-def expanded(path: str | os.PathLike) -> str:
-    """The path with the home folder in place of a leading ``~``."""
-    return os.path.expanduser(os.fspath(path))
+def expanded(path: str | os.PathLike, name: str = 'path') -> str:
+    """The path with the home folder in place of a leading ``~``.
+
+    Args:
+        path: A file or folder.
+        name: Of the option, for the message.
+
+    Raises:
+        TypeError: If it is not a path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f'{name} is one path, got {path!r}. On the command line a comma makes a list: write a path with a comma '
+            'into a config file.'
+        )
+    return os.path.expanduser(path)
 
 
 def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
@@ -51,9 +64,7 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no regular file, or not in UTF-8; the message names the line.
     """
-    if not os.path.exists(path):
-        raise FileNotFoundError(f'{path} does not exist (working directory: {os.getcwd()}).')
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f'{path} is not a regular file: give a text file with one entry in each line.')
     data = Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), 'utf-8-sig')
