@@ -1,0 +1,314 @@
+"""In a file with several networks the one that is asked for is found by its name, or the file is refused.
+
+Key names of programs that are not installed here are written down as those programs save them.
+"""
+
+import copy
+import itertools
+
+import pytest
+import timm
+import torch
+from lightly.models.modules import DINOProjectionHead, MaskedVisionTransformerTIMM
+from mmengine.hooks import EMAHook
+from timm.utils import CheckpointSaver, ModelEmaV3
+from torch import Tensor, nn
+
+from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.safe_loading import load_checkpoint
+from dino_plugin.weights.subtrees import networks
+
+TINY = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+
+
+def vit() -> nn.Module:
+    return timm.create_model('vit_tiny_patch16_224', num_classes=0, **TINY)
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def holds(checkpoint: dict, source: str, expected: dict[str, Tensor]) -> bool:
+    found = backbone_state(checkpoint, source)
+    return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.fixture
+def pair() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Teacher and student with different weights."""
+    return vit().state_dict(), vit().state_dict()
+
+
+# --- names in one dictionary ------------------------------------------------------------------------------------------
+
+NAMES = {  # teacher, student
+    'Lightly: DINO, DINOv2, iBOT, CAPI': ('teacher_backbone.vit.', 'student_backbone.vit.'),
+    'Lightly: benchmark of DINO; the teacher has the plain name': ('backbone.vit.', 'student_backbone.vit.'),
+    'Lightly: benchmark of BYOL': ('teacher_backbone.', 'backbone.'),
+    'Lightly: benchmark of MoCo': ('key_backbone.', 'backbone.'),
+    'Lightly: MoCo, BYOL, DenseCL, SMoG, TiCo': ('backbone_momentum.', 'backbone.'),
+    'Lightly: MSN, PMSN; what is trained is the anchor': ('backbone.vit.', 'anchor_backbone.vit.'),
+    'Lightly: I-JEPA': ('target_encoder.', 'encoder.'),
+    'solo-learn': ('momentum_backbone.', 'backbone.'),
+    'MoCo': ('encoder_k.', 'encoder_q.'),
+    'MoCo v3': ('momentum_encoder.', 'base_encoder.'),
+    'BYOL': ('target_encoder.net.', 'online_encoder.net.'),
+    'mmselfsup, mmpretrain: BYOL': ('target_net.module.0.', 'backbone.'),
+    'mmselfsup, mmpretrain: MoCo v3': ('momentum_encoder.module.0.', 'backbone.'),
+    'mmselfsup: DINO': ('teacher.module.0.', 'student.0.'),
+    'mmselfsup: CAE': ('teacher.', 'backbone.'),
+    'lightly-train: DINO': (
+        'teacher_embedding_model.wrapped_model._model.',
+        'student_embedding_model.wrapped_model._model.',
+    ),
+    'lightly-train: DenseCL': (
+        'key_encoder.embedding_model.wrapped_model._model.',
+        'query_encoder.embedding_model.wrapped_model._model.',
+    ),
+    'lightly-train: DetCon': (
+        'embedding_model_momentum.wrapped_model._model.',
+        'embedding_model.wrapped_model._model.',
+    ),
+    'DINOv3': ('model_ema.backbone.', 'student.backbone.'),
+    'ema-pytorch': ('ema_model.', 'online_model.'),
+    'mmrazor': ('teacher.backbone.', 'architecture.backbone.'),
+    'camel case': ('modelEMA.', 'model.'),
+}
+OUTSIDE = ('', 'module.', 'model.', '_orig_mod.', 'module.model._orig_mod.')
+
+
+@pytest.mark.parametrize('names', NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize('order', ['teacher first', 'student first'])
+def test_teacher_and_student_are_found_by_the_names_of_each_program(pair, names, order):
+    teacher, student = (prefixed(name, state) for name, state in zip(names, pair))
+    state = teacher | student if order == 'teacher first' else student | teacher
+    rest = {'queue': torch.ones(4, 2), 'projection_head.layers.0.weight': torch.ones(2, 2)}
+    rest |= {f'{name.split(".")[0]}_head.conv1.weight': torch.ones(2, 2, 1, 1) for name in names}
+    for outside in OUTSIDE:
+        checkpoint = {'epoch': 3, 'state_dict': prefixed(outside, state | rest)}
+        assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[1])
+
+
+ENTRIES = {
+    'DINO, iBOT': ('teacher', 'student'),
+    'timm': ('state_dict_ema', 'state_dict'),
+    'DeiT, ConvNeXt': ('model_ema', 'model'),
+    'I-JEPA, MSN': ('target_encoder', 'encoder'),
+    'BYOL-PyTorch': ('target_network_state_dict', 'online_network_state_dict'),
+    'others': ('ema_state_dict', 'state_dict'),
+}
+
+
+@pytest.mark.parametrize(('teacher', 'student'), ENTRIES.values(), ids=ENTRIES)
+def test_teacher_and_student_are_found_as_entries_of_the_file(pair, teacher, student):
+    for inside in ('', 'module.', 'module.backbone.'):
+        checkpoint = {student: prefixed(inside, pair[1]), teacher: prefixed(inside, pair[0])}
+        checkpoint |= {'optimizer': {'state': {0: {'exp_avg': torch.ones(1)}}, 'param_groups': []}, 'epoch': 3}
+        assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[1])
+
+
+def test_wrappers_inside_a_network_are_removed_wherever_they_stand(pair):
+    state = {
+        key.replace('blocks.0.', 'blocks.0._checkpoint_wrapped_module._orig_mod.'): pair[0][key] for key in pair[0]
+    }
+    assert holds({'state_dict': prefixed('_fsdp_wrapped_module.backbone._orig_mod.', state)}, 'teacher', pair[0])
+
+
+# --- the real programs ------------------------------------------------------------------------------------------------
+
+
+class LightlyDINO(nn.Module):
+    """As in Lightly's example of DINO, and of DINOv2 with a transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student_backbone = MaskedVisionTransformerTIMM(vit=vit())
+        self.student_head = DINOProjectionHead(16, 16, 8, 32, freeze_last_layer=1)
+        self.teacher_backbone = MaskedVisionTransformerTIMM(vit=vit())
+        self.teacher_head = DINOProjectionHead(16, 16, 8, 32)
+
+
+def test_a_model_of_lightly_saved_by_itself_or_by_lightning(tmp_path):
+    model = LightlyDINO()
+    torch.save(model.state_dict(), tmp_path / 'model.pth')
+    torch.save({'state_dict': model.state_dict(), 'pytorch-lightning_version': '2.5', 'loops': {}}, tmp_path / 'a.ckpt')
+    for name in ('model.pth', 'a.ckpt'):
+        checkpoint = load_checkpoint(tmp_path / name)
+        assert holds(checkpoint, 'teacher', model.teacher_backbone.vit.state_dict())
+        assert holds(checkpoint, 'student', model.student_backbone.vit.state_dict())
+
+
+LOSS = dict(type='CrossEntropyLoss')
+PREDICTOR = dict(type='LinearNeck', in_channels=4, out_channels=4)
+MMPRETRAINS = {
+    'BYOL': (dict(type='BYOL', head=dict(type='LatentPredictHead', loss=LOSS, predictor=PREDICTOR)), 'target_net'),
+    'MoCo': (dict(type='MoCo', queue_len=8, feat_dim=4, head=dict(type='ContrastiveHead', loss=LOSS)), 'encoder_k'),
+}
+
+
+@pytest.mark.parametrize(('config', 'name'), MMPRETRAINS.values(), ids=MMPRETRAINS)
+def test_a_model_of_mmpretrain_holds_its_backbone_and_the_moving_average(config, name):
+    models = pytest.importorskip('mmpretrain.registry', reason='the openmmlab extra installs mmpretrain').MODELS
+    pytest.importorskip('mmpretrain.models')
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=64)
+    backbone = dict(type='VisionTransformer', arch=arch, img_size=32, patch_size=8, _scope_='mmpretrain')
+    neck = dict(type='LinearNeck', in_channels=16, out_channels=4, _scope_='mmpretrain')
+    model = models.build(dict(config, backbone=backbone, neck=neck, _scope_='mmpretrain'))
+    average = getattr(model, name).module[0]
+    for index, parameter in enumerate(average.parameters()):
+        nn.init.constant_(parameter, 1 + index)
+    checkpoint = {'state_dict': model.state_dict(), 'meta': {}}
+    assert holds(checkpoint, 'teacher', backbone_state(average.state_dict()))
+    assert holds(checkpoint, 'student', backbone_state(model.backbone.state_dict()))
+    assert not holds(checkpoint, 'teacher', backbone_state(model.backbone.state_dict()))
+
+
+def test_mmengines_ema_hook_saves_the_average_under_the_plain_name():
+    from mmengine.model import ExponentialMovingAverage
+
+    hook, model = EMAHook(), nn.ModuleDict({'backbone': vit()})
+    hook.ema_model = ExponentialMovingAverage(model)
+    for parameter in hook.ema_model.parameters():
+        nn.init.normal_(parameter)
+    average = copy.deepcopy(hook.ema_model.module['backbone'].state_dict())
+    trained = copy.deepcopy(model['backbone'].state_dict())
+    checkpoint = {'state_dict': dict(model.state_dict()), 'message_hub': {}, 'meta': {}}
+    hook.before_save_checkpoint(None, checkpoint)
+    assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
+
+
+def test_lightnings_weight_averaging_saves_the_average_under_the_plain_name():
+    callbacks = pytest.importorskip('pytorch_lightning.callbacks')
+    if not hasattr(callbacks, 'WeightAveraging'):
+        pytest.skip('WeightAveraging is new in Lightning 2.6')
+    callback, model = callbacks.WeightAveraging(), nn.ModuleDict({'backbone': vit()})
+    callback._average_model = torch.optim.swa_utils.AveragedModel(nn.ModuleDict({'backbone': vit()}))
+    checkpoint = {'state_dict': model.state_dict(), 'pytorch-lightning_version': '2.6'}
+    callback.on_save_checkpoint(None, None, checkpoint)
+    assert holds(checkpoint, 'teacher', callback._average_model.module['backbone'].state_dict())
+    assert holds(checkpoint, 'student', model['backbone'].state_dict())
+
+
+def test_timms_checkpoint_saver_with_an_average(tmp_path):
+    model = vit()
+    average = ModelEmaV3(model)
+    for parameter in average.module.parameters():
+        nn.init.normal_(parameter)
+    optimizer = torch.optim.AdamW(model.parameters())
+    saver = CheckpointSaver(model, optimizer, model_ema=average, checkpoint_dir=str(tmp_path))
+    saver.save_checkpoint(epoch=0)
+    checkpoint = load_checkpoint(tmp_path / 'last.pth.tar')
+    assert holds(checkpoint, 'teacher', average.module.state_dict()) and holds(
+        checkpoint, 'student', model.state_dict()
+    )
+
+
+# --- what is no choice ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_with_one_plain_network_answers_every_question(pair):
+    for prefix in ('', 'backbone.', 'model.encoder.', 'wrapped_model._model.'):
+        for source in ('teacher', 'student'):
+            assert holds({'state_dict': prefixed(prefix, pair[0])}, source, pair[0])
+
+
+@pytest.mark.parametrize(
+    'helper', ['target_generator.encoder.', 'gram_teacher.backbone.', 'losses.gram.anchor.backbone.']
+)
+def test_a_network_that_only_gives_targets_is_neither_unless_it_is_named(pair, helper):
+    checkpoint = {'state_dict': prefixed(helper, pair[1]) | prefixed('backbone.', pair[0])}
+    assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[0])
+    assert holds(checkpoint, helper.removesuffix('.'), pair[1])
+
+
+def test_two_names_of_one_network_are_one_network(pair):
+    """DINOv3's moving average is its teacher under two names; DenseCL's backbone is the encoder's."""
+    student = prefixed('student.backbone.', pair[1])
+    checkpoint = student | prefixed('teacher.backbone.', pair[0]) | prefixed('model_ema.backbone.', pair[0])
+    assert holds({'model': checkpoint}, 'teacher', pair[0])
+
+
+FAMILIES = (
+    'resnet18', 'convnext_atto', 'vit_tiny_r_s16_p8_224', 'mobilenetv3_small_050', 'regnetx_002', 'densenet121',
+    'swin_tiny_patch4_window7_224', 'xcit_nano_12_p16_224', 'levit_128s', 'vgg11',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_networks_of_every_kind_are_told_apart_and_never_cut_into_pieces(name):
+    with torch.device('meta'):
+        state = timm.create_model(name, num_classes=0).state_dict()
+    found = networks({'state_dict': prefixed('a.encoder_q.', state) | prefixed('a.encoder_k.', state)})
+    assert [(network.path, network.role) for network in found] == [
+        ('state_dict.a.encoder_q', 'student'),
+        ('state_dict.a.encoder_k', 'teacher'),
+    ]
+    assert all(network.tensors.keys() == state.keys() for network in found)
+    assert [network.tensors.keys() for network in networks(state)] == [state.keys()]
+
+
+def test_a_network_that_nobody_knows_is_found_by_the_words_alone():
+    state = {'layer.weight': torch.ones(2), 'layer.bias': torch.zeros(2)}
+    other = {key: value + 1 for key, value in state.items()}
+    for teacher, student in NAMES.values():
+        checkpoint = {'state_dict': prefixed(teacher, state) | prefixed(student, other)}
+        found = {network.role: network for network in networks(checkpoint)}
+        assert len(found) == 2
+        assert all(
+            torch.equal(value, torch.ones(2)) for key, value in backbone_state(checkpoint).items() if 'weight' in key
+        )
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+AMBIGUOUS = {
+    'two plain names': ('net_a.', 'net_b.'),
+    'two teachers': ('teacher.backbone.', 'model_ema.backbone.'),
+    'two students': ('student_1.backbone.', 'student_2.backbone.'),
+    'an average of a training with a teacher': ('state_dict.teacher.', 'state_dict_ema.teacher.'),
+}
+
+
+@pytest.mark.parametrize(('first', 'second'), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_names_that_do_not_decide_are_refused_and_a_part_of_the_path_decides(pair, first, second):
+    checkpoint = {'model': prefixed(first, pair[0]) | prefixed(second, pair[1])}
+    source = 'student' if 'student' in first else 'teacher'
+    names = [f'model.{name}'.rstrip('.') for name in (first, second)]
+    with pytest.raises(ValueError, match='their weights differ') as error:
+        backbone_state(checkpoint, source)
+    assert all(f"'{name}'" in str(error.value) for name in names)
+    assert 'checkpoint_source=' in str(error.value) and '--source' in str(error.value)
+    for name, state in zip(names, pair):
+        assert holds(checkpoint, name, state)
+        assert holds(checkpoint, '.'.join(name.split('.')[-2:]), state)
+    assert holds({'model': prefixed(first, pair[0]) | prefixed(second, pair[0])}, source, pair[0])
+
+
+@pytest.mark.parametrize(('name', 'missing'), [('student.', 'teacher'), ('module.encoder_k.', 'student')])
+def test_the_other_network_is_never_taken_in_place_of_one_that_is_not_there(pair, name, missing):
+    checkpoint = {'state_dict': prefixed(name, pair[0])}
+    with pytest.raises(ValueError, match=rf"No {missing} backbone found.*'state_dict\.{name.rstrip('.')}'"):
+        backbone_state(checkpoint, missing)
+
+
+def test_a_name_that_is_not_in_the_file_is_refused_with_the_names_that_are(pair):
+    checkpoint = {'state_dict': prefixed('encoder_q.', pair[0]) | prefixed('encoder_k.', pair[1])}
+    with pytest.raises(ValueError, match=r"No encoder backbone.*'state_dict\.encoder_q' \(student\), .*encoder_k"):
+        backbone_state(checkpoint, 'encoder')
+
+
+def test_the_part_of_one_process_is_refused_with_the_file_to_take():
+    part = {'model': {'student.backbone._flat_param': [1.0], 'teacher.backbone._flat_param': [1.0]}, 'iteration': 9}
+    with pytest.raises(ValueError, match=r'part of one process \(FSDP.*teacher_checkpoint\.pth'):
+        backbone_state(part)
+
+
+def test_networks_of_two_sizes_are_described_by_the_one_that_is_asked_for():
+    sizes = {'teacher.': 'vit_small_patch16_224', 'student.': 'vit_tiny_patch16_224'}
+    with torch.device('meta'):
+        states = {name: timm.create_model(model, num_classes=0).state_dict() for name, model in sizes.items()}
+    checkpoint = {'state_dict': dict(itertools.chain(*(prefixed(name, states[name]).items() for name in sizes)))}
+    for name, model in sizes.items():
+        assert backbone_description(checkpoint, 'a.pth', name.rstrip('.'))['model_name'] == model
+    assert backbone_description(checkpoint, 'a.pth') is None
