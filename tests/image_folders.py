@@ -1,5 +1,7 @@
 """Real images in folders of a test's own, and steps of a pipeline that loads them."""
 
+import errno
+import os
 import random
 import shutil
 from pathlib import Path
@@ -22,6 +24,18 @@ def add_noise(results: dict) -> dict:
     """Draws from all three generators, as a pipeline of ours, mmcv's and torchvision's transforms may."""
     results['noise'] = (random.random(), np.random.rand(), torch.rand(()).item())
     return results
+
+
+def forbid(monkeypatch, folder: Path) -> None:
+    """Nobody may list this folder, not even root, whom permissions do not stop."""
+    allowed = os.scandir
+
+    def scandir(path='.'):
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return allowed(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
 
 
 def copy_images(folder: Path, *names: str) -> Path:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from jaxtyping import UInt8
 from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import image_size, read_image
+from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.image_dataset import EXTENSIONS
 from dino_plugin.data.images.label_masks import labels_in, read_mask
+from dino_plugin.data.images.user_files import list_folder, natural_key
 
 VOID = 255
 
@@ -25,6 +28,7 @@ class Clip:
         masks: One for each frame, or the mask of the first frame alone.
         objects: Labels of the objects in the first mask.
         label_map: Label in a file -> one of ``objects``, or 0 for the background.
+        max_pixels: Largest number of pixels that a frame or mask may have.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Clip:
     masks: tuple[Path, ...]
     objects: tuple[int, ...]
     label_map: UInt8[np.ndarray, '256'] = field(repr=False)
+    max_pixels: int = MAX_PIXELS
 
     @property
     def annotated(self) -> bool:
@@ -44,14 +49,16 @@ class Clip:
         Raises:
             UndecodableImageError: If the file is damaged; the message names it.
         """
-        return read_image(self.frames[index])
+        return read_image(self.frames[index], max_pixels=self.max_pixels)
 
     def read_mask(self, index: int) -> UInt8[np.ndarray, 'rows columns']:
         """The label of each pixel: 0 or one of ``objects``."""
-        return self.label_map[read_mask(self.masks[index])]
+        return self.label_map[read_mask(self.masks[index], self.max_pixels)]
 
 
-def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool = False) -> Clip:
+def open_clip(
+    name: str, frames_folder: Path, masks_folder: Path, single: bool = False, max_pixels: int = MAX_PIXELS
+) -> Clip:
     """A clip from a folder of frames and a folder of masks, after a check of every mask and of every frame's header.
 
     The labels of the first mask are the objects, as in DAVIS's official evaluator. Label 255 is void and counts as
@@ -59,31 +66,50 @@ def open_clip(name: str, frames_folder: Path, masks_folder: Path, single: bool =
 
     Args:
         name: Name of the clip.
-        frames_folder: Folder of its images, in the order of their names.
+        frames_folder: Folder of its images, in the order of their names; numbers in names count as numbers, so that
+            ``2.jpg`` comes before ``10.jpg``.
         masks_folder: Folder of indexed PNG with the names of the frames: one for each, or the first alone.
         single: All labels together are one object; 255 belongs to it if the first mask has no other label.
+        max_pixels: Largest number of pixels that a frame or mask may have.
 
     Raises:
         FileNotFoundError: If a folder is missing.
+        PermissionError: If a folder cannot be read.
         ValueError: If masks and frames do not fit each other; the message names the file.
     """
     frames = _files(frames_folder, EXTENSIONS, 'frames')
     masks = _files(masks_folder, ('.png',), 'masks')
     _refuse_unmatched(frames, masks)
-    size = _common_size(frames)
-    labels = [_labels(mask, size) for mask in masks]
+    _report_order(frames)
+    size = _common_size(frames, max_pixels)
+    labels = [_labels(mask, size, max_pixels) for mask in masks]
     objects, label_map = _objects(masks[0], labels[0], single)
     _report_later_objects(masks, labels, label_map)
-    return Clip(name, tuple(frames), tuple(masks), objects, label_map)
+    return Clip(name, tuple(frames), tuple(masks), objects, label_map, max_pixels)
 
 
 def _files(folder: Path, extensions: tuple[str, ...], kind: str) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder} is not a folder: expected the {kind} of this clip there.')
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in extensions and path.name[0] != '.')
+    paths = [folder / entry.name for entry in list_folder(folder)]
+    paths = [path for path in paths if path.suffix.lower() in extensions]
     if not paths:
         raise ValueError(f'no {kind} in {folder}: looked for {" ".join(extensions)}.')
-    return paths
+    return sorted(paths, key=lambda path: natural_key(path.name))
+
+
+def _report_order(frames: list[Path]) -> None:
+    if frames != sorted(frames, key=lambda path: path.name):
+        _say_order(frames[0].parent.parent)
+
+
+@cache  # once for all clips of a folder
+def _say_order(folder: Path) -> None:
+    print_log(
+        f'Frames below {folder} are taken in the order of the numbers in their names, 2.jpg before 10.jpg, which is '
+        'not the order of the names as text.',
+        logger='current',
+    )
 
 
 def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
@@ -115,24 +141,24 @@ def _refuse_unmatched(frames: list[Path], masks: list[Path]) -> None:
         )
 
 
-def _common_size(frames: list[Path]) -> tuple[int, int]:
-    """Rows and columns of all frames, from the headers of their files."""
-    first = image_size(frames[0])
+def _common_size(frames: list[Path], max_pixels: int) -> tuple[int, int]:
+    """Rows and columns of all frames, upright, from the headers of their files."""
+    first = image_size(frames[0], max_pixels)
     for path in frames:
-        if (size := image_size(path)) != first:
+        if (size := image_size(path, max_pixels)) != first:
             raise ValueError(
                 f'{path} has {_pixels(size)}, {frames[0].name} has {_pixels(first)}: bring them to one size.'
             )
     return first
 
 
-def _labels(path: Path, size: tuple[int, int]) -> list[int]:
+def _labels(path: Path, size: tuple[int, int], max_pixels: int) -> list[int]:
     """The labels in a mask of this size, smallest first."""
-    mask = read_mask(path)
+    mask = read_mask(path, max_pixels)
     if mask.shape != size:
         raise ValueError(
-            f'{path} has {_pixels(mask.shape)}, but the frames have {_pixels(size)}. Masks need the same size; '
-            'resize them by nearest neighbour, so that labels stay labels.'
+            f'{path} has {_pixels(mask.shape)}, but the frames have {_pixels(size)} (after their EXIF orientation, if '
+            'any). Masks need the same size; resize them by nearest neighbour, so that labels stay labels.'
         )
     return labels_in(mask)
 

@@ -1,10 +1,12 @@
 """Clips with masks: what is read, and what is refused before long work starts."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 from bundled import DAVIS
+from image_folders import forbid
 from PIL import Image
 from video_clips import mask_path, small_clips
 
@@ -114,6 +116,85 @@ def test_the_lists_of_2016_name_files(tmp_path):
     assert [clip.name for clip in DAVISDataset(root, year=2016)] == ['libby', 'blackswan']
 
 
+def test_a_clip_may_have_blanks_in_its_name_and_a_list_a_byte_order_mark(tmp_path):
+    root = small_clips(tmp_path, ['libby', 'blackswan'], frames=3)
+    for kind in ('JPEGImages', 'Annotations'):
+        (root / kind / '480p/libby').rename(root / kind / '480p/our dog  2')
+    (root / 'ImageSets/2017').mkdir(parents=True)
+    (root / 'ImageSets/2017/val.txt').write_text('our dog  2\r\nblackswan\r\n', encoding='utf-8-sig')
+    assert [clip.name for clip in DAVISDataset(root)] == ['our dog  2', 'blackswan']
+    line = '/JPEGImages/480p/our dog  2/00000.jpg /Annotations/480p/our dog  2/00000.png\n'
+    (root / 'ImageSets/2017/val.txt').write_text(line)
+    assert [clip.name for clip in DAVISDataset(root)] == ['our dog  2']
+    (root / 'ImageSets/2017/val.txt').write_text('blackswan\nchâlet\n', encoding='latin-1')
+    with pytest.raises(ValueError, match=r'val\.txt, line 2: byte 0xe2 is not UTF-8\. .*iconv'):
+        DAVISDataset(root)
+
+
+def test_frames_are_taken_in_the_order_of_their_numbers_and_the_log_says_so_once(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr(clip_module, 'print_log', lambda message, **kwargs: messages.append(message))
+    root = small_clips(tmp_path, ['libby', 'blackswan'], frames=3)
+    DAVISDataset(root)
+    assert messages == []
+    for clip in ('libby', 'blackswan'):
+        for kind, ending in (('JPEGImages', 'jpg'), ('Annotations', 'png')):
+            for path, number in zip(sorted((root / kind / '480p' / clip).iterdir()), (2, 9, 10), strict=True):
+                path.rename(path.with_name(f'{number}.{ending}'))
+    opened = DAVISDataset(root)
+    assert len(messages) == 1
+    assert '2.jpg before 10.jpg' in messages[0]
+    for clip in opened:
+        assert [path.name for path in clip.frames] == ['2.jpg', '9.jpg', '10.jpg']
+        assert [path.name for path in clip.masks] == ['2.png', '9.png', '10.png']
+
+
+@pytest.mark.parametrize('orientation', [3, 6, 8])
+def test_the_size_of_frames_is_that_of_the_upright_picture(folder, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in (folder / 'JPEGImages/480p/blackswan').iterdir():
+        Image.open(path).save(path, exif=exif)
+    if orientation == 3:  # half a turn: masks of the stored size fit
+        assert DAVISDataset(folder)[0].read_frame(0).shape == (120, 214, 3)
+        return
+    with pytest.raises(ValueError, match='has 214 x 120 pixels, but the frames have 120 x 214'):
+        DAVISDataset(folder)
+    for path in (folder / 'Annotations/480p/blackswan').iterdir():
+        write_mask(np.rot90(read_mask(path)).copy(), path)
+    clip = DAVISDataset(folder)[0]
+    assert clip.read_frame(1).shape[:2] == clip.read_mask(1).shape == (214, 120)
+
+
+def test_frames_and_masks_keep_to_the_limit_of_pixels(folder):
+    with pytest.raises(ValueError, match=r'00000\.jpg: its header claims 214 x 120 pixels, 25,680 in all.*max_pixels'):
+        DAVISDataset(folder, max_pixels=25_679)
+    clip = DAVISDataset(folder, max_pixels=25_680)[0]
+    frame = clip.frames[1]
+    Image.new('RGB', (300, 200)).save(frame)  # changed since
+    with pytest.raises(ValueError, match='claims 300 x 200'):
+        clip.read_frame(1)
+    Image.new('L', (300, 200)).save(clip.masks[1])
+    with pytest.raises(ValueError, match=r'00006\.png: its header claims 300 x 200'):
+        clip.read_mask(1)
+
+
+@pytest.mark.parametrize('kind', ['JPEGImages', 'Annotations'])
+def test_a_pipe_among_frames_or_masks_is_refused_instead_of_waited_for(folder, kind):
+    path = sorted((folder / kind / '480p/blackswan').iterdir())[2]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=rf'{path.name}: it is a named pipe'):
+        DAVISDataset(folder)
+
+
+def test_a_folder_that_cannot_be_read_is_named_with_the_cure(folder, monkeypatch):
+    clip_folder = folder / 'JPEGImages/480p/blackswan'
+    forbid(monkeypatch, clip_folder)  # the tests may run as root, who may read everything
+    with pytest.raises(PermissionError, match=r'480p/blackswan cannot be read: Permission denied.*chmod'):
+        DAVISDataset(folder)
+
+
 def test_another_resolution_is_another_folder(folder):
     for kind in ('JPEGImages', 'Annotations'):
         (folder / kind / '480p').rename(folder / kind / 'Full-Resolution')
@@ -185,7 +266,7 @@ def test_frames_of_different_sizes_and_unreadable_ones_are_refused(folder):
     with pytest.raises(ValueError, match=r'00012\.jpg has 50 x 40 pixels, 00000\.jpg has 214 x 120'):
         DAVISDataset(folder)
     frame.write_text('no image')
-    with pytest.raises(ValueError, match=r'00012\.jpg is not an image'):
+    with pytest.raises(ValueError, match=r'00012\.jpg: no decoder can read it'):
         DAVISDataset(folder)
     shutil.copy(frame.with_stem('00006'), frame)
     shutil.copy(frame, frame.with_suffix('.png'))
