@@ -78,8 +78,7 @@ def _pointer(path: Path) -> tuple[str, str]:
 
 
 def _saved(path: Path) -> tuple[str, int]:
-    """When it was saved: by mmengine's time in the file, else by the file's own; in the same second by the latter."""
-    changed = path.stat().st_mtime_ns
+    """When it was saved: by mmengine's time in the file, else by the file's own; in the same second by its number."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith('/data.pkl'))
@@ -87,8 +86,8 @@ def _saved(path: Path) -> tuple[str, int]:
                 found = _TIME.search(file.read(1 << 20))
     except (zipfile.BadZipFile, OSError, StopIteration):
         found = None
-    written = time.strftime('%Y%m%d_%H%M%S', time.localtime(changed / 1e9))
-    return found.group(1).decode() if found else written, changed
+    written = time.strftime('%Y%m%d_%H%M%S', time.localtime(path.stat().st_mtime))
+    return found.group(1).decode() if found else written, int(re.findall(r'\d+', path.name)[-1])
 
 
 def _damage(path: Path) -> str:
