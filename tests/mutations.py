@@ -38,7 +38,12 @@ MUTATIONS = [
     Mutation('core/losses/gram.py', 'anchor @ anchor.mT', 'student @ anchor.mT', 'core/test_gram.py'),
     # targets, heads, masks, schedules
     Mutation('core/targets.py', 'scores - self.center', 'scores + self.center', 'core/test_targets.py'),
-    Mutation('core/targets.py', 'lerp(batch_mean, self.center', 'lerp(self.center, batch_mean', 'core/test_targets.py'),
+    Mutation(
+        'core/targets.py',
+        'lerp(batch_mean, self.center.to(batch_mean.dtype)',
+        'lerp(self.center.to(batch_mean.dtype), batch_mean',
+        'core/test_targets.py',
+    ),
     Mutation('core/targets.py', 'range(self.iterations)', 'range(1)', 'core/test_targets.py'),
     Mutation('core/heads.py', 'nn.init.ones_(magnitude)', 'nn.init.zeros_(magnitude)', 'core/test_heads.py'),
     Mutation('core/masking.py', 'missing -= num_new * fits', 'missing -= num_new', 'core/test_masking.py'),

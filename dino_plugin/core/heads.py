@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils import parametrizations
 
+from dino_plugin.core.precision import full_precision
+
 
 class DINOHead(nn.Module):
     """Three-layer MLP, L2-normalised bottleneck, prototypes.
@@ -80,5 +82,5 @@ class DINOHead(nn.Module):
         """Scores, before temperature and softmax."""
         bottleneck = self.mlp(tokens.flatten(end_dim=-2))
         # Half precision would underflow in the norm of a small bottleneck (fp16 squares below 2.4e-4 vanish).
-        bottleneck = normalize(bottleneck.float(), dim=-1).to(bottleneck.dtype)
+        bottleneck = normalize(full_precision(bottleneck), dim=-1).to(bottleneck.dtype)
         return self.last_layer(bottleneck).unflatten(0, tokens.shape[:-1])

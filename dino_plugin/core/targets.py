@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.reduce import max_over_ranks, sum_over_ranks
 
 
@@ -44,13 +45,13 @@ class Centering(nn.Module):
         self, scores: Float[Tensor, '*leading prototypes'], temperature: float
     ) -> Float[Tensor, '*leading prototypes']:
         """Probabilities in float32, each row summing to 1; then the centre moves."""
-        scores = scores.float()
+        scores = full_precision(scores)
         probabilities = (scores - self.center).div_(temperature).softmax(dim=-1)
         if self.training:
             samples = scores.flatten(end_dim=-2)
             total = sum_over_ranks(torch.cat([samples.sum(dim=0), samples.new_tensor([len(samples)])]))
             batch_mean = total[:-1] / total[-1]
-            moved = torch.lerp(batch_mean, self.center, self.momentum)
+            moved = torch.lerp(batch_mean, self.center.to(batch_mean.dtype), self.momentum)
             self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
         return probabilities
 
@@ -85,7 +86,7 @@ class SinkhornKnopp(nn.Module):
         self, scores: Float[Tensor, '*leading prototypes'], temperature: float
     ) -> Float[Tensor, '*leading prototypes']:
         """Probabilities in float32, each row summing to 1; all samples of all leading axes together."""
-        logits = scores.float().flatten(end_dim=-2) / temperature
+        logits = full_precision(scores).flatten(end_dim=-2) / temperature
         for _ in range(self.iterations):
             logits = logits - _logsumexp_over_samples(logits)
             logits = logits.log_softmax(dim=1)

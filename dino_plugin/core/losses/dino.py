@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
 from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature_schedule
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule, as_schedule
 
 
@@ -48,7 +49,7 @@ def cross_view_entropy(
             "views of an image; give the student at least two views, beginning with the teacher's."
         )
     others = [tuple(number for number in range(num_teacher) if number != view) for view in range(num_student)]
-    weights = student_scores.new_full(student_scores.shape[:2], num_teacher * local_weight, dtype=torch.float32)
+    weights = torch.full_like(full_precision(student_scores[..., 0]), num_teacher * local_weight)
     weights[:num_teacher] = num_teacher - 1
     weights /= num_pairs * weights.shape[1]
     if num_teacher == 1:  # the student's first view has no other teacher view

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule
 from dino_plugin.core.views import ViewBatch
 
@@ -36,7 +37,7 @@ def gram_difference(
         the mean over its entries, as in the authors' code, does not grow with the number of patches.
     """
     with torch.autocast(student.device.type, enabled=False):
-        student, anchor = normalize(student.float(), dim=-1), normalize(anchor.float(), dim=-1)
+        student, anchor = normalize(full_precision(student), dim=-1), normalize(full_precision(anchor), dim=-1)
         return (student @ student.mT - anchor @ anchor.mT).square().mean()
 
 
@@ -46,7 +47,7 @@ def to_grid(
     """Patch tokens resampled to another grid over the same image: bicubic, without antialiasing, in float32."""
     if patches.shape[2:4] == (rows, columns):
         return patches
-    maps = patches.float().flatten(0, 1).movedim(-1, 1)
+    maps = full_precision(patches).flatten(0, 1).movedim(-1, 1)
     resized = interpolate(maps, size=(rows, columns), mode='bicubic', align_corners=False)
     return resized.movedim(1, -1).unflatten(0, patches.shape[:2])
 
@@ -95,7 +96,7 @@ class GramLoss(Loss):
             raise ValueError('GramLoss: there is no anchor yet; call follow_teacher(teacher, progress) first.')
         student = step.student_global.patches
         if self.weight(step.progress) == 0 or self._num_refreshes() < 0:
-            return student[:0].float().sum()  # with a graph: DistributedDataParallel waits for gradients
+            return full_precision(student[:0]).sum()  # with a graph: DistributedDataParallel waits for gradients
         anchor = self._anchor_patches(step.views, student.shape[2:4])
         return gram_difference(student.flatten(2, 3).flatten(0, 1), anchor.flatten(2, 3).flatten(0, 1))
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
 from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature_schedule
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule
 
 
@@ -38,7 +39,8 @@ def masked_patch_entropy(
         Zhou et al. 2022, arXiv:2111.07832, equation 2; the mean over masked patches and the zeros of other images,
         as in the authors' code.
     """
-    num_masked = torch.zeros(num_images, device=image.device).index_add_(0, image, torch.ones_like(image).float())
+    ones = torch.ones_like(full_precision(student_scores[:, 0]))
+    num_masked = ones.new_zeros(num_images).index_add_(0, image, ones)
     weights = 1 / (num_images * num_masked[image])
     scores, targets = student_scores[None], teacher_probabilities[None]  # as one view
     return soft_cross_entropy(scores, targets, weights[None], temperature, targets_of=[(0,)])

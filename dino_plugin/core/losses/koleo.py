@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.reduce import gather_with_gradient
 from dino_plugin.core.schedules import Schedule
 
@@ -43,7 +44,7 @@ def koleo(
             'group_size; None searches the whole batch.'
         )
     with torch.autocast(features.device.type, enabled=False):
-        features = normalize(features.float(), dim=-1)
+        features = normalize(full_precision(features), dim=-1)
         if len(features) < 2:
             return features.sum() * 0.0
         with torch.no_grad():
@@ -90,5 +91,5 @@ class KoLeoLoss(Loss):
         """Sum over the global views, in nats."""
         views = step.student_global.class_token
         if self.over_ranks:  # in float32: the backward pass sums gradients over ranks
-            views = [gather_with_gradient(features.float()) for features in views]
+            views = [gather_with_gradient(full_precision(features)) for features in views]
         return torch.stack([koleo(features, group_size=self.group_size) for features in views]).sum()

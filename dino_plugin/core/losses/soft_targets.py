@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule, schedule_between
 
 PIECE = 2**21  # bytes of one tensor that one CPU thread works on at once; they fit into its caches
@@ -36,7 +37,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
             means = {chosen: _mean([targets[index, piece] for index in chosen]) for chosen in set(targets_of)}
             totals = {chosen: mean.sum(dim=-1, keepdim=True) for chosen, mean in means.items()}  # 1, but for rounding
             for view, chosen in enumerate(targets_of):
-                logits = scores[view, piece].float()
+                logits = full_precision(scores[view, piece])
                 logits = (logits - logits.amax(dim=-1, keepdim=True)).mul_(1 / temperature)
                 expected = (logits * means[chosen]).sum(dim=-1)
                 sums = logits.exp_().sum(dim=-1, keepdim=True)  # from here, logits holds the exponentials
@@ -86,7 +87,9 @@ def soft_cross_entropy(
         The loss in nats, computed in float32 under any autocast.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        return _SoftCrossEntropy.apply(scores, targets.float(), weights.float(), temperature, targets_of)
+        return _SoftCrossEntropy.apply(
+            scores, full_precision(targets), full_precision(weights), temperature, targets_of
+        )
 
 
 def temperature_schedule(value: object, name: str) -> Schedule:
