@@ -1,13 +1,24 @@
 """DINO-family self-supervised learning for the OpenMMLab ecosystem."""
 
+from types import ModuleType
+
 from dino_plugin.openmmlab.config_files import config_path, serve_configs
+from dino_plugin.openmmlab.import_hooks import after_import
 from dino_plugin.openmmlab.mmcv_operations import replace_compiled_operations
 from dino_plugin.openmmlab.providers import require_openmmlab
 
 __version__ = '0.1.0'
 __all__ = ['__version__', 'config_path']
 
+
+def _read_checkpoints_safely(module: ModuleType) -> None:
+    from dino_plugin.weights.mmengine_loaders import use_safe_loading  # not above: PyTorch takes seconds
+
+    use_safe_loading(module)
+
+
 require_openmmlab()
-# Both act only when mmengine and mmcv are imported, so this import stays quick.
+# All act only when mmengine and mmcv are imported, so this import stays quick.
 serve_configs()
 replace_compiled_operations()
+after_import('mmengine.runner.checkpoint', _read_checkpoints_safely)

@@ -189,10 +189,8 @@ def main() -> None:
     from dino_plugin.export.backbone import export_backbone
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
     from dino_plugin.visualization.curves import plot_curves
-    from dino_plugin.weights.safe_loading import use_safe_loading
 
     torch.set_num_threads(2)  # as in the recipe, so that rounding is the same everywhere
-    use_safe_loading()
     cfg, hook = load_config(args)
     views = save_image(views_sheet(DATASETS.build(cfg.train_dataloader.dataset)), args.work_dir / 'views.png')
     result = dict.fromkeys(('knn_top1', 'knn_top1_untrained', 'knn_top1_raw_pixels'))

@@ -1,8 +1,25 @@
 """Building the timm network: its name and arguments, from the config or a file, and the model itself."""
 
+import difflib
+import inspect
+import re
+import sys
+
 import timm
 from torch import nn
 
+_REFUSED = {
+    'init_cfg': 'give the weights by checkpoint=PATH or pretrained=True; mmengine would only log what does not fit',
+    **dict.fromkeys(
+        ['checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay'],
+        'give the weights by checkpoint=PATH, which reads files of any program and runs nothing from them',
+    ),
+}
+# The options of TimmBackbone itself, for messages.
+_OWN = (
+    'model_name', 'pretrained', 'checkpoint', 'checkpoint_source', 'allow_mismatch', 'gradient_checkpointing',
+    'subset_drop_path', 'mask_token', 'local_norm', 'compile_blocks', 'pack_views', 'position_resampling', 'token_std',
+)  # fmt: skip
 ROTARY_AUGMENTATIONS = {'rope_shift_coords', 'rope_jitter_coords', 'rope_rescale_coords'}
 
 
@@ -26,24 +43,71 @@ def described(description: dict | None, checkpoint: str | None, timm_arguments: 
     return description['model_name'], {**arguments, **timm_arguments}
 
 
+def source_of_weights(pretrained: bool | str | None, checkpoint: str | None) -> tuple[bool, str | None]:
+    """Whether timm's weights are wanted, and the file; `pretrained` may be a file, as in configs of OpenMMLab.
+
+    Raises:
+        TypeError: If `pretrained` is something else.
+        ValueError: If there are two sources of weights.
+    """
+    is_path = isinstance(pretrained, str) and pretrained.lower() not in ('', 'true', 'false', 'none')
+    if not is_path and not isinstance(pretrained, bool | None):
+        raise TypeError(f"TimmBackbone: pretrained={pretrained!r}; expected True for timm's weights, False, or a file.")
+    if pretrained and checkpoint:
+        raise ValueError(
+            f'TimmBackbone: pretrained={pretrained!r} and checkpoint={checkpoint!r} are two sources of weights; give '
+            'one.'
+        )
+    return (False, pretrained) if is_path else (bool(pretrained), checkpoint)
+
+
+def accepted(timm_arguments: dict) -> dict:
+    """The arguments without other ways to load weights, which must not be set.
+
+    Raises:
+        ValueError: If one is; the message says what to write instead.
+    """
+    for name, cure in _REFUSED.items():
+        if timm_arguments.get(name):
+            raise ValueError(f'TimmBackbone: {name}={timm_arguments[name]!r} is not accepted; {cure}.')
+    return {key: value for key, value in timm_arguments.items() if key not in _REFUSED}
+
+
 def create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module:
     """timm's model without a classifier, for images of any size.
 
     Raises:
-        ValueError: If timm does not know the name.
+        ValueError: If timm does not know the name or an argument.
     """
     if not timm.is_model(model_name):
         similar = timm.list_models(f'*{model_name.split("_")[0]}*')[:5]
         raise ValueError(f'TimmBackbone: timm has no model {model_name!r}; similar names: {similar}.')
     arguments = {key: value for key, value in timm_arguments.items() if key not in ROTARY_AUGMENTATIONS}
     try:  # transformers accept any image size only with this argument
-        model = timm.create_model(model_name, pretrained, num_classes=0, **{'dynamic_img_size': True, **arguments})
+        model = _built(model_name, pretrained, {'dynamic_img_size': True, **arguments})
     except TypeError as error:
         if 'dynamic_img_size' not in str(error):
             raise
-        model = timm.create_model(model_name, pretrained, num_classes=0, **arguments)
+        model = _built(model_name, pretrained, arguments)
     _augment_rotary_positions(model, {key: timm_arguments[key] for key in ROTARY_AUGMENTATIONS & timm_arguments.keys()})
     return model
+
+
+def _built(model_name: str, pretrained: bool, arguments: dict) -> nn.Module:
+    try:
+        return timm.create_model(model_name, pretrained, num_classes=0, **arguments)
+    except (TypeError, AssertionError) as error:
+        unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            raise ValueError(f'TimmBackbone: timm cannot build {model_name} with {arguments}: {error}.') from error
+        if unknown[2] == 'dynamic_img_size':
+            raise
+        constructor = getattr(sys.modules[timm.model_entrypoint(model_name).__module__], unknown[1], None)
+        known = [*_OWN, *(inspect.signature(constructor).parameters if constructor else ())]
+        similar = difflib.get_close_matches(unknown[2], known, n=3) or known
+        raise ValueError(
+            f'TimmBackbone: {model_name} has no argument {unknown[2]!r}. Similar ones, or all: {", ".join(similar)}.'
+        ) from error
 
 
 def _augment_rotary_positions(model: nn.Module, augmentations: dict[str, float | None]) -> None:

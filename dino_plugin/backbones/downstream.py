@@ -15,15 +15,11 @@ class DownstreamBackbone(nn.Module, ABC):
         **backbone: Arguments of `TimmBackbone`.
 
     Raises:
-        ValueError: For mmengine's ``init_cfg``, which only logs mismatches, or as in `TimmBackbone`.
+        ValueError: As in `TimmBackbone`.
     """
 
     def __init__(self, frozen: bool, **backbone) -> None:
         super().__init__()
-        if backbone.pop('init_cfg', None):
-            raise ValueError(
-                f'{type(self).__name__}: give the weights by checkpoint=PATH (or pretrained=True), not by init_cfg.'
-            )
         self.backbone = TimmBackbone(**backbone)
         self.frozen = frozen
         if frozen:

@@ -36,7 +36,7 @@ class TimmFeatureMaps(DownstreamBackbone):
             between checkpoint and network is an error; mmengine's `init_cfg` only logs it.
 
     Raises:
-        ValueError: For `init_cfg`, if `out_indices` is empty or names a layer twice, or as in `TimmBackbone`.
+        ValueError: If `out_indices` is empty or names a layer twice, or as in `TimmBackbone`.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class TimmFeatureVector(DownstreamBackbone):
 
     Raises:
         ValueError: For another word in `features`, more blocks than the network has (a convolutional network has 1),
-            `init_cfg`, or as in `TimmBackbone`.
+            or as in `TimmBackbone`.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, appendix F.2; Oquab et al. 2023, arXiv:2304.07193, section 7.1.

@@ -1,15 +1,17 @@
 """Any timm network as a backbone: images -> ``Tokens``."""
 
 import copy
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
-from dino_plugin.backbones.creation import create, described
+from dino_plugin.backbones.creation import accepted, create, described, source_of_weights
 from dino_plugin.backbones.initial_weights import draw_initial_weights
 from dino_plugin.backbones.layer_distances import layers_to_output
 from dino_plugin.backbones.position_rule import use_position_rule
@@ -48,9 +50,11 @@ class TimmBackbone(nn.Module):
     Args:
         model_name: A name from ``timm.list_models()``. None: name and arguments are those in ``checkpoint``;
             ``timm_arguments`` take precedence.
-        pretrained: Start from timm's released weights (downloads them).
+        pretrained: Start from timm's released weights (downloads them). A path is a ``checkpoint``, as in configs of
+            OpenMMLab.
         checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
-            file. The numbers of loaded, missing and unexpected keys are logged.
+            file. An address works, too: ``https://...`` or ``hf-hub:owner/name``, see `local_file`. The numbers of
+            loaded, missing and unexpected keys are logged.
         checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
@@ -72,16 +76,17 @@ class TimmBackbone(nn.Module):
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
-        ValueError: If timm does not know the name, nothing names the network, both sources of weights or both kinds of
-            stochastic depth are given, the checkpoint does not fit, or the network lacks what an option needs: blocks
-            for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for ``local_norm``, a class
-            token for ``token_std``.
+        TypeError: If ``pretrained`` is neither True, False nor a path.
+        ValueError: If timm does not know the name or an argument, nothing names the network, both sources of weights or
+            both kinds of stochastic depth are given, the checkpoint does not fit, or the network lacks what an option
+            needs: blocks for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for
+            ``local_norm``, a class token for ``token_std``.
     """
 
     def __init__(
         self,
         model_name: str | None = None,
-        pretrained: bool = False,
+        pretrained: bool | str | None = False,
         checkpoint: str | None = None,
         checkpoint_source: str = 'teacher',
         allow_mismatch: bool = False,
@@ -96,12 +101,10 @@ class TimmBackbone(nn.Module):
         **timm_arguments,
     ) -> None:
         super().__init__()
-        if pretrained and checkpoint:
-            raise ValueError(
-                f'TimmBackbone: pretrained=True and checkpoint={checkpoint!r} are two sources of weights; give one.'
-            )
+        timm_arguments = accepted(timm_arguments)
+        pretrained, checkpoint = source_of_weights(pretrained, checkpoint)
         content = load_checkpoint(checkpoint) if checkpoint else None
-        in_file = None if content is None else backbone_description(content, checkpoint)
+        in_file = None if content is None else self._described(content, checkpoint, model_name)
         if model_name is None:
             model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)
@@ -210,6 +213,17 @@ class TimmBackbone(nn.Module):
         local_norm = {f'local_{name}': 0 for name in distances if name.startswith('norm.')}
         outside = {'mask_token': max(distances.values()), **local_norm}
         return outside | {f'model.{name}': distance for name, distance in distances.items()}
+
+    @staticmethod
+    def _described(content: dict, checkpoint: str, model_name: str | None) -> dict | None:
+        """The description in the file; one that is refused is not needed if the config names the network."""
+        try:
+            return backbone_description(content, checkpoint)
+        except ValueError as error:
+            if model_name is None:
+                raise
+            print_log(f'The description in the file is left out: {error}', logger='current', level=logging.WARNING)
+            return None
 
     def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
         """Parameters outside timm's network, which are not exported."""

@@ -12,12 +12,10 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.commands.command_line import fail, option_values
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
-from dino_plugin.weights.safe_loading import use_safe_loading
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's changes. From then on mmengine reads checkpoints safely."""
-    use_safe_loading()
+    """The config with the command line's changes."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     cfg.launcher = args.launcher

@@ -17,6 +17,7 @@ from dino_plugin.export.formats import GRAPH_FORMATS
 from dino_plugin.export.graphs import Graph, graph_of, own_size
 from dino_plugin.export.tensors import in_format
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.file_checks import sha256_of
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 
@@ -91,6 +92,7 @@ def export_backbone(
         card['graph'] = _graph_card(graph, model)
     else:
         path = write_tensors(in_format(model, format), Path(out), card)
+    card['sha256'] = sha256_of(path)
     if format == 'timm':
         card['pretrained_cfg'] = _pretrained_cfg(model, card)
     path.with_suffix('.json').write_text(json.dumps(card, indent=2) + '\n')

@@ -1,66 +1,54 @@
 """The backbone in a checkpoint file: its tensors under timm's names, and which network they belong to."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dino_plugin.weights.key_names import layout_of, under
+from dino_plugin.weights.descriptions import checked_description, read_card
+from dino_plugin.weights.key_names import layout_of
 from dino_plugin.weights.key_values import to_timm
 from dino_plugin.weights.published_models import published_description
-from dino_plugin.weights.safe_loading import weights_file
+from dino_plugin.weights.sources import local_file
+from dino_plugin.weights.subtrees import Network, chosen, how_to_choose, networks
 
 _SHOWN_KEYS = 5
-# Prefixes of a backbone's keys, in the order in which they are removed: DataParallel, torch.compile; DINO, mmpretrain
-# and mmsegmentation; TimmFeatureMaps; Hugging Face.
-_PREFIXES = (
-    'module.',
-    '_orig_mod.',
-    'backbone.',
-    'backbone.model.',
-    'vit.',
-    'dinov2.',
-    'dinov2_with_registers.',
-    'dinov3_vit.',
-)
 
 
 def backbone_state(checkpoint: Mapping[str, Any], source: str = 'teacher') -> dict[str, Tensor]:
     """The backbone's state dict under timm's names.
 
-    Understands training checkpoints of this package, full checkpoints of the DINO, iBOT and DINOv2 code (`teacher` /
-    `student`), and plain backbone files: exported ones, the authors' released ones, those of Hugging Face's `ViTModel`,
-    `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and `DINOv3ConvNextModel`, of mmpretrain's
-    VisionTransformer, and segmenters with `TimmFeatureMaps`. The keys tell the layout (see `layouts`). Heads are left
-    out.
+    Understands training checkpoints of this package, of the authors' code, of Lightly, solo-learn, mmpretrain, MoCo and
+    others with several networks (see `subtrees`), and plain backbone files: exported ones, the authors' released ones,
+    those of Hugging Face's `ViTModel`, `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` and
+    `DINOv3ConvNextModel`, of mmpretrain's VisionTransformer, and segmenters with `TimmFeatureMaps`. The keys tell the
+    layout (see `layouts`). Heads are left out.
 
     Args:
         checkpoint: From `load_checkpoint`.
-        source: `teacher` or `student`; a plain backbone file has only one network, which is returned for either.
+        source: `teacher`, `student`, or the name of a network: its path in the file or a part of it, such as
+            `encoder_k`. A plain file has only one network, which is both teacher and student.
 
     Raises:
-        ValueError: If `source` is neither, no backbone is found, or tensors of one layer contradict each other; the
-            message lists the first keys.
+        ValueError: If no such backbone is found, the names do not tell which of several networks is meant, or tensors
+            of one layer contradict each other; the message lists the networks or the first keys.
     """
-    if source not in ('teacher', 'student'):
-        raise ValueError(f"source must be 'teacher' or 'student', got {source!r}.")
-    state = _state_dict(checkpoint)
-    if any(str(key).startswith('distillation.') for key in state):
-        found = under(f'distillation.{source}.backbone.model.', state)
-    else:
-        found = _to_timm(_plain_state(state, source))
-    if not found:
-        keys = list(checkpoint) if state is checkpoint else [*checkpoint, *state]
-        raise ValueError(
-            f'No {source} backbone found. Expected a training checkpoint of dino_plugin, a checkpoint of the original '
-            f'DINO code with a {source!r} entry, or a plain file of tensors. First keys: {keys[:_SHOWN_KEYS]}.'
-        )
-    return found
+    from mmengine.logging import print_log
+
+    found = networks(checkpoint)
+    network = chosen(found, source)
+    if network is None:
+        raise ValueError(_not_found(checkpoint, found, source))
+    if len(found) > 1:
+        others = ', '.join(str(other) for other in found if other is not network)
+        print_log(f'The {source!r} of the checkpoint is {network}. It also holds: {others}.', logger='current')
+    return _to_timm(network.tensors)
 
 
-def backbone_description(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+def backbone_description(
+    checkpoint: Mapping[str, Any], path: str | Path, source: str | None = None
+) -> dict[str, Any] | None:
     """Which network the backbone of a checkpoint is; None if that is unknown.
 
     Training checkpoints say it in `meta`, exported backbones in the `.json` file beside them. Files of other programs
@@ -69,41 +57,27 @@ def backbone_description(checkpoint: Mapping[str, Any], path: str | Path) -> dic
     Args:
         checkpoint: From `load_checkpoint`.
         path: Of the file.
+        source: Which network of a file that does not say it, as in `backbone_state`. None: all, if they are alike.
 
     Returns:
         `dict(model_name=..., timm_arguments={...})`, and `position_resampling` unless it is timm's rule.
 
     Raises:
-        ValueError: If the `.json` file is damaged.
+        ValueError: If the `.json` file is damaged, or the description more than a description of a network, see
+            `checked_description`, or as `backbone_state`.
     """
     meta = checkpoint.get('meta')
     description = _named(meta.get('backbone') if isinstance(meta, Mapping) else None)
-    description = description or _card(weights_file(path).with_suffix('.json'))
+    description = description or read_card(local_file(path))
     if description is not None:
-        known = {'model_name': description['model_name'], 'timm_arguments': {}, 'position_resampling': 'timm'}
-        description = {key: description.get(key, default) for key, default in known.items()}
+        description = checked_description(description, checkpoint, path)
     else:
-        state = _state_dict(checkpoint)
-        state = _plain_state(state, 'teacher') or _plain_state(state, 'student')
-        renamed = _to_timm(state)
-        description = published_description(renamed)
+        description = _recognised(checkpoint, source)
         if description is None:
             return None
-        antialiased = 'pos_embed' not in renamed or 'reg_token' in renamed
-        description['position_resampling'] = 'timm' if antialiased else layout_of(state).position_resampling
     if description['position_resampling'] == 'timm':
         del description['position_resampling']
     return description
-
-
-def _card(path: Path) -> dict[str, Any] | None:
-    """The description beside an exported backbone, or None if there is none."""
-    if not path.is_file():
-        return None
-    try:
-        return _named(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON ({error}); copy or export it again, or delete it.') from error
 
 
 def _named(description: Any) -> Mapping[str, Any] | None:
@@ -121,18 +95,39 @@ def _to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ) from error
 
 
-def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    for entry in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(entry), Mapping):
-            return checkpoint[entry]
-    return checkpoint
+def _not_found(checkpoint: Mapping[str, Any], found: list[Network], source: str) -> str:
+    if found:
+        return f'No {source} backbone found. {how_to_choose(found)}'
+    keys = [*checkpoint]
+    for value in checkpoint.values():
+        keys += [*value] if isinstance(value, Mapping) else []
+    if any('_flat_param' in str(key) for key in keys):
+        return (
+            'The checkpoint holds the part of one process (FSDP, _flat_param), not whole tensors. Take the file that '
+            'the same training wrote whole, such as eval/training_*/teacher_checkpoint.pth of DINOv2 and DINOv3.'
+        )
+    return (
+        f'No {source} backbone found. Expected a training checkpoint of dino_plugin or of another program, or a plain '
+        f'file of tensors. First keys: {keys[:_SHOWN_KEYS]}.'
+    )
 
 
-def _plain_state(state: Mapping[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors of one network: without prefixes, and without keys that lack the prefix."""
-    if isinstance(state.get(source), Mapping):
-        state = state[source]
-    found = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    for prefix in (f'{source}.', *_PREFIXES):
-        found = under(prefix, found) or found
-    return found
+def _recognised(checkpoint: Mapping[str, Any], source: str | None) -> dict[str, Any] | None:
+    """The description by shapes of the chosen network, or, without a source, of all if it is the same."""
+    found = networks(checkpoint)
+    if any(f'.{network.path}'.endswith('.distillation.teacher.backbone.model') for network in found):
+        return None  # ours, without its description; it has any rule for positions
+    if source is None:
+        asked = [network for network in found if network.role != 'other'] or found
+    else:
+        asked = [network for network in [chosen(found, source)] if network is not None]
+    descriptions = []
+    for state in (network.tensors for network in asked):
+        renamed = _to_timm(state)
+        description = published_description(renamed)
+        if description is not None:
+            antialiased = 'pos_embed' not in renamed or 'reg_token' in renamed
+            description['position_resampling'] = 'timm' if antialiased else layout_of(state).position_resampling
+        descriptions.append(description)
+    same = bool(descriptions) and all(description == descriptions[0] for description in descriptions)
+    return descriptions[0] if same else None

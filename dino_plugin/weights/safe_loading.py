@@ -2,16 +2,30 @@
 
 import argparse
 import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy
 import torch
 from torch import Tensor
 
+from dino_plugin.weights.descriptions import read_card
+from dino_plugin.weights.file_checks import check_archive, check_claims, num_bytes, sha256_of
+from dino_plugin.weights.sources import is_downloadable, is_remote, local_file
 
-def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+_load = torch.load  # as it is outside of mmengine's loaders, see `mmengine_loaders`
+# What PyTorch, zipfile and numpy raise for files that are not what they say.
+_DAMAGES = (
+    RuntimeError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, MemoryError,
+    OverflowError, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     """Reads a `.safetensors` file, or a PyTorch file with the restricted unpickler.
 
     Besides tensors and plain Python values, a PyTorch file may hold what mmengine's training checkpoints and DINO's
@@ -19,54 +33,65 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict[str, An
     Nothing else is imported or called, so no file can run code.
 
     Args:
-        path: The file, or a Hugging Face folder with `model.safetensors`; `~` is expanded.
+        source: A path, `https://...` or `hf-hub:owner/name`, see `local_file`. Other addresses, such as
+            `torchvision://resnet50`, go to mmengine's loaders, which are restricted in the same way.
         map_location: As in `torch.load`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds other Python objects, is damaged, or is not a dictionary.
+        OSError: If a download fails.
+        ValueError: If the file holds other Python objects, is damaged, claims more than it holds, or is not a
+            dictionary.
     """
-    path = weights_file(path)
+    if is_remote(source) and not is_downloadable(source):
+        from mmengine.runner import CheckpointLoader
+
+        return CheckpointLoader.load_checkpoint(str(source), map_location)
+    path = local_file(source)
     if not path.is_file():
         raise FileNotFoundError(f'Checkpoint {path} does not exist, or is a folder without model.safetensors.')
+    name = str(path) if path == Path(source) else f'{source} (in {path})'
     if path.suffix == '.safetensors':
-        return _load_safetensors(path, map_location)
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, OSError, KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(_damaged(path, error)) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'Checkpoint {path} holds a {type(checkpoint).__name__}; expected a dictionary.')
+        checkpoint = _load_safetensors(path, map_location, name)
+    else:
+        checkpoint = load_pytorch_file(path, map_location, name)
+    _check_hash(path, name)
     return checkpoint
 
 
-def weights_file(path: str | Path) -> Path:
-    """The file itself, or `model.safetensors` of a Hugging Face folder."""
-    path = Path(path).expanduser()
-    weights = path / 'model.safetensors'
-    return weights if weights.is_file() else path
+def load_pytorch_file(file: Path | BinaryIO, map_location: Any, name: str) -> dict[str, Any]:
+    """Reads a PyTorch file, or a buffer with its bytes, as `load_checkpoint` does.
 
-
-def use_safe_loading() -> None:
-    """Makes mmengine read local checkpoints (`--resume`, `load_from`, `init_cfg`) with `load_checkpoint`.
-
-    Some versions of mmengine use the unrestricted unpickler; others cannot read their own checkpoints with torch 2.6 or
-    newer. Remote files (`https://`, `s3://`) keep mmengine's loaders.
+    Args:
+        file: To read.
+        map_location: As in `torch.load`.
+        name: Of the file in messages.
     """
-    from mmengine.runner import CheckpointLoader
+    try:
+        check_archive(file)
+        with _only_allowed_globals():
+            checkpoint = _load(file, map_location=map_location, weights_only=True)
+        check_claims(checkpoint, num_bytes(file))
+    except UnpicklingError as error:
+        raise ValueError(_refusal(file, name, str(error))) from error
+    except _DAMAGES as error:
+        raise ValueError(_damaged(file, name, error)) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'Checkpoint {name} holds a {type(checkpoint).__name__}; expected a dictionary.')
+    return checkpoint
 
-    def load_from_local_file(filename: str, map_location: Any = None) -> dict[str, Any]:
-        checkpoint = load_checkpoint(filename, map_location)
-        if isinstance(checkpoint.get('meta'), dict):
-            # mmengine's resume runs this text as a Python config. It writes 'cfg' itself, not 'config', and needs
-            # it only to compare numbers of GPUs.
-            checkpoint['meta'].pop('config', None)
-        return checkpoint
 
-    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local_file, force=True)
+@contextmanager
+def _only_allowed_globals() -> Iterator[None]:
+    """Nothing else may be imported by a file, whatever other packages allow; mmengine allows `getattr`."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(_allowed_globals())
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
 
 
 def _allowed_globals() -> list[Any]:
@@ -89,32 +114,42 @@ def _allowed_globals() -> list[Any]:
     return [*named, numpy.ndarray, numpy.dtype, *dtypes, HistoryBuffer, ConfigDict, argparse.Namespace]
 
 
-def _load_safetensors(path: Path, map_location: Any) -> dict[str, Tensor]:
+def _load_safetensors(path: Path, map_location: Any, name: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     device = str(map_location) if isinstance(map_location, str | torch.device) else 'cpu'
     try:
         return load_file(path, device=device)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(_damaged(path, error)) from error
+    except (SafetensorError, *_DAMAGES) as error:
+        raise ValueError(_damaged(path, name, error)) from error
 
 
-def _refusal(path: Path, reason: str) -> str:
+def _check_hash(path: Path, name: str) -> None:
+    """Compares an exported backbone with the SHA-256 in its description."""
+    stated = (read_card(path) or {}).get('sha256')
+    if stated is not None and sha256_of(path) != stated:
+        raise ValueError(
+            f'Checkpoint {name} is not the file that {path.with_suffix(".json")} describes: its SHA-256 differs. Copy '
+            'or export both again.'
+        )
+
+
+def _refusal(file: Path | BinaryIO, name: str, reason: str) -> str:
     found = re.search(r"(?:GLOBAL |class ')([\w.]+)", reason)
     if found is None:
         detail = re.search(r'WeightsUnpickler error: (.*)', reason)
-        return _damaged(path, detail.group(1) if detail else reason)
+        return _damaged(file, name, detail.group(1) if detail else reason)
     return (
-        f'Checkpoint {path} is refused: it imports {found.group(1)}, which weights do not need and which could run any '
+        f'Checkpoint {name} is refused: it imports {found.group(1)}, which weights do not need and which could run any '
         'code. If you trust the origin of the file, convert it once: '
-        f"`checkpoint = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
+        f"`checkpoint = torch.load({name!r}, map_location='cpu', weights_only=False); "
         "torch.save({'state_dict': checkpoint['state_dict']}, 'converted.pth')`; keep the entry that holds the weights."
     )
 
 
-def _damaged(path: Path, error: Exception | str) -> str:
+def _damaged(file: Path | BinaryIO, name: str, error: Exception | str) -> str:
     return (
-        f'Checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it is truncated, damaged or no checkpoint: '
+        f'Checkpoint {name} ({num_bytes(file)} bytes) cannot be read; it is truncated, damaged or no checkpoint: '
         f'{str(error).strip()}. Copy or download it again.'
     )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dino_plugin.weights.descriptions import described_grid
+from dino_plugin.weights.file_checks import check_finite
 from dino_plugin.weights.key_values import fold_class_position
 from dino_plugin.weights.positions import Rule, resampled, rule_named
 
@@ -51,12 +53,14 @@ def load_backbone(
 
     Raises:
         ValueError: If keys or shapes differ; the message lists the first keys of both sides with their shapes. Also if
-            several grids are possible and no description tells the grid.
+            several grids are possible and no description tells the grid, if weights are integers or complex numbers, or
+            if values are not finite (see `check_finite`).
     """
     from mmengine.logging import print_log
 
     own = model.state_dict()
     state = {key: value for key, value in state.items() if key in own or not has_no_effect(key, value)}
+    state = _as_in_model(state, own, name)
     # Only learnt positions have a grid. Other networks need not be built for it, which some versions of timm cannot.
     grid = described_grid(description) if description is not None and 'pos_embed' in state else None
     state, resampled_keys = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
@@ -74,30 +78,38 @@ def load_backbone(
     return report
 
 
+def _as_in_model(state: Mapping[str, Tensor], own: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors in the model's types, finite.
+
+    Raises:
+        ValueError: If weights are integers or complex numbers, or infinite in the model's type.
+    """
+    wrong = [key for key, value in state.items() if key in own and not _converts(value, own[key])]
+    if wrong:
+        shown = ', '.join(f'{key} ({state[key].dtype})' for key in wrong[:_SHOWN_KEYS])
+        raise ValueError(
+            f'{name} holds {len(wrong)} tensors of a type that cannot be a weight, among them {shown}; the model has '
+            f'{own[wrong[0]].dtype}. Weights that were quantised must be exported without quantisation.'
+        )
+    state = {key: value.to(own[key].dtype) if key in own else value for key, value in state.items()}
+    check_finite(state, name)
+    return state
+
+
+def _converts(value: Tensor, own: Tensor) -> bool:
+    """Whether values of one type stand for values of the other: both are integers, or both are not."""
+    return value.dtype == own.dtype or (
+        value.layout is torch.strided
+        and not (value.is_complex() or value.is_quantized)
+        and value.is_floating_point() == own.is_floating_point()
+    )
+
+
 def has_no_effect(key: str, value: Tensor) -> bool:
     """Whether a tensor is a bias of queries or values with zeros only, or a LayerScale with ones only."""
     if key.endswith(('.attn.q_bias', '.attn.v_bias')):
         return not value.any()
     return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2')) and bool((value == 1).all())
-
-
-def described_grid(description: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Rows and columns of the patch grid of a described network; None if it has no patches.
-
-    Raises:
-        ValueError: If timm cannot build the network.
-    """
-    import timm
-
-    try:
-        with torch.device('meta'):
-            model = timm.create_model(description['model_name'], **{**description['timm_arguments'], 'num_classes': 0})
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f'timm cannot build the network that the file describes, {dict(description)}: {error}'
-        ) from error
-    grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
-    return None if grid is None else tuple(grid)
 
 
 def _fit_position_embedding(

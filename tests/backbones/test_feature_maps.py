@@ -108,7 +108,7 @@ def test_weights_come_from_a_checkpoint_that_has_to_fit(tmp_path):
     assert all(map(torch.equal, maps.backbone.parameters(), network.parameters()))
     with pytest.raises(ValueError, match=r'backbone\.pth does not fit the model(.|\n)*blocks\.2\.norm1'):
         make('plain', checkpoint=str(tmp_path / 'backbone.pth'), depth=3)
-    with pytest.raises(ValueError, match=r'checkpoint=PATH .*, not by init_cfg'):
+    with pytest.raises(ValueError, match=r'init_cfg=.* is not accepted; give the weights by checkpoint=PATH'):
         make('plain', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth')))
 
 

@@ -75,7 +75,7 @@ def test_a_frozen_network_has_no_gradients_and_stays_in_evaluation():
         ('plain', dict(last_blocks=3), r'last_blocks=3 must be 1 to 2 with vit_tiny_patch16_224'),
         ('plain', dict(last_blocks=0), r'last_blocks=0 must be 1 to 2'),
         ('convnet', dict(last_blocks=2), r'must be 1 to 1 with resnet10t .*model\.backbone\.last_blocks=1'),
-        ('plain', dict(init_cfg=dict(type='Pretrained')), r'TimmFeatureVector: give the weights by checkpoint=PATH'),
+        ('plain', dict(init_cfg=dict(type='Pretrained')), r'init_cfg=.*give the weights by checkpoint=PATH'),
     ],
 )
 def test_what_the_network_does_not_have_is_refused(kind, arguments, message):

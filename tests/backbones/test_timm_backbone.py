@@ -129,8 +129,36 @@ def test_bad_names_and_two_sources_of_weights_are_refused():
         TimmBackbone('vit_enormous')
     with pytest.raises(ValueError, match='two sources of weights'):
         TimmBackbone('resnet10t', pretrained=True, checkpoint='x.pth')
-    with pytest.raises(TypeError, match='unheard_of'):
-        TimmBackbone('resnet10t', unheard_of=1)
+    with pytest.raises(ValueError, match=r"resnet10t has no argument 'in_channels'.*in_chans"):
+        TimmBackbone('resnet10t', in_channels=1)
+    with pytest.raises(ValueError, match=r"no argument 'chekpoint'.*checkpoint"):
+        TimmBackbone('vit_tiny_patch16_224', chekpoint='x.pth')
+    with pytest.raises(ValueError, match=r'timm cannot build .*divisible by num_heads'):
+        TimmBackbone('vit_tiny_patch16_224', num_heads=5)
+
+
+def test_pretrained_may_be_a_path_and_nothing_else_than_a_path_or_a_bool(tmp_path):
+    """`EncoderDecoder(pretrained=PATH)` hands it to the backbone."""
+    source = make('plain')
+    name, arguments = source.description['model_name'], source.description['timm_arguments']
+    torch.save({'state_dict': source.model.state_dict(), 'meta': {'backbone': source.description}}, tmp_path / 'a.pth')
+    loaded = TimmBackbone(pretrained=str(tmp_path / 'a.pth'))
+    assert all(map(torch.equal, loaded.parameters(), source.parameters()))
+    TimmBackbone(name, pretrained=None, **arguments)
+    for other in ('False', 'true', 'None'):
+        with pytest.raises(TypeError, match=r"pretrained=.*expected True for timm's weights, False, or a file"):
+            TimmBackbone(name, pretrained=other, **arguments)
+    with pytest.raises(ValueError, match='two sources of weights'):
+        TimmBackbone(name, pretrained=str(tmp_path / 'a.pth'), checkpoint='b.pth')
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+        TimmBackbone(name, pretrained='gone.pth')
+
+
+@pytest.mark.parametrize('way', ['init_cfg', 'checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay'])
+def test_other_ways_to_load_weights_are_refused_with_the_right_one(way):
+    with pytest.raises(ValueError, match=rf'{way}=.* is not accepted; give the weights by checkpoint=PATH'):
+        TimmBackbone('vit_tiny_patch16_224', **{way: {'file': 'a.pth'}})
+    assert way not in TimmBackbone('vit_tiny_patch16_224', **{way: None}).description['timm_arguments']
 
 
 def test_the_networks_above_are_the_kinds_they_claim_to_be():

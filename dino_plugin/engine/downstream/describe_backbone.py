@@ -4,7 +4,6 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.weights.safe_loading import use_safe_loading
 
 
 def describe(checkpoint: dict, model: nn.Module) -> None:
@@ -21,10 +20,6 @@ class DescribeBackboneHook(Hook):
     Then neither `tools/test.py` nor an export of the backbone needs an option that names it. In pretraining
     `EMATeacherHook` does the same.
     """
-
-    def before_run(self, runner) -> None:
-        """Let mmengine load checkpoints safely: some versions load any object, others refuse their own files."""
-        use_safe_loading()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Write the description into the checkpoint."""
