@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -45,8 +45,9 @@ def multi_crop_collate(samples: Sequence[Any], num_global: int = 2) -> ViewBatch
 
     Two forms of samples are accepted:
 
-    - ``(global block, local block or None)``, or with an anchor block at the end, uint8 ``views rows columns 3``, from
-      :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``; or their samples of unfinished views.
+    - ``(global block, local block or None)``, or with an anchor block at the end, uint8 ``views rows columns 3`` (int16
+      for other channels), from :class:`~dino_plugin.data.multi_crop.MultiCrop` and ``PackViews``; or their samples of
+      unfinished views.
     - ``(list of views, label, filename)`` or ``(list of views, label)``, float ``channels rows columns``, from datasets
       of Lightly and torchvision.
 
@@ -150,7 +151,7 @@ def _checksum(views: ViewBatch) -> int:
     if views.unfinished is None or views.unfinished.images is None:
         return zlib.crc32(views.global_views[0, 0].contiguous().numpy())
     pixels, stacks, _, boxes, _ = views.unfinished.images
-    first = pixels[: stacks[0].rows * stacks[0].columns * 3]
+    first = pixels[: stacks[0].rows * stacks[0].columns * stacks[0].channels]
     return zlib.crc32(boxes.contiguous().numpy(), zlib.crc32(first.numpy()))
 
 
@@ -165,8 +166,8 @@ def _is_view_list(value: Any) -> bool:
 @named_in_configs
 def image_collate(
     samples: Sequence[tuple[Any, int, str]],
-) -> tuple[UInt8[Tensor, 'batch rows columns 3'], Int[Tensor, ' batch'], list[str]]:
-    """Stack evaluation samples ``(uint8 image, label, path)``; images are arrays or tensors ``rows columns 3``.
+) -> tuple[Shaped[Tensor, 'batch rows columns channels'], Int[Tensor, ' batch'], list[str]]:
+    """Stack evaluation samples ``(image, label, path)``; images are arrays or tensors ``rows columns channels``.
 
     Raises:
         ValueError: If the images differ in size.

@@ -5,20 +5,25 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from dino_plugin.data.images.channel_loading import AS_STORED
 from dino_plugin.data.images.decoding import read_image
-from dino_plugin.data.multi_crop import Block, MultiCrop, require_rgb, resize
+from dino_plugin.data.images.headers import MAX_PIXELS
+from dino_plugin.data.multi_crop import Block, MultiCrop, resize
+from dino_plugin.data.views.fine_levels import to_steps
+from dino_plugin.data.views.image_checks import Image, require_image
 from dino_plugin.data.views.unfinished_views import UnfinishedSample
 
 
 class LoadImage(BaseTransform):
     """``img_path`` -> ``img``, uint8 RGB, of any kind of file that :func:`decode_image` documents.
 
-    Sets ``img``, ``channel_order='rgb'``, ``img_shape`` and ``ori_shape``. mmcv's ``LoadImageFromFile`` works, too; its
-    images are BGR, and its errors do not name the file.
+    Sets ``img``, ``channel_order='rgb'``, ``img_shape`` and ``ori_shape``. ``max_pixels`` of the data set is the
+    largest number of pixels. mmcv's ``LoadImageFromFile`` works, too; its images are BGR, and its errors do not name
+    the file.
 
     Args:
         backend_args: For ``mmengine.fileio``, if the files are not on a local disk.
@@ -34,18 +39,19 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the image to ``results``."""
         path = _required(results, 'img_path', 'the dataset gives it: dino_plugin.ImageDataset does')
-        image = read_image(path, self.backend_args)
+        image = read_image(path, self.backend_args, results.get('max_pixels', MAX_PIXELS))
         results.update(img=image, channel_order='rgb', img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
 
 class MultiCropTransform(BaseTransform):
-    """``img`` -> ``global_views``, ``local_views`` and, with an ``anchor_size``, ``anchor_views``: uint8 blocks.
+    """``img`` -> ``global_views``, ``local_views`` and, with an ``anchor_size``, ``anchor_views``: blocks.
 
     In a config its name is ``dino_plugin.MultiCrop``. With another ``split`` than ``'worker'`` the result is
     ``unfinished_views``, which ``dino_plugin.ViewPreprocessor`` finishes.
 
-    The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise.
+    The image is BGR, as mmcv loads it, unless ``channel_order='rgb'`` says otherwise. Images of floats come from
+    :class:`LoadChannels`; their channels keep their order.
 
     Args:
         **multi_crop: The arguments of :class:`~dino_plugin.data.multi_crop.MultiCrop`.
@@ -56,7 +62,7 @@ class MultiCropTransform(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the blocks; ``local_views`` is None without local views."""
-        sample = self.multi_crop.sample(_rgb(results))
+        sample = self.multi_crop.sample(image_in_order(results))
         if isinstance(sample, UnfinishedSample):
             results['unfinished_views'] = sample
         else:
@@ -101,18 +107,19 @@ class ResizeCentreCrop(BaseTransform):
         self.crop = crop
 
     def transform(self, results: dict) -> dict:
-        """Replace ``img``, which is RGB afterwards."""
-        image = _rgb(results)
+        """Replace ``img``; an ordinary image is RGB afterwards."""
+        image = image_in_order(results)
         if self.resize is not None and self.resize != min(image.shape[:2]):
             shorter = min(image.shape[:2])
             rows, columns = (int(self.resize * side / shorter) for side in image.shape[:2])
             image = resize(image, rows, columns)
         if self.crop is not None:
             image = self._cut(image)
-        results.update(img=np.ascontiguousarray(image), channel_order='rgb', img_shape=image.shape[:2])
+        order = 'rgb' if image.dtype == np.uint8 else AS_STORED
+        results.update(img=np.ascontiguousarray(image), channel_order=order, img_shape=image.shape[:2])
         return results
 
-    def _cut(self, image: UInt8[np.ndarray, 'rows columns 3']) -> UInt8[np.ndarray, '{self.crop} {self.crop} 3']:
+    def _cut(self, image: Image) -> Image:
         rows, columns = image.shape[:2]
         if min(rows, columns) < self.crop:
             raise ValueError(
@@ -125,19 +132,35 @@ class ResizeCentreCrop(BaseTransform):
 class PackImage(BaseTransform):
     """Keep only what an evaluator needs: the tuple (image, label, path).
 
-    The label is ``gt_label``, or -1 where the dataset has none; the path is empty where the dataset has none.
+    The label is ``gt_label``, or -1 where the dataset has none; the path is empty where the dataset has none. Levels of
+    :class:`LoadChannels` become 128ths (int16), as in views.
     """
 
-    def transform(self, results: dict) -> tuple[UInt8[Tensor, 'rows columns 3'], int, str]:
+    def transform(
+        self, results: dict
+    ) -> tuple[UInt8[Tensor, 'rows columns 3'] | Int16[Tensor, 'rows columns channels'], int, str]:
         """The sample; torch's ``default_collate`` can batch it if all images have one size."""
-        image = torch.from_numpy(np.ascontiguousarray(_rgb(results)))
+        image = image_in_order(results)
+        image = torch.from_numpy(np.ascontiguousarray(image)) if image.dtype == np.uint8 else to_steps(image)
         return image, int(results.get('gt_label', -1)), str(results.get('img_path', ''))
 
 
-def _rgb(results: dict) -> UInt8[np.ndarray, 'rows columns 3']:
-    """``img`` in RGB order. Without ``channel_order`` it is BGR, as mmcv loads it."""
+def image_in_order(results: dict) -> Image:
+    """``img``, RGB if it is uint8. Without ``channel_order`` it is BGR, as mmcv loads it; floats keep their order.
+
+    Raises:
+        ValueError: If there is no image, or floats have another order than ``'as_stored'``.
+        TypeError: If the image has another type.
+    """
     image = _required(results, 'img', "put dict(type='dino_plugin.LoadImage') before it")
-    require_rgb(image)
+    require_image(image)
+    if image.dtype != np.uint8:
+        if results.get('channel_order') != AS_STORED:
+            raise ValueError(
+                f'an image of floats and channel_order={results.get("channel_order")!r}: load it by '
+                "dino_plugin.LoadChannels, or set channel_order='as_stored' in a step of your own"
+            )
+        return image
     return image if results.get('channel_order', 'bgr') == 'rgb' else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

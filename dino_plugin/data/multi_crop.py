@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from dino_plugin.data.views.channel_views import render_levels, resize_levels
 from dino_plugin.data.views.colour import apply_colour_change, blur_taps
 from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
+from dino_plugin.data.views.fine_levels import to_steps
+from dino_plugin.data.views.image_checks import Image, checked_rgb, require_colours, require_image
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.views.photometric import ColourChange, colour_recipe
 from dino_plugin.data.views.split_of_work import chosen_split
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, colour_row
 
-Block = UInt8[Tensor, '_ _ _ 3']  # views rows columns 3
+# 'views rows columns channels': RGB in whole levels, or any channels in 128ths of a level (views/fine_levels.py)
+Block = UInt8[Tensor, '_ _ _ 3'] | Int16[Tensor, '_ _ _ _']
 
 
 class ViewParameters(NamedTuple):
@@ -36,18 +40,25 @@ class MultiCrop:
     changed colours. All random numbers come from the global generator of ``random``: with the same ``random.seed`` the
     views are the same, bit for bit. The input is not changed.
 
+    An image is ordinary RGB in uint8, or floats in [0, 255] with any number of channels, as
+    :class:`~dino_plugin.data.mmcv_transforms.LoadChannels` makes them. The boxes are the same for both. Of the colours,
+    brightness, contrast and blur change every channel; saturation, hue, greyscale and solarisation only
+    ``rgb_channels``, and without these they are refused.
+
     Args:
         global_size: Size of a global view in pixels: one number, or (rows, columns).
         global_scale: Range of the share of the image area that a global view shows, in (0, 1].
         local_size: As ``global_size``, for local views.
         local_scale: As ``global_scale``, for local views.
         num_local: Number of local views, 0 or more. There are always two global views.
-        photometric: ``'paper'``, ``'as_trained'``, ``'none'``, or a dict of changes to one of them; see
+        photometric: ``'paper'``, ``'as_trained'``, ``'channels'``, ``'none'``, or a dict of changes to one of them; see
             :func:`~dino_plugin.data.views.photometric.colour_recipe`.
         flip_probability: Probability of mirroring a view left and right, in [0, 1].
         anchor_size: As ``global_size``, and no smaller: the global views once more in this size, with the same boxes
             and flips and without colour changes, for :class:`~dino_plugin.core.losses.gram.GramLoss`. None: no such
             views. The other views are the same with and without it.
+        rgb_channels: In an image of floats, the places of red, green and blue, counted from 0: ``(2, 1, 0)`` where blue
+            comes first. None: no channel has a name.
         split: The split of the work. With ``'worker'`` the worker of the dataloader does all of it; with ``'device'``
             the device does the colours; with ``'decode'`` the device does everything after decoding, in
             :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`. ``'auto'`` chooses by GPU and CPU cores, see
@@ -72,6 +83,7 @@ class MultiCrop:
         *,
         flip_probability: float = 0.5,
         anchor_size: int | Sequence[int] | None = None,
+        rgb_channels: Sequence[int] | None = None,
         split: str = 'worker',
     ) -> None:
         if not isinstance(num_local, int) or num_local < 0:
@@ -88,6 +100,7 @@ class MultiCrop:
         self.anchor_size = None if anchor_size is None else checked_size('anchor_size', anchor_size)
         if self.anchor_size and any(side < least for side, least in zip(self.anchor_size, self.global_size)):
             raise ValueError(f'anchor_size={anchor_size} is smaller than global_size={global_size}: make it larger')
+        self.rgb = checked_rgb(rgb_channels)
         self.split = chosen_split(split)
         self._taps = max(blur_taps(view.blur_sigma[1]) if view.blur_probability else 1 for view in self.recipe)
 
@@ -103,40 +116,51 @@ class MultiCrop:
         """
         if self.split == 'worker':
             return self.blocks(image)
-        require_rgb(image)
+        self._require(image)
         drawn = list(self.draw(*image.shape[:2]))
+        whole = image if image.dtype == np.uint8 else to_steps(image).numpy()
         return UnfinishedSample(
             blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
-            image=image if self.split == 'decode' else None,
+            image=whole if self.split == 'decode' else None,
             boxes=torch.tensor([(*view.box, view.flip) for view in drawn], dtype=torch.float32),
             colours=torch.tensor([colour_row(view.colour, self._taps) for view in drawn], dtype=torch.float32),
             sizes=(self.global_size, self.local_size if self.num_local else None, self.anchor_size),
+            rgb=self.rgb,
         )
 
     def blocks(self, image: Any) -> tuple[Block, Block | None] | tuple[Block, Block | None, Block]:
-        """The finished views as uint8 blocks, whatever the split.
+        """The finished views as blocks, whatever the split.
 
         Args:
-            image: RGB, uint8, ``rows columns 3``, of any size.
+            image: RGB, uint8, ``rows columns 3``, of any size; or float32 in [0, 255], ``rows columns channels``.
 
         Returns:
             The global views; the local views, or None if ``num_local`` is 0; with an ``anchor_size`` also the anchor
             views.
 
         Raises:
-            TypeError: If the image is no uint8 array.
-            ValueError: If it has not three channels, or no pixels.
+            TypeError: If the image is no array of uint8 or float32.
+            ValueError: If it has not three channels as uint8, or other levels as floats, or no pixels; if the colours
+                do not fit its channels.
         """
-        require_rgb(image)
+        self._require(image)
         return self._render_all(image, list(self.draw(*image.shape[:2])))
 
     def _render_all(self, image: Any, views: Sequence[ViewParameters]) -> tuple[Block | None, ...]:
-        global_block = _render(image, views[:NUM_GLOBAL], self.global_size)
-        local_block = _render(image, views[NUM_GLOBAL:], self.local_size) if self.num_local else None
+        global_block = self._render(image, views[:NUM_GLOBAL], self.global_size)
+        local_block = self._render(image, views[NUM_GLOBAL:], self.local_size) if self.num_local else None
         if self.anchor_size is None:
             return global_block, local_block
         uncoloured = [_uncoloured(view) for view in views[:NUM_GLOBAL]]
-        return global_block, local_block, _render(image, uncoloured, self.anchor_size)
+        return global_block, local_block, self._render(image, uncoloured, self.anchor_size)
+
+    def _render(self, image: Any, views: Sequence[ViewParameters], size: tuple[int, int]) -> Block:
+        return _render(image, views, size) if image.dtype == np.uint8 else render_levels(image, views, size, self.rgb)
+
+    def _require(self, image: Any) -> None:
+        require_image(image)
+        if image.dtype != np.uint8:
+            require_colours(self.recipe, image.shape[2], self.rgb)
 
     def __call__(self, image: Any) -> list[Float[Tensor, '3 rows_of_view columns_of_view']]:
         """The views as a list of float tensors, normalised with ImageNet's mean and deviation, global views first.
@@ -158,6 +182,12 @@ class MultiCrop:
             )
         if hasattr(image, 'convert'):
             image = np.array(image.convert('RGB'))
+        require_image(image)
+        if image.dtype != np.uint8:
+            raise TypeError(
+                f'as a callable MultiCrop normalises RGB in uint8, got {image.dtype}: for other channels use blocks(), '
+                "or dict(type='dino_plugin.MultiCrop') in a pipeline"
+            )
         global_block, local_block = self.blocks(image)[:2]
         views = list(_normalised(global_block))
         return views if local_block is None else views + list(_normalised(local_block))
@@ -171,10 +201,10 @@ class MultiCrop:
             yield ViewParameters(box, random.random() < self.flip_probability, photometric.draw())
 
 
-def resize(
-    image: UInt8[np.ndarray, 'rows_before columns_before 3'], rows: int, columns: int
-) -> UInt8[np.ndarray, '{rows} {columns} 3']:
+def resize(image: Image, rows: int, columns: int) -> Image:
     """Bicubic and antialiased, as Pillow does it, within 0.3 grey levels (mean absolute error); a new array."""
+    if image.dtype != np.uint8:
+        return resize_levels(image, rows, columns)
     resized = torch.empty((rows, columns, 3), dtype=torch.uint8)
     _resize_into(image.copy(), resized)
     return resized.numpy()
@@ -223,23 +253,3 @@ def _normalised(block: UInt8[Tensor, 'views rows columns 3']) -> Float[Tensor, '
     scale = 1 / (255 * torch.tensor(IMAGENET_STD)[:, None, None])
     # Channels come first while a value is still one byte.
     return block.permute(0, 3, 1, 2).contiguous().float().sub_(mean).mul_(scale)
-
-
-def require_rgb(image: Any) -> None:
-    """Check that views can be cut out of this image.
-
-    Raises:
-        TypeError: If it is no uint8 array.
-        ValueError: If it has not three channels, or no pixels.
-    """
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f'expected an RGB image as a uint8 array, or a Pillow image, got {type(image).__name__}')
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f'expected an RGB image "rows columns 3", got an array of shape {image.shape}: load it with '
-            'dino_plugin.data.images.decoding.decode_image, or repeat the channel of a greyscale image three times'
-        )
-    if image.dtype != np.uint8:
-        raise TypeError(f'expected levels of uint8 in [0, 255], got {image.dtype}: scale to that range and convert')
-    if image.size == 0:
-        raise ValueError(f'expected an image with pixels, got an array of shape {image.shape}')

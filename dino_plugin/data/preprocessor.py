@@ -10,12 +10,13 @@ from torch import Tensor
 
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.views.device_views import finish_views
+from dino_plugin.data.views.fine_levels import STEPS, is_fine
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.data.views.stacking import form_of
 
 
 class ViewPreprocessor(BaseDataPreprocessor):
-    """Move a batch to the device of the model and normalise what is still uint8: (pixel - mean) / std.
+    """Move a batch to the device of the model and normalise pixels that are still levels: (level - mean) / std.
 
     - ``ViewBatch`` -> ``dict(views=ViewBatch)``. Float views, which transforms of Lightly and torchvision have already
       normalised, are only moved, and so are masks. ``unfinished`` views are finished here, on the device (see ``split``
@@ -23,10 +24,12 @@ class ViewPreprocessor(BaseDataPreprocessor):
     - ``(images, labels, paths)`` of :func:`~dino_plugin.data.collate.image_collate`
       -> ``dict(images=..., labels=...)``.
 
-    Pixels travel as bytes and become float32 on the device.
+    Pixels travel as bytes, or as 128ths of a level in int16 (:class:`~dino_plugin.data.mmcv_transforms.LoadChannels`),
+    and become float32 on the device.
 
     Args:
-        mean: Mean of each channel in RGB order, in grey levels of [0, 255]. Default: ImageNet's.
+        mean: Mean of each channel in levels of [0, 255], in RGB order or that of ``LoadChannels``. Default: ImageNet's;
+            ``tools/measure_normalisation.py`` measures others.
         std: Standard deviations, likewise.
         compile_colours: ``torch.compile`` the colours of unfinished views at the first batch, which takes about 15
             seconds and a C++ compiler. Colours then take about two thirds of the time on a CPU; no GPU was measured.
@@ -34,7 +37,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
 
     Raises:
         ValueError: If ``mean`` and ``std`` differ in length or a deviation is not positive.
-        TypeError: When called, if the batch has another form.
+        TypeError: When called, if the batch has another form, or pixels have other channels.
     """
 
     def __init__(
@@ -72,16 +75,24 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def _prepare(self, pixels: Shaped[Tensor, '*leading _ _ _']) -> Float[Tensor, '*leading channels rows columns']:
         if pixels.is_floating_point():
             return pixels
-        if pixels.dtype != torch.uint8 or pixels.shape[-1] != len(self.mean):
+        if pixels.dtype not in (torch.uint8, torch.int16):
             raise TypeError(
-                f'expected uint8 pixels with {len(self.mean)} channels last, or normalised float views with channels '
-                f'first, got {pixels.dtype} of shape {tuple(pixels.shape)}'
+                'expected pixels in uint8, or in int16 as dino_plugin.LoadChannels makes them, channels last, or '
+                f'normalised float views with channels first, got {pixels.dtype} of shape {tuple(pixels.shape)}'
             )
         return self._normalise(pixels)
 
     def _normalise(
         self, pixels: Shaped[Tensor, '*leading rows columns channels']
     ) -> Float[Tensor, '*leading channels rows columns']:
+        if pixels.shape[-1] != len(self.mean):
+            raise TypeError(
+                f'expected pixels with {len(self.mean)} channels last, as many as mean and std have, got shape '
+                f'{tuple(pixels.shape)}: give ViewPreprocessor one number for each channel, as '
+                'tools/measure_normalisation.py prints them'
+            )
         # Channels stay last in memory: no copy is needed, and convolutions are faster.
-        views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-        return views.copy_(pixels).sub_(self.mean).div_(self.std).movedim(-1, -3)
+        views = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device).copy_(pixels)
+        if is_fine(pixels):
+            views.mul_(1 / STEPS)
+        return views.sub_(self.mean).div_(self.std).movedim(-1, -3)

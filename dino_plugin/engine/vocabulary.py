@@ -17,6 +17,7 @@ from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
+from dino_plugin.data.images.channel_loading import LoadChannels
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.mixed_sampler import MixedBatchSampler
 from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
@@ -65,7 +66,9 @@ VOCABULARY: dict[Registry, list] = {
         (checked_segmentation, 'CheckedSegmentation'),
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
-    registry.TRANSFORMS: [LoadImage, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage],
+    registry.TRANSFORMS: [
+        LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
+    ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,

@@ -135,10 +135,12 @@ def test_a_pipeline_in_the_wrong_order_says_what_is_missing(transform, results, 
         transform(results)
 
 
-def test_float_images_are_refused():
-    for image in (np.zeros((9, 9, 3)), np.zeros((9, 9, 3), np.float32)):
-        with pytest.raises(TypeError, match='got float'):
-            MultiCropTransform()(dict(img=image))
+def test_float_images_whose_order_nobody_knows_are_refused():
+    with pytest.raises(TypeError, match='got float64'):
+        MultiCropTransform()(dict(img=np.zeros((9, 9, 3))))
+    for order in ({}, dict(channel_order='bgr')):
+        with pytest.raises(ValueError, match=r"channel_order='as_stored' in a step of your own"):
+            MultiCropTransform()(dict(img=np.zeros((9, 9, 3), np.float32), **order))
 
 
 @pytest.mark.parametrize('arguments', [(0, None), (None, 0), (224, 256), (-5, None)])

@@ -292,7 +292,7 @@ def test_the_same_comparison_notices_that_the_released_code_blurs_otherwise(pape
 @pytest.mark.parametrize(
     ('image', 'error', 'message'),
     [
-        (np.zeros((8, 8, 3), np.float32), TypeError, 'got float32'),
+        (np.zeros((8, 8, 3)), TypeError, 'got float64'),
         (np.zeros((8, 8, 3), np.uint16), TypeError, 'got uint16'),
         (np.zeros((8, 8), np.uint8), ValueError, r'\(8, 8\).*repeat the channel of a greyscale image'),
         (np.zeros((8, 8, 1), np.uint8), ValueError, r'\(8, 8, 1\)'),

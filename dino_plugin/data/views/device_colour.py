@@ -16,6 +16,7 @@ from dino_plugin.data.views.unfinished_views import GREYSCALE, HUE, KERNEL, MAX_
 
 Levels = Float32[Tensor, 'views 3 rows columns']
 WHITE = 255
+SMALLEST_CHROMA = 1e-6  # of levels; what is divided by it is 0 where no channel differs
 
 
 def change_colours(levels: Levels, colours: Float32[Tensor, 'views numbers'], compiled: bool = False) -> Levels:
@@ -64,8 +65,8 @@ def blend(levels: Levels, shares: Float32[Tensor, 'views 3']) -> Levels:
     return torch.lerp(torch.addcmul(of_mean * mean, of_luma, grey), levels, factor).clamp_(0, WHITE).floor_()
 
 
-def shift_hue(levels: Levels, steps: Float32[Tensor, 'views 1 1 1']) -> Levels:
-    """Shift the hue, without rounding hue and saturation in between.
+def shift_hue(levels: Levels, steps: Float32[Tensor, 'views 1 1 1'], whole: bool = True) -> Levels:
+    """Shift the hue, to whole levels if ``whole``, without rounding hue and saturation in between.
 
     With the largest level M, the smallest m and C = M - m, a channel is M - C clamp(min(k, 4 - k), 0, 1), where
     k = (n + hue) mod 6, the hue is in sixths of the circle, and n = 5, 3, 1 for red, green and blue.
@@ -76,14 +77,19 @@ def shift_hue(levels: Levels, steps: Float32[Tensor, 'views 1 1 1']) -> Levels:
     by_red, by_green = most == red, most == green
     difference = torch.where(by_red, green - blue, torch.where(by_green, blue - red, red - green))
     sector = torch.where(by_red, 0.0, torch.where(by_green, 2.0, 4.0))
-    hue = (sector + difference / chroma.clamp(min=1))[:, None] + steps * (6 / HUE_STEPS)
+    hue = (sector + difference / chroma.clamp(min=SMALLEST_CHROMA))[:, None] + steps * (6 / HUE_STEPS)
     place = torch.cat([hue + number for number in (5, 3, 1)], dim=1).remainder_(6)
     turned = most[:, None] - chroma[:, None] * torch.minimum(place, 4 - place).clamp_(0, 1)
-    return torch.where(steps == 0, levels, turned.round_())
+    return torch.where(steps == 0, levels, turned.round_() if whole else turned)
 
 
-def blur(levels: Levels, kernels: Float32[Tensor, 'views taps']) -> Levels:
-    """Blur each view in both directions with its own symmetric kernel; beyond the border its pixels are repeated."""
+def blur(
+    levels: Float32[Tensor, 'views channels rows columns'], kernels: Float32[Tensor, 'views taps'], whole: bool = True
+) -> Float32[Tensor, 'views channels rows columns']:
+    """Blur each view in both directions with its own symmetric kernel, to whole levels if ``whole``.
+
+    Beyond the border its pixels are repeated.
+    """
     num_views, channels, *_ = levels.shape
     taps = kernels.shape[1]
     if taps == 1:
@@ -92,7 +98,8 @@ def blur(levels: Levels, kernels: Float32[Tensor, 'views taps']) -> Levels:
     stacked = pad(levels, [taps // 2] * 4, mode='replicate').flatten(0, 1)[None]
     for direction in (weights[:, :, :, None], weights[:, :, None, :]):
         stacked = conv2d(stacked, direction, groups=num_views * channels)
-    return stacked[0].unflatten(0, (num_views, channels)).round()
+    blurred = stacked[0].unflatten(0, (num_views, channels))
+    return blurred.round_() if whole else blurred
 
 
 @functools.cache

@@ -1,23 +1,27 @@
 """Cut views out of decoded images and resize them on a device, by matrix products."""
 
+import math
+
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from dino_plugin.data.views.device_colour import WHITE
+from dino_plugin.data.views.fine_levels import STEPS, is_fine
 from dino_plugin.data.views.unfinished_views import DecodedImages, Size, Stack
 
 SHARPNESS = -0.5  # parameter a of the bicubic kernel; OpenCV has -0.75
 REACH = 2  # half width of the kernel, in pixels of the view or of the box, whichever has fewer
 
 
-def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor, 'views batch 3 _ _']:
+def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor, 'views batch channels _ _']:
     """Cut these views out of all images and resize them: bicubic and antialiased, as Pillow does it.
 
     view = down image across^T, where row i of ``down`` holds the weights of the image's rows for row i of the view
 
     Within 0.35 grey levels (mean absolute error) of Pillow, which rounds between the two products. On a GPU they are in
-    float16, where whole levels are exact. Images of one stored shape share a product.
+    float16, where whole levels are exact; for 128ths of a level they are in float32. Images of one stored shape share a
+    product.
 
     Args:
         images: The batch.
@@ -25,31 +29,34 @@ def cut_views(images: DecodedImages, views: slice, size: Size) -> Float32[Tensor
         size: Rows and columns of these views.
 
     Returns:
-        Whole levels in [0, 255].
+        Levels in [0, 255]: whole ones for uint8 pixels.
     """
     boxes = images.boxes[views].transpose(0, 1)[images.order]  # 'batch views 5', in the order of the buffer
-    levels = boxes.new_empty((boxes.shape[1], len(boxes), 3, *size))
+    fine = is_fine(images.pixels)
+    levels = boxes.new_empty((boxes.shape[1], len(boxes), images.stacks[0].channels, *size))
     for stack in images.stacks:
         members = slice(stack.first, stack.first + stack.images)
         part = cut_stack(images.pixels, stack, boxes[members], size)
-        levels[:, images.order[members]] = part.permute(1, 0, 3, 2, 4).float().clamp_(0, WHITE).round_()
+        part = part.permute(1, 0, 3, 2, 4).float()
+        part = part.mul_(1 / STEPS).clamp_(0, WHITE) if fine else part.clamp_(0, WHITE).round_()
+        levels[:, images.order[members]] = part
     return levels
 
 
 def cut_stack(
     pixels: Tensor, stack: Stack, boxes: Float32[Tensor, 'images views 5'], size: Size
-) -> Float[Tensor, 'images views _ 3 _']:
-    """Cut views out of images of one stored shape; the axes ``rows 3 columns`` save a copy between the products."""
-    dtype = torch.float32 if pixels.device.type == 'cpu' else torch.float16
-    shape = stack.images, stack.rows, stack.columns, 3
-    image = pixels[stack.start :][: stack.images * stack.rows * stack.columns * 3].view(shape)
+) -> Float[Tensor, 'images views _ channels _']:
+    """Cut views out of images of one stored shape; axes ``rows channels columns`` save a copy between the products."""
+    dtype = torch.float32 if pixels.device.type == 'cpu' or is_fine(pixels) else torch.float16
+    shape = stack.images, stack.rows, stack.columns, stack.channels
+    image = pixels[stack.start :][: math.prod(shape)].view(shape)
     image = image.transpose(-1, -2).to(dtype, memory_format=torch.contiguous_format)
     top, left, rows, columns, flip = boxes.unbind(-1)
     down = bicubic_weights(top, rows, torch.zeros_like(flip), size[0], stack.rows).to(dtype)
     across = bicubic_weights(left, columns, flip, size[1], stack.columns).to(dtype)
     shorter = down.flatten(1, 2) @ image.flatten(2)
-    shorter = shorter.unflatten(1, down.shape[1:3]).unflatten(-1, (3, stack.columns))
-    return (shorter.flatten(2, 3) @ across.mT).unflatten(2, (size[0], 3))
+    shorter = shorter.unflatten(1, down.shape[1:3]).unflatten(-1, (stack.channels, stack.columns))
+    return (shorter.flatten(2, 3) @ across.mT).unflatten(2, (size[0], stack.channels))
 
 
 def bicubic_weights(

@@ -108,6 +108,7 @@ class Recipe(NamedTuple):
     local: Photometric
 
 
+_ANY_CHANNEL = Photometric(saturation=0, hue=0, greyscale_probability=0.0)
 _NO_COLOUR = Photometric(jitter_probability=0.0, greyscale_probability=0.0)
 PRESETS = {
     'paper': Recipe(
@@ -121,6 +122,11 @@ PRESETS = {
         local=Photometric(blur_probability=0.5),
     ),
     'none': Recipe(_NO_COLOUR, _NO_COLOUR, _NO_COLOUR),
+    'channels': Recipe(
+        global_1=replace(_ANY_CHANNEL, blur_probability=1.0),
+        global_2=replace(_ANY_CHANNEL, blur_probability=0.1),
+        local=replace(_ANY_CHANNEL, blur_probability=0.5),
+    ),
 }
 
 
@@ -129,7 +135,8 @@ def colour_recipe(photometric: Any) -> Recipe:
 
     ``'paper'`` always blurs global view 1, blurs global view 2 with probability 0.1 and local views with 0.5.
     ``'as_trained'`` is what the released code of DINOv2 and DINOv3 does, where the probability to blur is inverted:
-    0.0, 0.9 and 0.5. Both solarise global view 2 with probability 0.2. ``'none'`` leaves the colours alone.
+    0.0, 0.9 and 0.5. Both solarise global view 2 with probability 0.2. ``'channels'`` is ``'paper'`` without what only
+    red, green and blue have: saturation, hue, greyscale and solarisation. ``'none'`` leaves the colours alone.
 
     A mapping starts from ``preset`` (``'paper'`` unless given). A field of :class:`Photometric` changes all three kinds
     of view; ``global_1``, ``global_2`` and ``local`` hold fields that change one of them::

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -16,14 +16,14 @@ KINDS = ('global', 'local', 'anchor')
 
 def is_block(value: Any) -> bool:
     """Whether these are views as :class:`~dino_plugin.data.multi_crop.MultiCrop` makes them."""
-    return isinstance(value, Tensor) and value.ndim == 4 and value.dtype == torch.uint8
+    return isinstance(value, Tensor) and value.ndim == 4 and value.dtype in (torch.uint8, torch.int16)
 
 
 def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
     """Stack samples ``(global block, local block or None)`` or ``(global, local or None, anchor block)``.
 
-    Blocks are uint8 ``views rows columns 3``. Each is copied once, in a worker into shared memory. Views and batch
-    change places without another copy.
+    Blocks are ``views rows columns channels``: RGB in uint8, or any channels in int16 (fine_levels.py). Each is copied
+    once, in a worker into shared memory. Views and batch change places without another copy.
 
     Raises:
         ValueError: If there is no sample, there are fewer than two views, only some samples have views of a kind, or
@@ -37,7 +37,9 @@ def stack_blocks(samples: Sequence[Sequence[Tensor | None]]) -> ViewBatch:
     return views
 
 
-def _stack_kind(blocks: Sequence[Tensor | None], kind: str) -> UInt8[Tensor, 'views batch rows columns 3'] | None:
+def _stack_kind(
+    blocks: Sequence[Tensor | None], kind: str
+) -> Shaped[Tensor, 'views batch rows columns channels'] | None:
     num_without = sum(block is None for block in blocks)
     if num_without == len(blocks):
         return None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, Int16, UInt8
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
@@ -30,6 +30,11 @@ HUE, GREYSCALE, THRESHOLD, KERNEL = (2 * MAX_BLENDS * len(NO_BLEND) + column for
 PADDING = 64  # decoded images are padded to multiples of this many pixels, so that many of a batch have one shape
 
 Size = tuple[int, int]
+Rgb = tuple[int, int, int]  # the places of red, green and blue
+
+
+# RGB in whole levels, or any channels in 128ths of a level (fine_levels.py).
+Pixels = UInt8[np.ndarray, 'rows columns 3'] | Int16[np.ndarray, 'rows columns channels']
 
 
 class UnfinishedSample(NamedTuple):
@@ -41,23 +46,27 @@ class UnfinishedSample(NamedTuple):
         boxes: Top, left, rows and columns in pixels and 1 for a flip, of global, then local views.
         colours: As :func:`colour_row` makes them.
         sizes: Rows and columns of global, local and anchor views; None where there are none.
+        rgb: The channels that are red, green and blue; None where there are none. Of no meaning for uint8 pixels, which
+            are RGB.
     """
 
     blocks: tuple[Tensor | None, ...]
-    image: UInt8[np.ndarray, 'rows columns 3'] | None
+    image: Pixels | None
     boxes: Float32[Tensor, 'views 5']
     colours: Float32[Tensor, 'views numbers']
     sizes: tuple[Size, Size | None, Size | None]
+    rgb: Rgb | None = None
 
 
 class Stack(NamedTuple):
     """Neighbouring images in the buffer that are padded with zeros to one shape."""
 
-    start: int  # byte of the buffer
+    start: int  # place in the buffer
     first: int  # image
     images: int
     rows: int
     columns: int
+    channels: int
 
 
 class DecodedImages(NamedTuple):
@@ -71,7 +80,7 @@ class DecodedImages(NamedTuple):
         sizes: As in :class:`UnfinishedSample`.
     """
 
-    pixels: UInt8[Tensor, ' bytes']
+    pixels: UInt8[Tensor, ' numbers'] | Int16[Tensor, ' numbers']
     stacks: tuple[Stack, ...]
     order: Int[Tensor, ' batch']
     boxes: Float32[Tensor, 'views batch 5']
@@ -79,10 +88,14 @@ class DecodedImages(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """What the device has to do for a batch: colours, and with ``split='decode'`` cutting and resizing."""
+    """What the device has to do for a batch: colours, and with ``split='decode'`` cutting and resizing.
+
+    ``rgb`` is that of the samples.
+    """
 
     colours: Float32[Tensor, 'views batch numbers']
     images: DecodedImages | None = None
+    rgb: Rgb | None = None
 
 
 def colour_row(change: ColourChange, taps: int) -> list[Number]:
@@ -122,41 +135,52 @@ def stack_unfinished(samples: Sequence[UnfinishedSample]) -> ViewBatch:
     Raises:
         ValueError: If samples differ in the number or size of their views or in their ``split``.
     """
-    if len({(sample.sizes, sample.colours.shape, sample.image is None) for sample in samples}) > 1:
+    if len({(sample.sizes, sample.colours.shape, sample.image is None, sample.rgb) for sample in samples}) > 1:
         raise ValueError('samples of different numbers or sizes of views, or splits, in one batch: give all the same')
     first = samples[0]
-    unfinished = Unfinished(torch.stack([sample.colours for sample in samples], dim=1))
+    unfinished = Unfinished(torch.stack([sample.colours for sample in samples], dim=1), rgb=first.rgb)
     if first.image is None:
         return stack_blocks([sample.blocks for sample in samples])._replace(unfinished=unfinished)
     require_views(len(first.boxes))
     images = pack_images([sample.image for sample in samples])
     boxes = torch.stack([sample.boxes for sample in samples], dim=1)
     unfinished = unfinished._replace(images=DecodedImages(*images, boxes, first.sizes))
+    channels = first.image.shape[-1]
     numbers = NUM_GLOBAL, len(first.boxes) - NUM_GLOBAL, NUM_GLOBAL
     empty = {
-        f'{kind}_views': torch.empty((number, len(samples), 0, 0, 3), dtype=torch.uint8) if size else None
+        f'{kind}_views': torch.empty((number, len(samples), 0, 0, channels), dtype=images[0].dtype) if size else None
         for kind, number, size in zip(KINDS, numbers, first.sizes)
     }
     return ViewBatch(**empty, unfinished=unfinished)
 
 
 def pack_images(
-    images: Sequence[UInt8[np.ndarray, '_ _ 3']],
-) -> tuple[UInt8[Tensor, ' bytes'], tuple[Stack, ...], Int[Tensor, ' batch']]:
-    """Copy images of any sizes into one flat buffer; in a worker it is in shared memory."""
+    images: Sequence[UInt8[np.ndarray, '_ _ _'] | Int16[np.ndarray, '_ _ _']],
+) -> tuple[UInt8[Tensor, ' numbers'] | Int16[Tensor, ' numbers'], tuple[Stack, ...], Int[Tensor, ' batch']]:
+    """Copy images of any sizes into one flat buffer; in a worker it is in shared memory.
+
+    Raises:
+        ValueError: If the images differ in the number of their channels, or in their type.
+    """
+    kinds = {(image.shape[-1], image.dtype) for image in images}
+    if len(kinds) > 1:
+        raise ValueError(
+            f'images of different channels or types {sorted(map(str, kinds))} in one batch: make them alike'
+        )
+    ((channels, dtype),) = kinds
     shapes = [tuple(-(-side // PADDING) * PADDING for side in image.shape[:2]) for image in images]
     order = sorted(range(len(images)), key=lambda place: shapes[place])
     stacks, start, first = [], 0, 0
     for (rows, columns), members in groupby(order, key=lambda place: shapes[place]):
-        stacks.append(Stack(start, first, len(list(members)), rows, columns))
-        start += stacks[-1].images * rows * columns * 3
+        stacks.append(Stack(start, first, len(list(members)), rows, columns, channels))
+        start += stacks[-1].images * rows * columns * channels
         first += stacks[-1].images
-    pixels = torch.empty(start, dtype=torch.uint8)
+    pixels = torch.empty(start, dtype=torch.uint8 if dtype == np.uint8 else torch.int16)
     if get_worker_info() is not None:
         pixels.share_memory_()
     for stack in stacks:
-        slots = pixels.numpy()[stack.start :][: stack.images * stack.rows * stack.columns * 3]
-        slots = slots.reshape(stack.images, stack.rows, stack.columns, 3)
+        slots = pixels.numpy()[stack.start :][: stack.images * stack.rows * stack.columns * channels]
+        slots = slots.reshape(stack.images, stack.rows, stack.columns, channels)
         for slot, place in zip(slots, order[stack.first :]):
             rows, columns = images[place].shape[:2]
             slot[:rows, :columns] = images[place]
