@@ -31,7 +31,7 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     # losses
     Mutation('core/losses/dino.py', 'if number != view)', 'if True)', 'core/test_losses.py'),
-    Mutation('core/losses/dino.py', '* local_weight, dtype', ', dtype', 'core/test_losses.py'),
+    Mutation('core/losses/dino.py', 'num_teacher * local_weight)', 'num_teacher)', 'core/test_losses.py'),
     Mutation('core/losses/soft_targets.py', 'mul_(1 / temperature)', 'mul_(temperature)', 'core/test_soft_targets.py'),
     Mutation('core/losses/ibot.py', '(num_images * num_', '(num_', 'core/test_ibot.py'),
     Mutation('core/losses/koleo.py', 'fill_(-2.0)', 'fill_(2.0)', 'core/test_losses.py'),
