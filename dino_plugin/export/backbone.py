@@ -62,7 +62,7 @@ def export_backbone(
             `work_dirs/a/vit-small-1a2b3c4d.safetensors`, with the first eight digits of its SHA-256. The suffix `.pth`
             makes it a PyTorch file. For `huggingface` it is the folder, `work_dirs/a/vit-small-1a2b3c4d/`; `onnx` has
             the suffix `.onnx`, `torch_export` `.pt2`.
-        source: `teacher` or `student`.
+        source: `teacher`, `student`, or the name of another network in the file, see `backbone_state`.
         mean: Mean of the images' normalisation, per channel, in levels of [0, 255]; for the description.
         std: Standard deviation, in the same unit.
         format: One of `FORMATS` or `GRAPH_FORMATS`.
@@ -102,7 +102,7 @@ def export_backbone(
 def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[str, Any]]:
     """timm's model with the weights, and its description."""
     content = load_checkpoint(checkpoint)
-    description = backbone_description(content, checkpoint)
+    description = backbone_description(content, checkpoint, source)
     if description is None:
         raise ValueError(
             f'{checkpoint} does not say which backbone it holds (meta.backbone), and its shapes are of no published '

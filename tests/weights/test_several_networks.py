@@ -5,15 +5,26 @@ Key names of programs that are not installed here are written down as those prog
 
 import copy
 import itertools
+import json
+import runpy
+import sys
 
 import pytest
 import timm
 import torch
 from lightly.models.modules import DINOProjectionHead, MaskedVisionTransformerTIMM
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
+from safetensors.torch import load_file
 from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import Tensor, nn
+from trained import train_and_save
 
+import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.engine.training.frozen_teacher import build_frozen_teacher
+from dino_plugin.export.backbone import export_backbone
+from dino_plugin.registry import MODELS
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.subtrees import networks
@@ -312,3 +323,104 @@ def test_networks_of_two_sizes_are_described_by_the_one_that_is_asked_for():
     for name, model in sizes.items():
         assert backbone_description(checkpoint, 'a.pth', name.rstrip('.'))['model_name'] == model
     assert backbone_description(checkpoint, 'a.pth') is None
+
+
+# --- every reader -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_solo_learn(pair, tmp_path):
+    """A file with the two networks, and which network they are beside it."""
+    state = prefixed('backbone.', pair[1]) | prefixed('momentum_backbone.', pair[0])
+    torch.save({'state_dict': state}, tmp_path / 'last.ckpt')
+    card = dict(model_name='vit_tiny_patch16_224', timm_arguments=TINY, position_resampling='timm')
+    (tmp_path / 'last.json').write_text(json.dumps(card))
+    return tmp_path / 'last.ckpt'
+
+
+def _build(kind: str, network: str, path, **options) -> nn.Module:
+    backbone = dict(type=f'dino_plugin.{network}', checkpoint=str(path), **options)
+    return MODELS.build(dict(type=f'dino_plugin.{kind}', backbone=backbone)).backbone.model
+
+
+def _exported(path, **options) -> nn.Module:
+    source = options.get('checkpoint_source', 'teacher')
+    model = vit()
+    model.load_state_dict(load_file(export_backbone(path, path.parent / 'exported', source)))
+    return model
+
+
+READERS = {
+    'k-NN, retrieval, attention': lambda path, **options: _build('FeatureExtractor', 'TimmBackbone', path, **options),
+    'clips': lambda path, **options: _build('ClipSegmenter', 'TimmBackbone', path, **options),
+    'segmentation, detection': lambda path, **options: (
+        MODELS.build(dict(type='dino_plugin.TimmFeatureMaps', checkpoint=str(path), **options)).backbone.model
+    ),
+    'classification': lambda path, **options: (
+        MODELS.build(dict(type='dino_plugin.TimmFeatureVector', checkpoint=str(path), **options)).backbone.model
+    ),
+    'export': _exported,
+}
+
+
+@pytest.mark.parametrize('read', READERS.values(), ids=READERS)
+def test_every_reader_takes_the_teacher_or_what_it_is_told(pair, of_solo_learn, read):
+    sources = {'teacher': pair[0], 'student': pair[1], 'momentum_backbone': pair[0]}
+    assert holds(read(of_solo_learn).state_dict(), 'teacher', pair[0])
+    for source, state in sources.items():
+        assert holds(read(of_solo_learn, checkpoint_source=source).state_dict(), 'teacher', state)
+
+
+def test_a_new_training_starts_from_the_teacher(pair, of_solo_learn):
+    config = dict(
+        type='dino_plugin.SelfDistillationModel',
+        backbone=dict(type='dino_plugin.TimmBackbone', checkpoint=str(of_solo_learn)),
+        heads=dict(cls=dict(type='dino_plugin.DINOHead', prototypes=8, hidden_dim=8, bottleneck_dim=4)),
+        losses=dict(
+            dino=dict(
+                type='dino_plugin.DINOLoss',
+                head='cls',
+                teacher_temperature=0.07,
+                target=dict(type='dino_plugin.Centering'),
+            )
+        ),
+        momentum=0.9,
+    )
+    model = MODELS.build(config).distillation
+    for network in (model.student, model.teacher):
+        assert holds(network.backbone.model.state_dict(), 'teacher', pair[0])
+
+
+def test_the_frozen_teacher_is_the_teacher_of_its_file_whatever_else_that_holds(tmp_path):
+    path = train_and_save(tmp_path)
+    checkpoint = load_checkpoint(path)
+    state = checkpoint['state_dict']
+    teacher = {key: value for key, value in state.items() if key.startswith('distillation.teacher.')}
+    others = {key.replace('distillation.teacher.', 'momentum.'): value + 1 for key, value in teacher.items()}
+    torch.save(checkpoint | {'state_dict': others | state}, path)
+    head = dict(type='dino_plugin.DINOHead', prototypes=32, hidden_dim=48, bottleneck_dim=16)
+    network = dict(type='dino_plugin.TimmBackbone', mask_token=True, local_norm=True)
+    with pytest.raises(ValueError, match=r"could be the 'teacher'.*distillation\.teacher.*momentum"):
+        build_frozen_teacher({}, str(path), dict(cls=head), network)
+    torch.save(checkpoint, path)
+    frozen = build_frozen_teacher({}, str(path), dict(cls=head), network)
+    for name, value in frozen.state_dict().items():
+        assert torch.equal(value, teacher[f'distillation.teacher.{name}']), name
+
+
+def test_the_tool_that_exports_takes_the_name_of_a_network(pair, of_solo_learn, repository, monkeypatch):
+    tool, out = str(repository / 'tools/export_backbone.py'), of_solo_learn.parent / 'named.pth'
+    monkeypatch.setattr(sys, 'argv', [tool, str(of_solo_learn), str(out), '--source', 'backbone'])
+    runpy.run_path(tool, run_name='__main__')
+    (exported,) = out.parent.glob('named-*.pth')
+    assert holds(load_checkpoint(exported), 'teacher', pair[1])
+
+
+def test_the_log_says_which_network_was_taken_and_which_were_not(of_solo_learn, caplog):
+    logger = MMLogger.get_instance('several_networks')
+    logger.addHandler(caplog.handler)
+    TimmBackbone(checkpoint=str(of_solo_learn))
+    assert (
+        "The 'teacher' of the checkpoint is 'state_dict.momentum_backbone' (teacher). It also holds: "
+        "'state_dict.backbone'." in caplog.text
+    )
