@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.data.workers.dataloaders import without_unused_options
-from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
+from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
+from dino_plugin.engine.training.hooks.stop import StopHook, StopSignals
 from dino_plugin.engine.training.latest_checkpoint import checkpoints_in, latest_checkpoint
 from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
@@ -75,7 +75,7 @@ class Runner(mmengine_runner.Runner):
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         """mmengine's dataloader, which also works with ``num_workers=0`` and little shared memory."""
         loader = mmengine_runner.Runner.build_dataloader(without_unused_options(dataloader), *args, **kwargs)
-        use_pipes_if_memory_is_short(loader)
+        prepare_workers(loader)
         return loader
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -91,10 +91,12 @@ class Runner(mmengine_runner.Runner):
         super().register_hook(hook, priority)
 
     def train(self) -> nn.Module:
-        """Train, after logging a description."""
+        """Train, after logging a description; a signal to stop saves a checkpoint first."""
         self.register_hook(FirstLogHook(), 'LOWEST')
         self._warn_of_checkpoints()
-        return super().train()
+        with StopSignals() as signals:
+            self.register_hook(StopHook(signals), 'LOWEST')
+            return super().train()
 
     def load_or_resume(self) -> None:
         """mmengine's; without a path it resumes from the newest whole checkpoint of this run's own folder."""

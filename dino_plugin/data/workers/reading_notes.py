@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from torch import Tensor
 
-from dino_plugin.data.workers.shared_memory import shared_bytes
-
-_ROOM = 1024  # bytes of a worker: process, number of notes, then a text that ends in a zero
+ROOM = 1024  # bytes of a worker: process, number of notes, then a text that ends in a zero
 _HEAD = 16
 _own: dict[str, Any] = {}  # in a worker: its row
 
@@ -26,12 +25,12 @@ class ReadingNotes:
     """A row of shared memory for each worker; as ``worker_init_fn`` of a DataLoader it tells a worker its row.
 
     Args:
-        num_workers: Number of rows.
+        memory: Zeros that the workers share, ``ROOM`` for each.
         then: The loader's own ``worker_init_fn``.
     """
 
-    def __init__(self, num_workers: int, then: Callable[[int], Any] | None = None) -> None:
-        self.rows = shared_bytes(num_workers * _ROOM).view(num_workers, _ROOM)
+    def __init__(self, memory: UInt8[Tensor, ' bytes'], then: Callable[[int], Any] | None = None) -> None:
+        self.rows = memory.view(-1, ROOM)
         self.then = then
 
     def __call__(self, worker: int) -> None:
@@ -52,7 +51,7 @@ def write_note(text: str) -> None:
     row = _own.get('row')
     if row is None:
         return
-    data = np.frombuffer(os.fsencode(text)[-(_ROOM - _HEAD - 1) :], np.uint8)  # the end of a long path is its name
+    data = np.frombuffer(os.fsencode(text)[-(ROOM - _HEAD - 1) :], np.uint8)  # the end of a long path is its name
     _head(row)[1] += 1
     row[_HEAD : _HEAD + len(data)] = data
     row[_HEAD + len(data) :] = 0

@@ -22,6 +22,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
+from dino_plugin.data.workers.reading_notes import write_note
+
 FOLDER = '/dev/shm'
 MEBIBYTE = 2**20
 # Each lock of a worker's queues takes a page. This is twice the number that was counted.
@@ -77,14 +79,17 @@ class PipeFallbackCollate:
             return self.collate_fn(samples)
         batches_in_flight = 2 * worker.num_workers * _processes_here()
         if batches_in_flight * self.last_size <= free_shared_memory():
-            batch = self.collate_fn(samples)
-            self.last_size = num_bytes(batch)
-            return batch
+            return self._collate(samples)
         with _private_memory():
-            batch = self.collate_fn(samples)
-        self.last_size = num_bytes(batch)
+            batch = self._collate(samples)
         wanted, free = batches_in_flight * self.last_size, free_shared_memory()
         return batch if wanted <= free else PickledBatch(pickle.dumps(batch), wanted, free)
+
+    def _collate(self, samples: Any) -> Any:
+        batch = self.collate_fn(samples)
+        self.last_size = num_bytes(batch)
+        write_note('')  # no file is being read until the next batch
+        return batch
 
 
 class PickledBatch:

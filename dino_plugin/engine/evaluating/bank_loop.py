@@ -4,8 +4,7 @@ import torch
 from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import without_unused_options
-from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
+from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
 
 
 class BankTestLoop(TestLoop):
@@ -46,7 +45,7 @@ def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
     """
     for name, loader in (('bank', bank), ('queries', queries)):
         refuse_repeated_samples(loader, name)
-        use_pipes_if_memory_is_short(loader)
+        prepare_workers(loader)
     names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
     if None not in names and tuple(names[0]) != tuple(names[1]):
         differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'

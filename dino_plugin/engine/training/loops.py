@@ -10,8 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import without_unused_options
-from dino_plugin.data.workers.shared_memory import use_pipes_if_memory_is_short
+from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
 
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
@@ -31,7 +30,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def __init__(self, runner, dataloader, max_epochs: int, val_begin: int = 1, val_interval: int = 1) -> None:
         super().__init__(runner, without_unused_options(dataloader), max_epochs, val_begin, val_interval)
         _check_batches(self.dataloader)
-        use_pipes_if_memory_is_short(self.dataloader)
+        prepare_workers(self.dataloader)
         runner.auto_scale_lr = as_linear_rule(getattr(runner, 'auto_scale_lr', None), self.dataloader.batch_size)
         self._seed_when_built = runner.seed
 
