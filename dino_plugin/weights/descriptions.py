@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dino_plugin.weights.positions import rule_named
+
 # Largest value of each number, or of each number in a list. The limits are far above any known network; they keep a
 # damaged or hostile description from building for hours.
 _LARGEST = (
@@ -69,7 +71,7 @@ def checked_description(description: Mapping[str, Any], state: Mapping[str, Any]
 
     Raises:
         ValueError: If the name is not of `timm.list_models()`, an argument is none that shapes a network or out of
-            bounds, or the network is much larger than the file.
+            bounds, the rule for positions does not exist, or the network is much larger than the file.
     """
     import timm
 
@@ -86,6 +88,10 @@ def checked_description(description: Mapping[str, Any], state: Mapping[str, Any]
         'timm_arguments': dict(arguments),
         'position_resampling': description.get('position_resampling', 'timm'),
     }
+    try:
+        rule_named(checked['position_resampling'])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{path}: {error}') from error
     _compare_sizes(checked, state, path)
     return checked
 

@@ -4,8 +4,9 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy
 import torch
@@ -17,7 +18,7 @@ _SHOWN_KEYS = 5
 _LARGEST_REPETITION, _SMALL = 4, 1 << 26  # times; bytes
 
 
-def check_archive(file: Path | BinaryIO) -> None:
+def check_archive(file: Path | BytesIO) -> None:
     """Checks the zip archive of a PyTorch file before it is read; files of the old format are no archives.
 
     PyTorch does not compare checksums, and it would unpack a compressed record of any size.
@@ -80,7 +81,7 @@ def is_finite(value: Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def num_bytes(file: Path | BinaryIO) -> int:
+def num_bytes(file: Path | BytesIO) -> int:
     """Length of a file or of a buffer."""
     if isinstance(file, Path):
         return file.stat().st_size

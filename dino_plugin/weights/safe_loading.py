@@ -5,9 +5,10 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy
 import torch
@@ -59,7 +60,7 @@ def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     return checkpoint
 
 
-def load_pytorch_file(file: Path | BinaryIO, map_location: Any, name: str) -> dict[str, Any]:
+def load_pytorch_file(file: Path | BytesIO, map_location: Any, name: str) -> dict[str, Any]:
     """Reads a PyTorch file, or a buffer with its bytes, as `load_checkpoint` does.
 
     Args:
@@ -69,6 +70,8 @@ def load_pytorch_file(file: Path | BinaryIO, map_location: Any, name: str) -> di
     """
     try:
         check_archive(file)
+        if isinstance(file, BytesIO):
+            file.seek(0)
         with _only_allowed_globals():
             checkpoint = _load(file, map_location=map_location, weights_only=True)
         check_claims(checkpoint, num_bytes(file))
@@ -135,7 +138,7 @@ def _check_hash(path: Path, name: str) -> None:
         )
 
 
-def _refusal(file: Path | BinaryIO, name: str, reason: str) -> str:
+def _refusal(file: Path | BytesIO, name: str, reason: str) -> str:
     found = re.search(r"(?:GLOBAL |class ')([\w.]+)", reason)
     if found is None:
         detail = re.search(r'WeightsUnpickler error: (.*)', reason)
@@ -148,7 +151,7 @@ def _refusal(file: Path | BinaryIO, name: str, reason: str) -> str:
     )
 
 
-def _damaged(file: Path | BinaryIO, name: str, error: Exception | str) -> str:
+def _damaged(file: Path | BytesIO, name: str, error: Exception | str) -> str:
     return (
         f'Checkpoint {name} ({num_bytes(file)} bytes) cannot be read; it is truncated, damaged or no checkpoint: '
         f'{str(error).strip()}. Copy or download it again.'
