@@ -20,18 +20,19 @@ from dino_plugin.data.views.unfinished_views import GREYSCALE, HUE, KERNEL, MAX_
 
 Levels = Float32[np.ndarray, 'rows columns channels']
 DeviceLevels = Float32[Tensor, 'views channels rows columns']
+Triple = Float32[Tensor, 'views 3 rows columns']
 WHITE = 255
 
 
-def operations_on_rgb(recipe: Recipe) -> list[str]:
-    """The operations in this recipe that only red, green and blue have."""
+def operations_on_rgb(recipe: Recipe) -> str:
+    """The operations in this recipe that only red, green and blue have, with commas between; empty without one."""
     used = dict(
         saturation=any(view.jitter_probability and view.saturation for view in recipe),
         hue=any(view.jitter_probability and view.hue for view in recipe),
         greyscale=any(view.greyscale_probability for view in recipe),
         solarisation=any(view.solarize_probability for view in recipe),
     )
-    return [name for name, is_used in used.items() if is_used]
+    return ', '.join(name for name, is_used in used.items() if is_used)
 
 
 def apply_channel_change(image: Levels, change: ColourChange, rgb: Rgb | None) -> None:
@@ -112,11 +113,11 @@ def _blended(levels: DeviceLevels, shares: Float32[Tensor, 'views 3'], rgb: Rgb 
     return changed.clamp_(0, WHITE)
 
 
-def _device_luma(triple: DeviceLevels) -> Float32[Tensor, 'views 1 rows columns']:
+def _device_luma(triple: Triple) -> Float32[Tensor, 'views 1 rows columns']:
     return torch.einsum('vchw,c->vhw', triple, triple.new_tensor(LUMA))[:, None]
 
 
-def _with(levels: DeviceLevels, rgb: Rgb, triple: DeviceLevels) -> DeviceLevels:
+def _with(levels: DeviceLevels, rgb: Rgb, triple: Triple) -> DeviceLevels:
     levels = levels.clone()
     levels[:, rgb] = triple
     return levels

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from dino_plugin.data.views.photometric import ColourChange, Number
 
@@ -109,7 +109,7 @@ def hue_steps(shift: Number) -> int:
     return int(shift * (HUE_STEPS - 1))
 
 
-def blur(image: UInt8[np.ndarray, 'rows columns 3'], sigma: Number) -> None:
+def blur(image: UInt8[np.ndarray, '_ _ 3'] | Float32[np.ndarray, '_ _ _'], sigma: Number) -> None:
     """Gaussian blur in place; beyond the border the outermost pixels are repeated.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from dino_plugin.data.views.channel_colour import WHITE, Levels, operations_on_rgb
+from dino_plugin.data.views.channel_colour import WHITE, operations_on_rgb
 from dino_plugin.data.views.photometric import Recipe
 from dino_plugin.data.views.unfinished_views import Rgb
 
@@ -39,13 +39,13 @@ def require_colours(recipe: Recipe, channels: int, rgb: Rgb | None) -> None:
         )
     if rgb is None and (operations := operations_on_rgb(recipe)):
         raise ValueError(
-            f'MultiCrop: photometric has {", ".join(operations)}, which change red, green and blue, and this image has '
+            f'MultiCrop: photometric has {operations}, which change red, green and blue, and this image has '
             f"{channels} channels without names. Set photometric='channels' for brightness, contrast and blur of every "
             'channel, or rgb_channels=(2, 1, 0) to say which three are red, green and blue.'
         )
 
 
-def require_levels(image: Levels) -> None:
+def require_levels(image: Float32[np.ndarray, '...']) -> None:
     """Check that an image of floats has levels in [0, 255].
 
     Raises:
