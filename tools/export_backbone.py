@@ -9,12 +9,14 @@ from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write a checkpoint's backbone for another program.")
-    parser.add_argument('checkpoint', help="of a training by tools/train.py, or the authors' own")
+    parser.add_argument(
+        'checkpoint', help="of a training by tools/train.py, or the authors' own: a file, https://... or hf-hub:owner/name"
+    )
     parser.add_argument(
         'out',
         nargs='?',
         help='name without a hash, with or without the suffix: .safetensors (default) or .pth, .onnx, .pt2; '
-        'a folder for huggingface (default: the name of the checkpoint, beside it)',
+        'a folder for huggingface (default: the name of the checkpoint, beside it, or here if it is an address)',
     )
     parser.add_argument(
         '--format',
@@ -41,8 +43,11 @@ def main() -> None:
     args = parse_args()
     from dino_plugin.export.backbone import export_backbone  # not above: PyTorch takes seconds
 
+    from dino_plugin.weights.sources import is_remote
+
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
-    out = args.out or Path(args.checkpoint).with_suffix('')
+    beside = Path(args.checkpoint).name if is_remote(args.checkpoint) else args.checkpoint
+    out = args.out or Path(beside).with_suffix('')
     path = export_backbone(args.checkpoint, out, args.source, format=args.format, **given)
     card = path.with_suffix('.json')
     if graph := json.loads(card.read_text()).get('graph'):

@@ -75,12 +75,12 @@ def fail(message: str) -> NoReturn:
 
 
 def existing(path: str) -> str:
-    """Type of an argument that is a file, a folder, or a URL, which is not checked.
+    """Type of an argument that is a file, a folder, or an address, which is not checked.
 
     Raises:
         ArgumentTypeError: If it does not exist.
     """
-    if '://' not in path and not Path(path).expanduser().exists():
+    if '://' not in path and not path.startswith('hf-hub:') and not Path(path).expanduser().exists():
         raise argparse.ArgumentTypeError(f'{path} does not exist (working directory: {Path.cwd()})')
     return path
 

@@ -58,6 +58,7 @@ def local_file(source: str | Path) -> Path:
 
 def _from_web(url: str) -> Path:
     from filelock import FileLock
+    from mmengine.logging import print_log
 
     # Other addresses may end with the same name.
     folder = Path(torch.hub.get_dir(), 'checkpoints', 'dino_plugin', hashlib.sha256(url.encode()).hexdigest()[:16])
@@ -69,6 +70,7 @@ def _from_web(url: str) -> Path:
             description = urlunsplit(parts._replace(path=str(Path(parts.path).with_suffix('.json'))))
             with contextlib.suppress(OSError):  # most hosts have none
                 _download(description, target.with_suffix('.json'))
+            print_log(f'Downloading {url} to {target}', logger='current')
             _download(url, target)
     return target
 
@@ -88,7 +90,8 @@ def _download(url: str, target: Path) -> None:
         request = urllib.request.Request(url, headers={'User-Agent': 'dino_plugin'})
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response, os.fdopen(handle, 'wb') as file:
             announced = response.length  # None if the host does not say it
-            show = dict(description=target.name, console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            show = dict(description=target.name, console=console, transient=True, disable=not console.is_terminal)
             with wrap_file(response, total=announced or 0, **show) as shown:
                 while chunk := shown.read(1 << 20):
                     num_bytes += file.write(chunk)
