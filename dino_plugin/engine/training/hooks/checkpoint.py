@@ -15,7 +15,7 @@ from dino_plugin.engine.training.loops import ResumableEpochLoop
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
 
 STOPPED = 'stopped_iter_{}.pth'
-_STOPPED = 'dino_plugin/stopped_checkpoint'  # of mmengine's message hub: the file to delete after the next checkpoint
+_STOPPED = 'dino_plugin/stopped_checkpoints'  # of mmengine's message hub: files to delete after the next checkpoint
 
 
 class CheckpointHook(MmengineCheckpointHook):
@@ -32,6 +32,7 @@ class CheckpointHook(MmengineCheckpointHook):
     Other storage than local files (``out_dir='s3://...'``) is written by its own backend.
     """
 
+    _saved = 0  # iterations in the last checkpoint of this process
     _waiting_for: int | None = None  # the number of a checkpoint that waits for the next step
 
     def before_train(self, runner) -> None:
@@ -57,11 +58,14 @@ class CheckpointHook(MmengineCheckpointHook):
         """Save after this iteration, in a file of its own, which the next checkpoint deletes.
 
         Returns:
-            Its path.
+            Its path, or that of the checkpoint which was saved after this very iteration.
         """
-        name = STOPPED.format(runner.iter + 1)
-        runner.message_hub.update_info(_STOPPED, name)
+        if self._saved == runner.iter + 1:
+            return self.last_ckpt
+        name, before = STOPPED.format(runner.iter + 1), self._stopped(runner)
+        runner.message_hub.update_info(_STOPPED, [*before, name])
         self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        self._delete(before)
         return self.last_ckpt
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
@@ -78,11 +82,9 @@ class CheckpointHook(MmengineCheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
         self._write(runner, self.filename_tmpl.format(step), meta)
-        outdated = [self.filename_tmpl.format(number) for number in kept[: -self.max_keep_ckpts]]
-        outdated.append(runner.message_hub.runtime_info.get(_STOPPED))
-        self._delete([self.file_backend.join_path(self.out_dir, name) for name in outdated if name])
-        if outdated[-1]:
-            runner.message_hub.update_info(_STOPPED, None)
+        self._delete([self.filename_tmpl.format(number) for number in kept[: -self.max_keep_ckpts]])
+        self._delete(self._stopped(runner))
+        runner.message_hub.update_info(_STOPPED, [])
 
     def _write(self, runner, name: str, meta: dict) -> None:
         """The checkpoint, then the pointer to it."""
@@ -99,6 +101,7 @@ class CheckpointHook(MmengineCheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._saved = meta['iter']
         if is_main_process():
             write_whole(os.path.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
 
@@ -116,16 +119,22 @@ class CheckpointHook(MmengineCheckpointHook):
         finally:
             self.file_backend = backend
         best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
-        self._delete([path for path in waiting.deleted if path not in best])
+        folder = str(self.out_dir).rstrip('/')  # what is elsewhere belongs to another run
+        here = [path for path in waiting.deleted if path not in best and os.path.dirname(path) == folder]
+        self._delete([os.path.basename(path) for path in here])
 
-    def _delete(self, paths: list[str]) -> None:
-        """Delete files of this folder, or the folders that DeepSpeed writes; others belong to other runs."""
-        for path in paths if is_main_process() else []:
-            if os.path.dirname(path) == str(self.out_dir).rstrip('/') and path != self.last_ckpt:
+    def _delete(self, names: list[str]) -> None:
+        """Delete files of this folder, or the folders that DeepSpeed writes, but not what was just written."""
+        for name in names if is_main_process() else []:
+            path = self.file_backend.join_path(self.out_dir, name)
+            if path != self.last_ckpt:
                 if self.file_backend.isfile(path):
                     self.file_backend.remove(path)
                 elif self.file_backend.isdir(path):
                     self.file_backend.rmtree(path)
+
+    def _stopped(self, runner) -> list[str]:
+        return runner.message_hub.runtime_info.get(_STOPPED, [])
 
     def _of_this_folder(self, path: str) -> str:
         """The file of that name here, if there is one: a checkpoint in a copied folder names the old folder's."""
