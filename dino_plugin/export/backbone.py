@@ -74,12 +74,18 @@ def export_backbone(
 
     Raises:
         ValueError: If the checkpoint does not describe its backbone, the weights do not fit the description, the format
-            does not exist for the network, the suffix is of another format, or an image size is given for tensors.
+            does not exist for the network, the suffix is of another format, mean or std have other channels, or an
+            image size is given for tensors.
         ImportError: If packages for ONNX are missing.
     """
     if image_size and format not in GRAPH_FORMATS:
         raise ValueError(f'image_size={image_size} fixes the size of {list(GRAPH_FORMATS)}; {format!r} holds tensors.')
     model, card = _network_of(checkpoint, source)
+    if not len(mean) == len(std) == channels_of(model):
+        raise ValueError(
+            f'mean and std have {len(mean)} and {len(std)} numbers, and the network has {channels_of(model)} channels: '
+            "give --mean and --std those of the training's ViewPreprocessor."
+        )
     card |= dict(
         mean=[round(level / 255, 6) for level in mean],  # of pixels in [0, 1], as timm has it
         std=[round(level / 255, 6) for level in std],

@@ -9,11 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.views.device_views import finish_views
+from dino_plugin.data.views.fine_levels import to_levels
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.views.stacking import is_block
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, stack_unfinished
@@ -28,7 +29,7 @@ def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
     """All views of one sample of a training dataset as images: global, local, then anchor views.
 
     Args:
-        sample: Blocks of uint8 ``views rows columns 3``, as ``PackViews`` makes them (None is skipped); its unfinished
+        sample: Blocks ``views rows columns channels``, as ``PackViews`` makes them (None is skipped); its unfinished
             views; or (views, ...) with a list of normalised float tensors ``3 rows columns``, as Lightly's datasets
             give them.
 
@@ -37,15 +38,21 @@ def views_of_sample(sample: Any) -> list[UInt8[np.ndarray, '_ _ 3']]:
     """
     if isinstance(sample, UnfinishedSample):
         blocks = finish_views(stack_unfinished([sample])).values()
-        return [view.permute(1, 2, 0).to(torch.uint8).numpy() for block in blocks for view in block[:, 0]]
+        return [_of_three(view.permute(1, 2, 0)) for block in blocks for view in block[:, 0]]
     if isinstance(sample, Sequence) and sample and isinstance(sample[0], Sequence):
         return [_shown(view) for view in sample[0]]
     if isinstance(sample, Sequence) and sample and all(block is None or is_block(block) for block in sample):
-        return [view for block in sample if block is not None for view in block.numpy()]
+        return [_of_three(to_levels(view)) for block in sample if block is not None for view in block]
     raise TypeError(
         "a sample with views is a tuple of uint8 blocks (from dino_plugin.PackViews) or Lightly's (views, label, "
         f'filename), got {type(sample).__name__}'
     )
+
+
+def _of_three(levels: Float[Tensor, 'rows columns channels']) -> UInt8[np.ndarray, 'rows columns 3']:
+    """The first three channels; the last one again where there are fewer."""
+    places = [min(place, levels.shape[-1] - 1) for place in range(3)]
+    return levels[..., places].round().to(torch.uint8).numpy()
 
 
 def _shown(view: Tensor) -> UInt8[np.ndarray, '_ _ 3']:

@@ -37,6 +37,14 @@ def test_a_sample_of_blocks_gives_its_views_global_ones_first():
     assert len(views_of_sample((blocks[0], None))) == 2
 
 
+@pytest.mark.parametrize(('channels', 'places'), [(1, [0, 0, 0]), (2, [0, 1, 1]), (5, [0, 1, 2])])
+def test_of_many_channels_the_first_three_are_shown_and_of_fewer_the_last_one_again(channels, places):
+    levels = np.concatenate([picture(8, 6), picture(8, 6, 1)], axis=2)[..., :channels]
+    block = (128 * torch.from_numpy(levels).short() + 30)[None]
+    (view,) = views_of_sample((block, None))
+    assert np.array_equal(view, levels[..., places])
+
+
 def test_a_sample_of_normalised_tensors_gives_back_the_pixels_they_were_made_of():
     pixels = [picture(8, 6), picture(4, 4)]
     normalise = transforms.Compose(
