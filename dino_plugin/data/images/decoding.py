@@ -22,7 +22,6 @@ from dino_plugin.data.images.headers import (
     open_with_pillow,
     read_from,
     read_header,
-    upright,
 )
 from dino_plugin.data.images.user_files import announce
 
@@ -58,11 +57,11 @@ def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[i
     Raises:
         UndecodableImageError: If the file is not an image, or claims more pixels; the message names it.
     """
-    return upright(*file_header(path, max_pixels))
+    return check_header(path, max_pixels, upright=True)
 
 
-def file_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[Size, int]:
-    """Size as stored and EXIF orientation, see :func:`~dino_plugin.data.images.headers.read_header`.
+def check_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, upright: bool = False) -> Size:
+    """Rows and columns, as stored or upright, see :func:`~dino_plugin.data.images.headers.read_header`.
 
     Raises:
         UndecodableImageError: As in :func:`image_size`.
@@ -70,7 +69,7 @@ def file_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[
     with naming(path):
         announce(path)
         with open(path, 'rb') as file:
-            return read_header(partial(_read_at, file.fileno()), file, max_pixels)
+            return read_header(partial(_read_at, file.fileno()), file, max_pixels, upright)
 
 
 def check_files(info: dict, max_pixels: int = MAX_PIXELS) -> dict:
@@ -90,7 +89,7 @@ def check_files(info: dict, max_pixels: int = MAX_PIXELS) -> dict:
     for key in ('img_path', 'seg_map_path'):
         if isinstance(info.get(key), (str, os.PathLike)):
             with suppress(UnknownFormatError, FileNotFoundError):
-                file_header(info[key], max_pixels)
+                check_header(info[key], max_pixels)
     return info
 
 

@@ -6,7 +6,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
 
 from PIL import Image
 
@@ -17,11 +17,11 @@ MAX_PIXELS = 178_956_970
 _BLOCK = 65536
 _MOST_SEGMENTS = 10_000  # of a JPEG; real ones have a few dozen
 _ORIENTATION = 0x0112
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_COLUMNS, _ROWS, _TILE_COLUMNS, _TILE_ROWS = 256, 257, 322, 323  # tags of a TIFF
 _QUARTER_TURNS = (5, 6, 7, 8)
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
-_OPEN_LOCK = threading.Lock()
+_LIMIT_LOCK = threading.RLock()
 
 Read = Callable[[int, int], bytes]  # (position, number of bytes) -> bytes of the file, fewer at its end
 Size = tuple[int, int]  # rows and columns
@@ -35,26 +35,37 @@ class UnknownFormatError(UndecodableImageError):
     """No header of an image that OpenCV or Pillow knows."""
 
 
-def read_header(read: Read, file: io.BufferedIOBase, max_pixels: int) -> tuple[Size, int]:
-    """Rows and columns as stored, and the EXIF orientation, 1 to 8, that :func:`decode_image` applies.
+def read_header(read: Read, file: io.BufferedIOBase, max_pixels: int, upright: bool = False) -> Size:
+    """Rows and columns in the header of a file, compared with the limit.
 
     For JPEG, PNG, WebP, GIF and BMP, which OpenCV decodes, these are the fields that OpenCV reads. For other formats
     Pillow reads its header. ``read`` and ``file`` are two ways into the same bytes.
 
+    Args:
+        read: (position, number of bytes) -> bytes.
+        file: The same as a file.
+        max_pixels: Largest number of pixels.
+        upright: The size after the turn of an EXIF orientation, as :func:`decode_image` makes it; else as stored.
+
     Raises:
-        UndecodableImageError: If it claims more than ``max_pixels``.
+        UndecodableImageError: If the header claims more than ``max_pixels``.
         UnknownFormatError: If no header can be read.
     """
     size = stored_size(read)
     if size is not None:
         _refuse_too_many(*size, max_pixels)
-        return size, _orientation(read)
-    with closing(open_with_pillow(file)) as image:
-        columns, rows = image.size
-        _refuse_too_many(rows, columns, max_pixels)
-        tags = getattr(image, 'tag_v2', {})  # a tiny TIFF may lie in one huge tile, which is decoded as a whole
-        _refuse_too_many(tags.get(_TILE_LENGTH, 0), tags.get(_TILE_WIDTH, 0), max_pixels)
-        return (rows, columns), 1 if image.format == 'PNG' else image.getexif().get(_ORIENTATION, 1)
+        orientation = _orientation(read) if upright else 1
+    else:
+        with open_with_pillow(file, max_pixels) as image:
+            tags = getattr(image, 'tag_v2', {})  # of a TIFF, whose `size` is upright in some versions of Pillow
+            columns, rows = (tags.get(tag, side) for tag, side in zip((_COLUMNS, _ROWS), image.size))
+            size = rows, columns
+            _refuse_too_many(*size, max_pixels)
+            # A tiny TIFF may lie in one huge tile, which is decoded as a whole.
+            _refuse_too_many(tags.get(_TILE_ROWS, 0), tags.get(_TILE_COLUMNS, 0), max_pixels)
+            with_exif = upright and image.format != 'PNG'  # which Pillow would decode to find it
+            orientation = image.getexif().get(_ORIENTATION, 1) if with_exif else 1
+    return size[::-1] if orientation in _QUARTER_TURNS else size
 
 
 def _refuse_too_many(rows: int, columns: int, max_pixels: int) -> None:
@@ -65,34 +76,47 @@ def _refuse_too_many(rows: int, columns: int, max_pixels: int) -> None:
         )
 
 
-def upright(size: Size, orientation: int) -> Size:
-    """The size after the turn that the orientation asks for."""
-    return size[::-1] if orientation in _QUARTER_TURNS else size
-
-
-def open_with_pillow(file: io.BufferedIOBase, max_pixels: int | None = None) -> Image.Image:
+@contextmanager
+def open_with_pillow(file: io.BufferedIOBase, max_pixels: int) -> Iterator[Image.Image]:
     """Pillow's image, whose pixels are not read yet; formats that need another program are not tried.
 
     Args:
         file: The whole file.
-        max_pixels: Pillow's own limit for this one file, also for images inside it; None: no limit.
+        max_pixels: Pillow's own limit inside the ``with`` block, also for an image inside the file, as in ICO.
 
     Raises:
+        UndecodableImageError: If the file claims more pixels.
         UnknownFormatError: If Pillow does not know the format, or the header is damaged.
     """
     Image.init()
     formats = sorted(set(Image.OPEN) - {'EPS', 'WMF'})  # EPS is a program, which Ghostscript would run
-    with _OPEN_LOCK, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about metadata; what matters is raised
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels and (max_pixels + 1) // 2  # Pillow refuses twice the number
+    with _pillow_limit(max_pixels):
         try:
-            return Image.open(file, formats=formats)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # about metadata; what matters is raised
+                image = Image.open(file, formats=formats)
         except MemoryError:
             raise
+        except Image.DecompressionBombError as error:
+            raise UndecodableImageError(f'max_pixels={max_pixels:,} are allowed: {error}') from error
         except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error …
             file.seek(0)
             raise UnknownFormatError(f'no decoder can read it: {error} (first bytes: {file.read(8)!r})') from error
+        with image:
+            yield image
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's limit is a global variable: one thread at a time may use another than usual."""
+    half = (max_pixels + 1) // 2  # Pillow refuses twice the number
+    if half == Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _LIMIT_LOCK:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, half
+        try:
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
 
@@ -222,5 +246,5 @@ def _exif_orientation(exif: bytes) -> int | None:
 
 
 def read_from(data: bytes) -> tuple[Read, io.BufferedIOBase]:
-    """The two ways into bytes in memory that :func:`size_and_orientation` takes."""
+    """The two ways into bytes in memory that :func:`read_header` takes."""
     return (lambda start, number: data[start : start + number]), io.BytesIO(data)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dino_plugin.data.images.decoding import file_header
+from dino_plugin.data.images.decoding import check_header
 from dino_plugin.data.images.headers import MAX_PIXELS, open_with_pillow
 
 MODES = ('P', 'L', '1')  # palette index, grey level, black and white: one number for each pixel
@@ -36,7 +36,7 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> UInt8[np
     Raises:
         ValueError: If the file has colours instead of labels, or cannot be read.
     """
-    file_header(path, max_pixels)
+    check_header(path, max_pixels)
     try:
         with open(path, 'rb') as file, open_with_pillow(file, max_pixels) as image:
             mode, mask = image.mode, np.array(image) if image.mode in MODES else None
