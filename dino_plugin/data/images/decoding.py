@@ -18,10 +18,10 @@ from dino_plugin.data.images.headers import (
     Size,
     UndecodableImageError,
     UnknownFormatError,
+    header_size,
     jpeg_segments,
     open_with_pillow,
     read_from,
-    read_header,
 )
 from dino_plugin.data.images.user_files import announce
 
@@ -61,7 +61,7 @@ def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[i
 
 
 def check_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, upright: bool = False) -> Size:
-    """Rows and columns, as stored or upright, see :func:`~dino_plugin.data.images.headers.read_header`.
+    """Rows and columns, as stored or upright, see :func:`~dino_plugin.data.images.headers.header_size`.
 
     Raises:
         UndecodableImageError: As in :func:`image_size`.
@@ -69,7 +69,7 @@ def check_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, upright:
     with naming(path):
         announce(path)
         with open(path, 'rb') as file:
-            return read_header(partial(_read_at, file.fileno()), file, max_pixels, upright)
+            return header_size(partial(_read_at, file.fileno()), file, max_pixels, upright)
 
 
 def check_files(info: dict, max_pixels: int = MAX_PIXELS) -> dict:
@@ -141,7 +141,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray,
             claim too many pixels.
     """
     refuse_incomplete(data)
-    read_header(*read_from(data), max_pixels)
+    header_size(*read_from(data), max_pixels)
     for_pillow = data.startswith(TIFF_SIGNATURES) or data[4:12] in AVIF_SIGNATURES
     image = None if for_pillow else _decode_with_opencv(data)
     return _decode_with_pillow(data, max_pixels) if image is None else image

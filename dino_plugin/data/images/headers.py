@@ -35,7 +35,7 @@ class UnknownFormatError(UndecodableImageError):
     """No header of an image that OpenCV or Pillow knows."""
 
 
-def read_header(read: Read, file: io.BufferedIOBase, max_pixels: int, upright: bool = False) -> Size:
+def header_size(read: Read, file: io.BufferedIOBase, max_pixels: int, upright: bool = False) -> Size:
     """Rows and columns in the header of a file, compared with the limit.
 
     For JPEG, PNG, WebP, GIF and BMP, which OpenCV decodes, these are the fields that OpenCV reads. For other formats
@@ -246,5 +246,5 @@ def _exif_orientation(exif: bytes) -> int | None:
 
 
 def read_from(data: bytes) -> tuple[Read, io.BufferedIOBase]:
-    """The two ways into bytes in memory that :func:`read_header` takes."""
+    """The two ways into bytes in memory that :func:`header_size` takes."""
     return (lambda start, number: data[start : start + number]), io.BytesIO(data)
