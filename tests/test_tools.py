@@ -140,7 +140,8 @@ def interrupted(train, monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(sys, 'argv', ['train.py', CUSTOM, '--work-dir', str(tmp_path), *flags])
         with pytest.raises(SystemExit) as stop:
             train.main()
-        return str(stop.value)
+        assert stop.value.code == 130
+        return capsys.readouterr().err.strip()
 
     return run
 
@@ -149,6 +150,39 @@ def test_an_interrupted_training_names_the_checkpoint_that_it_can_go_on_from(int
     command = f'python train.py {CUSTOM} --work-dir {tmp_path}'
     assert interrupted(epoch_3=-60).endswith(f'To continue from epoch_3:\n    {command} --resume')
     assert interrupted('--resume', epoch_4=3600).endswith(f'To continue from epoch_4:\n    {command} --resume')
+    earlier = str(tmp_path / 'earlier.pth')  # to which nobody wants to go back
+    Path(earlier).touch()
+    for given in (['--resume', earlier], [f'--resume={earlier}']):
+        assert interrupted(*given, epoch_5=0).endswith(f'To continue from epoch_5:\n    {command} --resume')
+
+
+@pytest.mark.parametrize(('variable', 'count', 'resumed'), [
+    ('TORCHELASTIC_RESTART_COUNT', '1', True), ('SLURM_RESTART_COUNT', '2', True),
+    ('SLURM_RESTART_COUNT', '0', False), ('SLURM_RESTART_COUNT', '', False), ('OTHER', '1', False),
+])  # fmt: skip
+@pytest.mark.parametrize('begun', [True, False])
+def test_a_training_that_the_launcher_starts_again_goes_on_from_its_own_checkpoints(
+    parse, tmp_path, monkeypatch, variable, count, resumed, begun
+):
+    monkeypatch.setenv(variable, count)
+    first = tmp_path / 'of_another_run.pth'
+    first.touch()
+    (tmp_path / 'run').mkdir()
+    if begun:
+        (tmp_path / 'run' / 'epoch_1.pth').touch()
+    cfg = parse(CUSTOM, '--work-dir', str(tmp_path / 'run'))
+    assert (cfg.resume, cfg.load_from) == (resumed and begun, None)
+    cfg = parse(CUSTOM, '--work-dir', str(tmp_path / 'run'), '--resume', str(first))
+    assert (cfg.resume, cfg.load_from) == (True, None if resumed and begun else str(first))
+
+
+@pytest.mark.parametrize('begun', [True, False])
+def test_resume_without_anything_to_resume_keeps_the_weights_that_the_config_begins_with(parse, tmp_path, begun):
+    if begun:
+        (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    given = [CUSTOM, '--work-dir', str(tmp_path), '--resume', '--cfg-options', 'load_from=first.pth']
+    cfg = parse(*given)
+    assert (cfg.resume, cfg.load_from) == ((True, None) if begun else (False, 'first.pth'))
 
 
 @pytest.mark.parametrize('checkpoints', [{}, dict(epoch_of_an_earlier_training=3600)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -13,6 +14,8 @@ from dino_plugin.commands.command_line import add_launch_arguments, existing, im
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,9 +33,21 @@ def _auto_or_existing(path: str) -> str:
     return path if path == 'auto' else existing(path)
 
 
+def started_again() -> bool:
+    """Whether torchrun or Slurm has started this training again: then it goes on, whatever the first command said."""
+    return any(int(os.environ.get(name) or 0) for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
+
+
 def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    if args.resume:
-        cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
+    from dino_plugin.engine.training.latest_checkpoint import has_begun
+
+    begun = has_begun(cfg.work_dir)
+    if begun and started_again():
+        args.resume = 'auto'
+    if args.resume == 'auto' and (begun or not cfg.get('load_from')):
+        cfg.resume, cfg.load_from = True, None
+    elif args.resume and args.resume != 'auto':
+        cfg.resume, cfg.load_from = True, args.resume
     if args.amp:
         ours = cfg.optim_wrapper.type == 'dino_plugin.SelfDistillationOptimWrapper'
         cfg.optim_wrapper.update(dict(precision='bf16') if ours else dict(type='AmpOptimWrapper'))
@@ -43,14 +58,29 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.merge_from_dict({'auto_scale_lr.enable': True})
 
 
-def stopped(work_dir: str, resumed: bool, began: float) -> str:
-    """The message after Ctrl-C, with the command to continue."""
-    command = ['python', *sys.argv]
-    latest = Path(work_dir, 'last_checkpoint')  # for mmengine's --resume; may be of an earlier training
-    if latest.is_file() and (resumed or latest.stat().st_mtime >= began):
-        command += [] if resumed else ['--resume']
-        return f'\nStopped. To continue from {latest.read_text().strip()}:\n    {shlex.join(command)}'
-    return f'\nStopped before the first checkpoint in {work_dir}. To start again:\n    {shlex.join(command)}'
+def command(resume: str | None = None) -> str:
+    """The command of this training; with `resume`, as it was given, the one that goes on from the latest checkpoint."""
+    words = ['python', *sys.argv]
+    if resume is not None:
+        words = [word for word in words if word not in ('--resume', resume, f'--resume={resume}')] + ['--resume']
+    return shlex.join(words)
+
+
+def interrupted(work_dir: str, resume: str | None, began: float) -> str:
+    """The message after a Ctrl-C that saved nothing, with the command to continue."""
+    latest = Path(work_dir, 'last_checkpoint')  # may be of an earlier training
+    if latest.is_file() and (resume or latest.stat().st_mtime >= began):
+        return f'\nStopped. To continue from {latest.read_text().strip()}:\n    {command(resume or "")}'
+    return f'\nStopped before the first checkpoint in {work_dir}. To start again:\n    {command()}'
+
+
+def end(message: str, status: int) -> None:
+    """End the program; one process speaks for all."""
+    from mmengine.dist import is_main_process
+
+    if is_main_process():
+        print(message, file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 def main() -> None:
@@ -63,6 +93,7 @@ def main() -> None:
     from dino_plugin.commands.launch import load_config
     from dino_plugin.commands.mistakes import explained
     from dino_plugin.commands.runner import Runner
+    from dino_plugin.engine.training.hooks.stop import TrainingStopped
 
     cfg = load_config(args)
     apply_training_arguments(cfg, args)
@@ -71,8 +102,10 @@ def main() -> None:
         try:
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
             runner.train()
+        except TrainingStopped as stop:
+            end(f'\n{stop.reason}. To continue:\n    {command(args.resume or "")}', stop.code)
         except KeyboardInterrupt:
-            raise SystemExit(stopped(cfg.work_dir, bool(args.resume), began)) from None
+            end(interrupted(cfg.work_dir, args.resume, began), INTERRUPTED)
 
 
 if __name__ == '__main__':

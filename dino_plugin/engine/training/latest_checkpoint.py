@@ -56,6 +56,11 @@ def latest_checkpoint(
     )
 
 
+def has_begun(work_dir: str | Path) -> bool:
+    """Whether a training saved something here, or somewhere that `last_checkpoint` names."""
+    return os.path.lexists(Path(work_dir) / POINTER) or bool(checkpoints_in(work_dir))
+
+
 def checkpoints_in(folder: str | Path, template: str = 'iter_{}.pth') -> list[Path]:
     """The training checkpoints of a folder, in the order of their names."""
     own_name = re.escape(template).replace(r'\{\}', r'\d+')
