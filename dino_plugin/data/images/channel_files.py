@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from mmengine import fileio
 
 from dino_plugin.data.images.decoding import TIFF_SIGNATURES, refuse_incomplete
-from dino_plugin.data.images.headers import MAX_PIXELS, UndecodableImageError, read_from, read_header
+from dino_plugin.data.images.headers import MAX_PIXELS, UndecodableImageError, header_size, read_from
 from dino_plugin.data.images.user_files import announce
 
 Stored = Shaped[np.ndarray, 'rows columns channels']
@@ -70,7 +70,7 @@ def decode_channels(data: bytes, max_pixels: int, num_channels: int) -> Shaped[n
     elif data.startswith(TIFF_SIGNATURES):
         array = _decode_tiff(data, max_pixels * num_channels)
     else:
-        read_header(*read_from(data), max_pixels)
+        header_size(*read_from(data), max_pixels)
         array = _decode_with_opencv(data)
     if array.dtype.kind not in KINDS:
         raise UndecodableImageError(f'values of type {array.dtype}: expected whole numbers or floats')
