@@ -177,6 +177,30 @@ HUGGING_FACE_CONVNEXT = Layout(  # DINOv3ConvNextModel
         ('layer_norm', 'head.norm'),
     ),
 )
+TORCHVISION_VIT = Layout(  # torchvision's VisionTransformer, in Lightly's examples of MSN and SimMIM
+    markers=('conv_proj.weight',),
+    names=(
+        ('class_token', 'cls_token'),
+        ('encoder.pos_embedding', 'pos_embed'),
+        ('conv_proj', 'patch_embed.proj'),
+        ('encoder.layers.encoder_layer_{}.ln_1', 'blocks.{}.norm1'),
+        ('encoder.layers.encoder_layer_{}.self_attention.in_proj_weight', 'blocks.{}.attn.qkv.weight'),
+        ('encoder.layers.encoder_layer_{}.self_attention.in_proj_bias', 'blocks.{}.attn.qkv.bias'),
+        ('encoder.layers.encoder_layer_{}.self_attention.out_proj', 'blocks.{}.attn.proj'),
+        ('encoder.layers.encoder_layer_{}.ln_2', 'blocks.{}.norm2'),
+        ('encoder.ln', 'norm'),
+    ),
+    mlp=(
+        ('encoder.layers.encoder_layer_{}.mlp.0', 'blocks.{}.mlp.fc1'),
+        ('encoder.layers.encoder_layer_{}.mlp.3', 'blocks.{}.mlp.fc2'),
+    ),
+    unused=('mask_token', 'heads.head'),
+    position_resampling='timm',  # torchvision's model takes one size only
+)
+SEQUENTIAL_RESNET = Layout(  # torchvision's ResNet as nn.Sequential of its children, in Lightly's examples
+    markers=('4.0.conv1.weight',),
+    names=(('0', 'conv1'), ('1', 'bn1'), *((str(4 + index), f'layer{1 + index}') for index in range(4))),
+)
 WITH_MARKERS = (
     ORIGINAL_ROTARY,
     ORIGINAL_CONVNEXT,
@@ -185,4 +209,6 @@ WITH_MARKERS = (
     HUGGING_FACE_DINOV3,
     HUGGING_FACE_CONVNEXT,
     MMPRETRAIN,
+    TORCHVISION_VIT,
+    SEQUENTIAL_RESNET,
 )

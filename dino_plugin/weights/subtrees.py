@@ -14,8 +14,8 @@ from dino_plugin.weights.layouts import WITH_MARKERS
 _SOURCES = ('teacher', 'student')
 # Words in the path of a network: the moving average, what is trained, other parts. `anchor` is Lightly's MSN.
 _WORDS = {
-    'other': {'classifier', 'criterion', 'decoder', 'head', 'heads', 'loss', 'neck', 'predictor', 'projector'},
-    'teacher': {'teacher', 'teachers', 'momentum', 'ema', 'averaged', 'avg', 'swa', 'shadow', 'target', 'key', 'k'},
+    'other': {'criterion', 'decoder', 'head', 'heads', 'loss', 'neck'},
+    'teacher': {'teacher', 'teachers', 'momentum', 'ema', 'average', 'averaged', 'avg', 'swa', 'target', 'key', 'k'},
     'student': {'student', 'students', 'query', 'q', 'online', 'anchor'},
 }
 # Networks that only give targets: DINOv3's Gram anchoring, tokenizers of masked image modelling.
@@ -65,7 +65,7 @@ def networks(checkpoint: Mapping[str, Any]) -> list[Network]:
         if inside := [root for root in roots if key.startswith(root)]:
             root = max(inside, key=len)
             parts[root][key[len(root) :]] = value
-    by_mmengine = 'message_hub' in checkpoint
+    by_mmengine = 'message_hub' in checkpoint or 'ema_state_dict.steps' in state
     return [
         Network(root.rstrip('.'), _role(root, by_mmengine), tensors if found else _without_prefixes(tensors))
         for root, tensors in parts.items()

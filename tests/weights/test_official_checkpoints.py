@@ -361,6 +361,30 @@ def test_mmpretrains_checkpoints_mean_what_its_equation_says(tmp_path, name, lay
     assert torch.allclose(features_from(tmp_path / 'mm.pth', name), expected, atol=5e-6)
 
 
+# --- torchvision, as Lightly's examples use it ------------------------------------------------------------------------
+
+
+def test_torchvisions_transformer_gives_its_own_features(tmp_path):
+    sizes = dict(num_layers=2, num_heads=2, hidden_dim=DIM, mlp_dim=HIDDEN)
+    model = randomised(torchvision.models.VisionTransformer(image_size=32, patch_size=PATCH, **sizes))
+    torch.save({'state_dict': prefixed('backbone.vit.', model.state_dict())}, tmp_path / 'simmim.ckpt')
+    found = features_from(tmp_path / 'simmim.ckpt', 'vit_tiny_patch16_224')
+    model.heads = torch.nn.Identity()
+    with torch.no_grad():
+        assert torch.allclose(found[:, 0], model(photographs()), atol=5e-6)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50'])
+def test_a_resnet_without_its_last_layer_as_a_sequence_gives_its_own_features(tmp_path, name):
+    model = randomised(getattr(torchvision.models, name)())
+    backbone = torch.nn.Sequential(*list(model.children())[:-1])
+    torch.save({'state_dict': prefixed('backbone.', backbone.state_dict())}, tmp_path / 'byol.ckpt')
+    ours = TimmBackbone(name, checkpoint=str(tmp_path / 'byol.ckpt')).eval()
+    with torch.no_grad():
+        expected = backbone(photographs()).flatten(1)
+        assert torch.allclose(ours(photographs()).class_token, expected, rtol=1e-4, atol=1e-5)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 LAYOUTS = {

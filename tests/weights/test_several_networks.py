@@ -16,6 +16,7 @@ from lightly.models.modules import DINOProjectionHead, MaskedVisionTransformerTI
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from safetensors.torch import load_file
+from test_official_checkpoints import LAYOUTS
 from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import Tensor, nn
 from trained import train_and_save
@@ -119,6 +120,24 @@ def test_teacher_and_student_are_found_as_entries_of_the_file(pair, teacher, stu
         assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[1])
 
 
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_teacher_and_student_are_found_whatever_names_their_layers_have(layout):
+    states = {name: LAYOUTS[layout][1]() for name in ('teacher', 'student')}
+    states['student'] = {key: value + 1 for key, value in states['student'].items()}
+    for names in NAMES.values():
+        checkpoint = {'state_dict': {}}
+        for source, name in zip(states, names):
+            checkpoint['state_dict'] |= prefixed(name, states[source])
+        for source, state in states.items():
+            assert holds(checkpoint, source, backbone_state(state))
+
+
+def test_a_network_may_stand_beside_the_tensors_of_the_plain_one(pair):
+    for name in ('ema.', 'momentum_encoder.module.0.'):
+        checkpoint = pair[1] | prefixed(name, pair[0])
+        assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[1])
+
+
 def test_wrappers_inside_a_network_are_removed_wherever_they_stand(pair):
     state = {
         key.replace('blocks.0.', 'blocks.0._checkpoint_wrapped_module._orig_mod.'): pair[0][key] for key in pair[0]
@@ -186,6 +205,8 @@ def test_mmengines_ema_hook_saves_the_average_under_the_plain_name():
     trained = copy.deepcopy(model['backbone'].state_dict())
     checkpoint = {'state_dict': dict(model.state_dict()), 'message_hub': {}, 'meta': {}}
     hook.before_save_checkpoint(None, checkpoint)
+    assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
+    del checkpoint['message_hub']
     assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
 
 
