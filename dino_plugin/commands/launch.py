@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mmengine.device import get_device
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.commands.command_line import fail, option_values
+from dino_plugin.commands.unread_options import unread_options
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
 
@@ -33,7 +35,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The file ``args.config`` with the changes of ``args.cfg_options``.
+    """The file ``args.config`` with the changes of ``args.cfg_options``; options without effect are told.
 
     Raises:
         SystemExit: If the config cannot be read; the message names the line.
@@ -44,5 +46,9 @@ def read_config(args: argparse.Namespace) -> Config:
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>']
         place = f'{lines[-1].filename}, line {lines[-1].lineno}' if lines else args.config
         fail(f'the config cannot be read. {place}: {type(error).__name__}: {error}')
-    cfg.merge_from_dict(option_values(args.cfg_options))
+    options = option_values(args.cfg_options)
+    cfg.merge_from_dict(options)
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+        for line in unread_options(cfg, options):
+            print(f'{Path(sys.argv[0]).name}: warning: {line}', file=sys.stderr)
     return cfg
