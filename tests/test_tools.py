@@ -317,6 +317,8 @@ def test_dist_train_starts_one_process_for_each_gpu_of_each_machine(repository):
     line = launch(script, 'a.py', '8', '--resume', PYTHON='echo').stdout
     assert '-m torch.distributed.run --nnodes=1 --node_rank=0 --nproc_per_node=8 --master_addr=127.0.0.1' in line
     assert line.strip().endswith('tools/train.py a.py --launcher pytorch --resume')
+    assert '--max_restarts=0' in line
+    assert '--max_restarts=3' in launch(script, 'a.py', '8', PYTHON='echo', MAX_RESTARTS='3').stdout
     line = launch(
         script, 'a.py', '4', PYTHON='echo', NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1'
     ).stdout
@@ -340,6 +342,49 @@ def test_slurm_train_asks_for_the_gpus_of_the_environment(repository, tmp_path):
     assert '--cpus-per-task=3' in line
     assert '--time=10 --exclusive' in line
     assert line.strip().endswith('tools/train.py a.py --work-dir out --launcher slurm --resume')
+
+
+SBATCH = """#!/usr/bin/env bash
+echo "sbatch $*" >> "$LOG"
+for argument in "$@"; do
+    case "$argument" in --wrap=*) sh -c "${argument#--wrap=}" & ;; esac
+done
+until grep -q srun "$LOG"; do sleep 0.05; done
+sleep 0.3
+[ -z "$SIGNAL" ] || kill "-$SIGNAL" $!
+wait $!
+echo "ended with $?" >> "$LOG"
+"""
+SRUN = """#!/usr/bin/env bash
+trap 'echo "was told to stop" >> "$LOG"; exit 75' USR1 TERM
+echo "srun $*" >> "$LOG"
+for _ in $(seq ${SECONDS_OF_TRAINING}0); do sleep 0.1; done
+exit $ENDS_WITH
+"""
+
+
+@pytest.mark.parametrize(('sent', 'seconds', 'ends_with', 'status', 'again'), [
+    ('USR1', '20', '0', 75, True),  # before the time limit
+    ('TERM', '20', '0', 75, False),  # preemption: Slurm itself puts it into the queue
+    ('', '0', '0', 0, False),
+    ('', '0', '1', 1, False),  # a mistake would come again and again
+])  # fmt: skip
+def test_a_job_goes_back_into_slurms_queue_when_its_time_ends_and_only_then(
+    repository, tmp_path, sent, seconds, ends_with, status, again
+):
+    for name, script in dict(sbatch=SBATCH, srun=SRUN, scontrol='#!/bin/sh\necho "scontrol $*" >> "$LOG"\n').items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', LOG=str(tmp_path / 'log'), SIGNAL=sent, REQUEUE='1')
+    env |= dict(GPUS='2', SLURM_JOB_ID='42', SECONDS_OF_TRAINING=seconds, ENDS_WITH=ends_with, SRUN_ARGS='--time=10')
+    work_dir = tmp_path / 'work dir'
+    launch(repository / 'tools/slurm_train.sh', 'part', 'job', 'a.py', str(work_dir), **env)
+    submitted, *rest = (tmp_path / 'log').read_text().splitlines()
+    for option in ('--requeue', '--signal=B:USR1@120', '--open-mode=append', '--time=10', '--gres=gpu:2'):
+        assert option in submitted
+    assert rest[0].endswith(f'tools/train.py a.py --work-dir {work_dir} --launcher slurm')
+    expected = [*(['was told to stop'] if sent else []), *(['scontrol requeue 42'] if again else [])]
+    assert rest[1:] == [*expected, f'ended with {status}']
 
 
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
