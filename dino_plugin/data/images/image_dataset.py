@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import check_files
 from dino_plugin.data.images.headers import MAX_PIXELS
-from dino_plugin.data.images.user_files import expanded, list_folder, read_lines
+from dino_plugin.data.images.user_files import expanded, is_file, is_folder, list_folder, read_lines
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
 
@@ -102,13 +102,13 @@ class ImageDataset(BaseDataset):
 
     def _scan_classes(self, root: str) -> list[dict]:
         entries = list_folder(root)
-        loose = [entry.name for entry in entries if _is_image(entry.name, self.extensions) and entry.is_file()]
+        loose = [entry.name for entry in entries if _is_image(entry.name, self.extensions) and is_file(entry)]
         if loose:
             raise ValueError(
                 f'with_labels=True takes the sub-folders of {root} as classes, but {len(loose)} images are in none of '
                 f'them ({_first(loose)}). Move them into class folders, or set with_labels=False.'
             )
-        folders = [entry.name for entry in entries if entry.is_dir()]
+        folders = [entry.name for entry in entries if is_folder(entry)]
         classes = list(self._metainfo.get('classes', folders))
         unknown = sorted(set(folders) - set(classes))
         if unknown:
@@ -174,12 +174,12 @@ def find_images(folder: str, extensions: tuple[str, ...] = EXTENSIONS) -> tuple[
     def scan(directory: str) -> None:
         nonlocal num_others
         for entry in list_folder(directory):
-            if entry.is_dir():
+            if is_folder(entry):
                 status = entry.stat()
                 if (status.st_dev, status.st_ino) not in visited:
                     visited.add((status.st_dev, status.st_ino))
                     scan(entry.path)
-            elif _is_image(entry.name, extensions) and entry.is_file():
+            elif _is_image(entry.name, extensions) and is_file(entry):
                 paths.append(entry.path)
             else:
                 num_others += 1

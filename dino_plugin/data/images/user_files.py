@@ -5,7 +5,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.data.workers.reading_notes import write_note
@@ -37,7 +39,7 @@ def announce(path: str | os.PathLike) -> None:
         raise UndecodableImageError(f'it is {kind}, not a regular file: remove it from the list or folder')
 
 
-def expanded(path: str | os.PathLike, name: str = 'path') -> str:
+def expanded(path: Any, name: str = 'path') -> str:
     """The path with the home folder in place of a leading ``~``.
 
     Args:
@@ -88,6 +90,20 @@ def natural_key(name: str) -> tuple:
     """Sort by it to get 2.jpg before 10.jpg: numbers in names count as numbers."""
     parts = re.split(r'([0-9]+)', name)
     return [(part, 0) if place % 2 == 0 else ('', int(part)) for place, part in enumerate(parts)], name
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder or a link to one; False for links in a circle, where Python raises."""
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Whether it is a regular file or a link to one; False for links in a circle, where Python raises."""
+    with suppress(OSError):
+        return entry.is_file()
+    return False
 
 
 def list_folder(folder: str | os.PathLike) -> list[os.DirEntry]:

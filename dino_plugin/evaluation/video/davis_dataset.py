@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from dino_plugin.data.images.headers import MAX_PIXELS
-from dino_plugin.data.images.user_files import expanded, list_folder, read_lines
+from dino_plugin.data.images.user_files import expanded, is_folder, list_folder, read_lines
 from dino_plugin.evaluation.video.clip import Clip, open_clip
 
 
@@ -75,7 +75,7 @@ class DAVISDataset:
 
     def _names(self, lists: Path, year: int, split: str | None) -> list[str]:
         if split is None or not lists.is_dir():
-            return [entry.name for entry in list_folder(self.frames) if entry.is_dir()]
+            return [entry.name for entry in list_folder(self.frames) if is_folder(entry)]
         for folder in (str(year), self.frames.name):  # the release of 2016 has its lists below the resolution
             path = lists / folder / f'{split}.txt'
             if path.is_file():

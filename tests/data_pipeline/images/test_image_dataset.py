@@ -3,12 +3,17 @@
 import os
 from pathlib import Path
 
+import mmcv.transforms  # noqa: F401 - registers LoadImageFromFile
 import numpy as np
 import pytest
-from image_folders import CIFAR, PICTURES, copy_images, load
+from damaged_images import claiming
+from image_folders import CIFAR, PICTURES, copy_images, forbid, load
 from PIL import Image
 
+from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.data.images.image_dataset import ImageDataset, find_images
+from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
+from dino_plugin.data.images.user_files import expanded
 
 
 def names_of(dataset: ImageDataset, root: Path) -> list[str]:
@@ -46,6 +51,35 @@ class TestFolder:
         ImageDataset(tmp_path)
         (line,) = log().strip().splitlines()
         assert f'2 images in {tmp_path}, 1 other files ignored' in line
+
+    def test_pipes_are_no_images_and_links_in_a_circle_end(self, tmp_path):
+        copy_images(tmp_path, 'a.jpg')
+        os.mkfifo(tmp_path / 'pipe.jpg')
+        (tmp_path / 'link.jpg').symlink_to(tmp_path / 'pipe.jpg')
+        (tmp_path / 'circle.jpg').symlink_to(tmp_path / 'circle.jpg')
+        (tmp_path / 'folder.jpg').mkdir()
+        assert names_of(ImageDataset(tmp_path), tmp_path) == ['a.jpg']
+
+    @pytest.mark.parametrize('with_labels', [False, True])
+    def test_a_folder_that_cannot_be_read_is_named_instead_of_left_out(self, tmp_path, monkeypatch, with_labels):
+        copy_images(tmp_path, 'cat/a.jpg', 'dog/b.jpg', 'dog/lost/c.jpg')
+        forbid(monkeypatch, tmp_path / 'dog/lost')
+        with pytest.raises(PermissionError, match=r'dog/lost cannot be read: Permission denied.*chmod'):
+            ImageDataset(tmp_path, with_labels=with_labels)
+
+    def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
+        copy_images(tmp_path, 'my images/cat/a.jpg', 'b.jpg')
+        monkeypatch.setenv('HOME', str(tmp_path))
+        (tmp_path / 'list.txt').write_text('cat/a.jpg\n~/b.jpg\n')
+        assert names_of(ImageDataset('~/my images'), tmp_path) == ['my images/cat/a.jpg']
+        assert len(ImageDataset('~', data_prefix=dict(img_path='my images'))) == 1
+        assert len(ImageDataset('/elsewhere', data_prefix=dict(img_path='~/my images'))) == 1
+        listed = ImageDataset('~/my images', '~/list.txt')
+        assert names_of(listed, tmp_path) == ['my images/cat/a.jpg', 'b.jpg']
+
+    def test_a_comma_on_the_command_line_is_explained(self):
+        with pytest.raises(TypeError, match=r"data_root is one path, got \['a', 'b'\].*comma"):
+            expanded(['a', 'b'], 'data_root')
 
     def test_links_are_followed_and_loops_end(self, tmp_path):
         copy_images(tmp_path, 'outside/a.jpg', 'root/b.jpg', 'root/sub/c.jpg')
@@ -151,6 +185,29 @@ class TestList:
         self.write(tmp_path, 'a.jpg')
         assert len(ImageDataset(tmp_path, 'list.txt')) == 1
 
+    @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
+    def test_a_list_may_begin_with_a_byte_order_mark(self, tmp_path, encoding):
+        copy_images(tmp_path, 'é/a b.jpg', 'c.jpg')
+        (tmp_path / 'list.txt').write_text('é/a b.jpg\r\n\r\nc.jpg\r\n', encoding=encoding)
+        assert names_of(ImageDataset(tmp_path, 'list.txt'), tmp_path) == ['é/a b.jpg', 'c.jpg']
+
+    @pytest.mark.parametrize(
+        ('encoding', 'name', 'line'), [('latin-1', 'é', 2), ('utf-16-le', 'é', 2), ('utf-16-le', 'e', 1)]
+    )
+    def test_a_list_of_another_encoding_is_refused_with_its_line_and_the_cure(self, tmp_path, encoding, name, line):
+        copy_images(tmp_path, 'a.jpg', f'{name}.jpg')
+        (tmp_path / 'list.txt').write_bytes(f'a.jpg\n{name}.jpg\n'.encode(encoding))
+        with pytest.raises(ValueError, match=rf'list\.txt, line {line}.*Save the list as UTF-8'):
+            ImageDataset(tmp_path, 'list.txt')
+
+    def test_a_list_that_is_a_pipe_or_a_folder_is_refused_instead_of_waited_for(self, tmp_path):
+        copy_images(tmp_path, 'a.jpg')
+        os.mkfifo(tmp_path / 'pipe.txt')
+        (tmp_path / 'folder.txt').mkdir()
+        for name in ('pipe.txt', 'folder.txt'):
+            with pytest.raises(ValueError, match=rf'{name} is not a regular file'):
+                ImageDataset(tmp_path, name)
+
     def test_labels_follow_the_last_white_space(self, tmp_path):
         copy_images(tmp_path, 'a.jpg', 'b c.jpg', 'd.jpg')
         dataset = ImageDataset(tmp_path, self.write(tmp_path, 'a.jpg 3\nb c.jpg 0\nd.jpg\t12\n'), with_labels=True)
@@ -197,6 +254,25 @@ class TestHabits:
     def test_the_pipeline_runs(self):
         dataset = ImageDataset(CIFAR, pipeline=[load])
         assert np.array_equal(dataset[7]['img'], np.asarray(Image.open(PICTURES[7])))
+
+    @pytest.mark.parametrize('loader', [load, dict(type='LoadImageFromFile'), dict(type='dino_plugin.LoadImage')])
+    def test_the_limit_of_pixels_holds_whatever_decodes(self, tmp_path, loader):
+        Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
+        assert ImageDataset(tmp_path, pipeline=[loader], max_pixels=600)[0]['img'].shape == (20, 30, 3)
+        small = ImageDataset(tmp_path, pipeline=[loader], max_pixels=599)
+        with pytest.raises(UndecodableImageError, match=r'a\.png: its header claims 30 x 20 pixels'):
+            small[0]
+        several = MultiPipelineDataset(ImageDataset(tmp_path, max_pixels=599), [[loader], [loader]])
+        with pytest.raises(UndecodableImageError, match=r'a\.png: its header claims 30 x 20 pixels'):
+            several[1]
+
+    def test_the_limit_may_be_raised_in_one_place(self, tmp_path):
+        (tmp_path / 'a.png').write_bytes(claiming('PNG', 14_000, 14_000))
+        pipeline = [dict(type='dino_plugin.LoadImage')]
+        with pytest.raises(UndecodableImageError, match='max_pixels=178,956,970'):
+            ImageDataset(tmp_path, pipeline=pipeline)[0]
+        with pytest.raises(UndecodableImageError, match='no decoder can read it'):  # it is tried
+            ImageDataset(tmp_path, pipeline=pipeline, max_pixels=14_000**2)[0]
 
     def test_indices_choose_a_part(self):
         assert len(ImageDataset(CIFAR, indices=10)) == 10
