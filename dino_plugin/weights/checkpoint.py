@@ -101,11 +101,6 @@ def _not_found(checkpoint: Mapping[str, Any], found: list[Network], source: str)
     keys = [*checkpoint]
     for value in checkpoint.values():
         keys += [*value] if isinstance(value, Mapping) else []
-    if any('_flat_param' in str(key) for key in keys):
-        return (
-            'The checkpoint holds the part of one process (FSDP, _flat_param), not whole tensors. Take the file that '
-            'the same training wrote whole, such as eval/training_*/teacher_checkpoint.pth of DINOv2 and DINOv3.'
-        )
     return (
         f'No {source} backbone found. Expected a training checkpoint of dino_plugin or of another program, or a plain '
         f'file of tensors. First keys: {keys[:_SHOWN_KEYS]}.'

@@ -246,7 +246,16 @@ def test_a_file_with_one_plain_network_answers_every_question(pair):
 
 
 @pytest.mark.parametrize(
-    'helper', ['target_generator.encoder.', 'gram_teacher.backbone.', 'losses.gram.anchor.backbone.']
+    'helper',
+    [
+        'target_generator.encoder.',
+        'gram_teacher.backbone.',
+        'losses.gram.anchor.backbone.',
+        'tokenizer.encoder.',
+        'decode_head.',
+        'heads.cls.',
+        'neck.',
+    ],
 )
 def test_a_network_that_only_gives_targets_is_neither_unless_it_is_named(pair, helper):
     checkpoint = {'state_dict': prefixed(helper, pair[1]) | prefixed('backbone.', pair[0])}
@@ -317,23 +326,26 @@ def test_names_that_do_not_decide_are_refused_and_a_part_of_the_path_decides(pai
     assert holds({'model': prefixed(first, pair[0]) | prefixed(second, pair[0])}, source, pair[0])
 
 
-@pytest.mark.parametrize(('name', 'missing'), [('student.', 'teacher'), ('module.encoder_k.', 'student')])
-def test_the_other_network_is_never_taken_in_place_of_one_that_is_not_there(pair, name, missing):
-    checkpoint = {'state_dict': prefixed(name, pair[0])}
-    with pytest.raises(ValueError, match=rf"No {missing} backbone found.*'state_dict\.{name.rstrip('.')}'"):
-        backbone_state(checkpoint, missing)
+TEACHERS = ('teacher', 'teachers', 'momentum', 'ema', 'EMA', 'average', 'averaged', 'avg', 'swa', 'target', 'key', 'k')
+STUDENTS = ('student', 'students', 'query', 'q', 'online', 'anchor')
+
+
+@pytest.mark.parametrize(
+    ('word', 'source', 'missing'),
+    [(word, 'teacher', 'student') for word in TEACHERS] + [(word, 'student', 'teacher') for word in STUDENTS],
+)
+def test_the_other_network_is_never_taken_in_place_of_one_that_is_not_there(pair, word, source, missing):
+    for name in (f'module.encoder_{word}', f'{word}.0.net', f'{word}_model', f'{word}Model'):
+        checkpoint = {'state_dict': prefixed(f'{name}.', pair[0])}
+        assert holds(checkpoint, source, pair[0])
+        with pytest.raises(ValueError, match=rf"No {missing} backbone found.*'state_dict\.{name}' \({source}\)"):
+            backbone_state(checkpoint, missing)
 
 
 def test_a_name_that_is_not_in_the_file_is_refused_with_the_names_that_are(pair):
     checkpoint = {'state_dict': prefixed('encoder_q.', pair[0]) | prefixed('encoder_k.', pair[1])}
     with pytest.raises(ValueError, match=r"No encoder backbone.*'state_dict\.encoder_q' \(student\), .*encoder_k"):
         backbone_state(checkpoint, 'encoder')
-
-
-def test_the_part_of_one_process_is_refused_with_the_file_to_take():
-    part = {'model': {'student.backbone._flat_param': [1.0], 'teacher.backbone._flat_param': [1.0]}, 'iteration': 9}
-    with pytest.raises(ValueError, match=r'part of one process \(FSDP.*teacher_checkpoint\.pth'):
-        backbone_state(part)
 
 
 def test_networks_of_two_sizes_are_described_by_the_one_that_is_asked_for():
