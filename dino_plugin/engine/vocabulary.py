@@ -46,6 +46,7 @@ from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapp
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.classification.metric import KNNMetric
+from dino_plugin.evaluation.objects import ObjectDataset
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
@@ -62,7 +63,7 @@ VOCABULARY: dict[Registry, list] = {
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [
-        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset,
+        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
         (checked_segmentation, 'CheckedSegmentation'),
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
