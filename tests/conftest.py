@@ -45,6 +45,12 @@ def unformatted_configs() -> None:
         mmengine_config.FormatCode = yapf_api.FormatCode
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Features are kept in a folder of this run, not in the user's."""
+    os.environ['DINO_PLUGIN_CACHE'] = str(tmp_path_factory.mktemp('cache'))
+
+
 @pytest.fixture(scope='session')
 def repository() -> Path:
     """The checkout under test."""

@@ -5,7 +5,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dino_plugin.backbones.downstream import DownstreamBackbone
-from dino_plugin.core.views import Tokens
 
 FEATURES = ('class', 'mean', 'class+mean')
 
@@ -35,14 +34,9 @@ class TimmFeatureVector(DownstreamBackbone):
 
     def __init__(self, features: str = 'class', last_blocks: int = 1, frozen: bool = False, **backbone) -> None:
         super().__init__(frozen, **backbone)
-        num_blocks = 1 if self.backbone.patch_size is None else len(self.backbone.model.feature_info)
         if features not in FEATURES:
             raise ValueError(f'TimmFeatureVector: features must be one of {FEATURES}, got {features!r}.')
-        if not 1 <= last_blocks <= num_blocks:
-            raise ValueError(
-                f'TimmFeatureVector: last_blocks={last_blocks} must be 1 to {num_blocks} with '
-                f'{self.backbone.description["model_name"]} (--cfg-options model.backbone.last_blocks=1).'
-            )
+        self.backbone.check_last_blocks(last_blocks)
         self.features = features
         self.last_blocks = last_blocks
 
@@ -54,15 +48,8 @@ class TimmFeatureVector(DownstreamBackbone):
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Float[Tensor, 'batch dim']]:
         """The vectors of the images."""
-        *earlier, last = self._tokens(images)
+        *earlier, last = self.backbone.last_blocks(images, self.last_blocks)
         vectors = [tokens.class_token for tokens in (*earlier, last)] if 'class' in self.features else []
         if 'mean' in self.features:
             vectors.append(last.patches.mean(dim=(1, 2)))
         return (torch.cat(vectors, dim=-1),)
-
-    def _tokens(self, images: Tensor) -> list[Tokens]:
-        """Tokens of the last blocks, in order."""
-        if self.last_blocks == 1:
-            return [self.backbone(images)]
-        num_blocks = len(self.backbone.model.feature_info)
-        return self.backbone.intermediates(images, range(num_blocks - self.last_blocks, num_blocks))

@@ -207,6 +207,29 @@ class TimmBackbone(nn.Module):
             return [Tokens(patches.mean(1), patches.unflatten(1, grid)) for patches in found]
         return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
 
+    def last_blocks(self, images: Float[Tensor, 'batch channels rows columns'], number: int) -> list[Tokens]:
+        """Tokens of the last blocks, in order; of the last one, ``forward`` gives them.
+
+        Raises:
+            ValueError: As in ``check_last_blocks``.
+        """
+        num_blocks = self.check_last_blocks(number)
+        return [self(images)] if number == 1 else self.intermediates(images, range(num_blocks - number, num_blocks))
+
+    def check_last_blocks(self, number: int) -> int:
+        """The number of all blocks.
+
+        Raises:
+            ValueError: If the network has fewer; a convolutional network has 1.
+        """
+        num_blocks = 1 if self.patch_size is None else len(self.model.feature_info)
+        if not 1 <= number <= num_blocks:
+            raise ValueError(
+                f'last_blocks={number} must be 1 to {num_blocks} with {self.description["model_name"]} (--cfg-options '
+                'model.backbone.last_blocks=1, or model.last_blocks=1 for k-NN).'
+            )
+        return num_blocks
+
     def layers_to_output(self) -> dict[str, int]:
         """Distance of each parameter from the output, see `layer_distances.layers_to_output`; a mask token embeds."""
         distances = layers_to_output(self.model)

@@ -1,6 +1,6 @@
 """Images -> features: the only file of the evaluators that knows a model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -15,28 +15,36 @@ from dino_plugin.core.views import Tokens
 from dino_plugin.data.preprocessor import ViewPreprocessor
 
 Features = Literal['class', 'mean', 'class+mean']
+Wanted = Literal['class', 'mean', 'class+mean', 'patches']
 
 
-def pool(tokens: Tokens, features: str = 'class') -> Float[Tensor, 'images dim']:
+def pool(tokens: Tokens | Sequence[Tokens], features: str = 'class') -> Float[Tensor, 'images dim']:
     """One float32 vector for each image.
 
     Args:
-        tokens: Result of a backbone.
-        features: `class`: the class token. `mean`: the mean of the patches. `class+mean`: both, concatenated; each is
-            L2-normalised first, so that both count the same in a cosine.
+        tokens: Result of a backbone, or those of its last blocks, in order.
+        features: `class`: the class token; those of all given blocks, concatenated. `mean`: the mean of the last
+            block's patches. `class+mean`: both, concatenated; each is L2-normalised first, so that both count the same
+            in a cosine.
 
     Raises:
         ValueError: If `features` is another word.
     """
-    class_token = tokens.class_token.float()
+    blocks = [tokens] if isinstance(tokens, Tokens) else tokens
+    class_token = torch.cat([block.class_token.float() for block in blocks], dim=-1)
     if features == 'class':
         return class_token
-    mean = tokens.patches.float().mean(dim=(-3, -2))
+    mean = blocks[-1].patches.float().mean(dim=(-3, -2))
     if features == 'mean':
         return mean
     if features == 'class+mean':
         return torch.cat([normalize(class_token, dim=-1), normalize(mean, dim=-1)], dim=-1)
     raise ValueError(f"features must be 'class', 'mean' or 'class+mean', got {features!r}.")
+
+
+def last_blocks(backbone: nn.Module, images: Tensor, number: int) -> list[Tokens]:
+    """Tokens of a backbone's last blocks; only `TimmBackbone` gives more than one."""
+    return [backbone(images)] if number == 1 else backbone.last_blocks(images, number)
 
 
 def extract_features(
@@ -45,6 +53,7 @@ def extract_features(
     features: Features = 'class',
     preprocessor: Callable[[Any], dict] | None = None,
     autocast_dtype: torch.dtype | None = None,
+    num_blocks: int = 1,
 ) -> tuple[Float[Tensor, 'samples dim'], Int[Tensor, ' samples']]:
     """Features and labels of all images of a loader, in its order, on the backbone's device.
 
@@ -57,20 +66,40 @@ def extract_features(
         features: As in `pool`.
         preprocessor: Batch -> `dict(images=..., labels=...)` on the device. Default: ImageNet's mean and deviation.
         autocast_dtype: Run the network in this precision, such as `torch.bfloat16`; features stay float32.
+        num_blocks: Number of last blocks whose class tokens are concatenated.
+    """
+    found = list(stream_features(backbone, loader, features, preprocessor, autocast_dtype, num_blocks))
+    if found:
+        return tuple(torch.cat(parts) for parts in zip(*found))
+    device = next(backbone.parameters()).device  # with more processes than images
+    width = backbone.embed_dim * (num_blocks * ('class' in features) + ('mean' in features))
+    return torch.zeros(0, width, device=device), torch.zeros(0, dtype=torch.long, device=device)
+
+
+def stream_features(
+    backbone: nn.Module,
+    loader: Iterable[Any],
+    features: Wanted = 'class',
+    preprocessor: Callable[[Any], dict] | None = None,
+    autocast_dtype: torch.dtype | None = None,
+    num_blocks: int = 1,
+) -> Iterator[tuple[Float[Tensor, 'batch ...'], Int[Tensor, ' batch']]]:
+    """Features and labels of one batch after the other, on the backbone's device; float32.
+
+    Args:
+        backbone: As in `extract_features`, like the other arguments.
+        features: As in `pool`, or `patches` for the patch grids of the last block, `batch rows columns dim`.
     """
     device = next(backbone.parameters()).device
     preprocessor = preprocessor or ViewPreprocessor().to(device)
-    found_features, found_labels = [], []
-    # Not inference_mode: a network may keep tensors (rotary positions), and training could not use them afterwards.
-    with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
-        for batch in loader:
-            inputs = preprocessor((batch[0], batch[1], None))
-            found_features.append(pool(backbone(inputs['images']), features))
-            found_labels.append(inputs['labels'])
-    if not found_features:  # with more processes than images
-        width = backbone.embed_dim * len(features.split('+'))
-        return torch.zeros(0, width, device=device), torch.zeros(0, dtype=torch.long, device=device)
-    return torch.cat(found_features), torch.cat(found_labels)
+    for batch in loader:
+        inputs = preprocessor((batch[0], batch[1], None))
+        # Not inference_mode: a network may keep tensors (rotary positions), and training could not use them afterwards.
+        # The contexts end before the yield: the caller's code must not run in them.
+        with torch.no_grad(), evaluation_mode(backbone), _autocast(device, autocast_dtype):
+            blocks = last_blocks(backbone, inputs['images'], num_blocks)
+            found = blocks[-1].patches.float() if features == 'patches' else pool(blocks, features)
+        yield found, inputs['labels']
 
 
 def stream_patches(

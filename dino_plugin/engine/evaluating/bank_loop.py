@@ -1,10 +1,15 @@
 """A test loop for evaluators that compare test images with a bank of labelled ones."""
 
 import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
+from dino_plugin import __version__
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
+from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key
+from dino_plugin.evaluation.progress import progress
 
 
 class BankTestLoop(TestLoop):
@@ -13,28 +18,69 @@ class BankTestLoop(TestLoop):
     The queries are the usual `test_dataloader`. In a distributed run each process takes a part of both, so both
     samplers need `round_up=False`; otherwise some samples count twice.
 
+    Features are kept in `FeatureCache`, and taken from there if network, images and settings are the same.
+
     Args:
         runner: The runner; mmengine fills it in, as well as `dataloader` and `evaluator`.
         bank_dataloader: Config of the dataloader of the labelled images.
+        cache_gigabytes: Limit of the kept features, those of other runs included. 0: keep and take none.
         **kwargs: Arguments of mmengine's `TestLoop`.
 
     Raises:
         ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
     """
 
-    def __init__(self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, **kwargs) -> None:
-        super().__init__(runner, without_unused_options(dataloader), evaluator, **kwargs)
-        self.bank_dataloader = runner.build_dataloader(without_unused_options(bank_dataloader), seed=runner.seed)
+    def __init__(
+        self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, cache_gigabytes: float = 10.0, **kwargs
+    ) -> None:
+        configs = without_unused_options(bank_dataloader), without_unused_options(dataloader)
+        super().__init__(runner, configs[1], evaluator, **kwargs)
+        self.bank_dataloader = runner.build_dataloader(configs[0], seed=runner.seed)
         prepare_bank_and_queries(self.bank_dataloader, self.dataloader)
+        self._configs = configs
+        self._cache = FeatureCache(max_gigabytes=cache_gigabytes) if cache_gigabytes else None
 
     def run(self) -> dict:
         """Process the bank, then the test set; return the metrics."""
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
+        loaders = (self.bank_dataloader, self.dataloader)
+        for name, loader, config in zip(('bank', 'queries'), loaders, self._configs):
+            for prediction in self._predictions(name, loader, config):
+                self.evaluator.process(data_samples=[prediction | dict(in_bank=name == 'bank')])
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    def _predictions(self, name: str, loader: DataLoader, config: DataLoader | dict) -> list[dict]:
+        """Predictions for all batches, or the one that was kept."""
+        key = self._key(loader, config)
+        kept = None if key is None else self._cache.read(key, len(loader.sampler))
+        if kept is not None:
+            print_log(f'{name}: {len(loader.sampler)} images, features taken from {self._cache.folder}', 'current')
+            device = next(self.runner.model.parameters()).device
+            return [{key: value.to(device) for key, value in kept.items()}]
+        predictions = []
         with torch.no_grad():
-            for batch in self.bank_dataloader:
-                predictions = [dict(sample, in_bank=True) for sample in self.runner.model.test_step(batch)]
-                self.evaluator.process(data_samples=predictions, data_batch=batch)
-        return super().run()
+            for batch in progress(loader, name):
+                predictions += self.runner.model.test_step(batch)
+        if key is not None and predictions:
+            self._cache.write(key, {part: torch.cat([one[part] for one in predictions]) for part in predictions[0]})
+        return predictions
+
+    def _key(self, loader: DataLoader, config: DataLoader | dict) -> str | None:
+        """None: features are not kept, since there is no cache, or nothing says what they depend on."""
+        if self._cache is None or not isinstance(config, dict) or not isinstance(loader.dataset, BaseDataset):
+            return None
+        model = getattr(self.runner.model, 'module', self.runner.model)  # mmengine wraps it for several processes
+        sources = ('checkpoint', 'pretrained')  # the weights themselves count
+        backbone = {name: value for name, value in self.runner.cfg.model.backbone.items() if name not in sources}
+        description = getattr(model.backbone, 'description', None)
+        settings = [__version__, torch.__version__, self.runner.cfg.model | dict(backbone=backbone), description]
+        infos = (loader.dataset.get_data_info(index) for index in range(len(loader.dataset)))
+        return cache_key(model, infos, [*settings, config['dataset']])
 
 
 def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:

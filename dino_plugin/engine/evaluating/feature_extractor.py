@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.features import pool
+from dino_plugin.evaluation.features import last_blocks, pool
 from dino_plugin.registry import MODELS
 
 
@@ -16,22 +16,31 @@ class FeatureExtractor(BaseModel):
     Args:
         backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         features: `class`, `mean` or `class+mean`, see `pool`.
+        last_blocks: Number of last blocks whose class tokens are concatenated.
         precision: Precision of the network: `fp32`, `bf16` or `fp16`. Features are always float32.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
 
     Raises:
-        ValueError: If the precision is unknown.
+        ValueError: If the precision is unknown, or the network has fewer blocks.
     """
 
     def __init__(
-        self, backbone: dict, features: str = 'class', precision: str = 'fp32', data_preprocessor: dict | None = None
+        self,
+        backbone: dict,
+        features: str = 'class',
+        precision: str = 'fp32',
+        data_preprocessor: dict | None = None,
+        last_blocks: int = 1,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
         if precision not in PRECISIONS:
             raise ValueError(f'FeatureExtractor: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
         self.backbone = MODELS.build(backbone)
+        if last_blocks != 1:
+            self.backbone.check_last_blocks(last_blocks)
         self.features = features
         self.precision = precision
+        self.last_blocks = last_blocks
 
     def forward(
         self,
@@ -48,5 +57,5 @@ class FeatureExtractor(BaseModel):
             raise ValueError('FeatureExtractor has no loss: run its config by tools/test.py, not by tools/train.py.')
         dtype = PRECISIONS[self.precision]
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
-            features = pool(self.backbone(images), self.features)
+            features = pool(last_blocks(self.backbone, images, self.last_blocks), self.features)
         return [dict(features=features, labels=labels)] if mode == 'predict' else features

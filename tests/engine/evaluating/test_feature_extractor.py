@@ -151,3 +151,68 @@ def test_classes_that_do_not_match_are_refused_by_name(folders, tmp_path):
     dataset = ImageDataset(data_root=tmp_path, with_labels=True, pipeline=PIPELINE, metainfo=same)
     prepare_bank_and_queries(bank, DataLoader(dataset))
     assert [dataset.get_data_info(0)['gt_label'], dataset.get_data_info(-1)['gt_label']] == [3, 5]
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """An empty cache, and a count of the images that went through the network."""
+    monkeypatch.setenv('DINO_PLUGIN_CACHE', str(tmp_path / 'cache'))
+    seen = []
+    forward = FeatureExtractor.forward
+
+    def counted(self, images, *arguments, **options):
+        seen.append(len(images))
+        return forward(self, images, *arguments, **options)
+
+    monkeypatch.setattr(FeatureExtractor, 'forward', counted)
+
+    def images_seen() -> int:
+        number = sum(seen)
+        seen.clear()
+        return number
+
+    return images_seen
+
+
+def test_a_second_evaluation_of_the_same_network_and_images_does_not_run_the_network(
+    kept, training_checkpoint, run_test_tool, folders
+):
+    first = run_test_tool(training_checkpoint)
+    assert kept() == 90
+    assert run_test_tool(training_checkpoint) == first and kept() == 0
+    other = run_test_tool(training_checkpoint, 'test_evaluator.temperature=1.0', 'test_evaluator.ks=[3]')
+    assert kept() == 0 and [*other] == ['knn/top1_k3', 'knn/top5_k3']
+    assert run_test_tool(training_checkpoint, 'test_cfg.cache_gigabytes=0') == first and kept() == 90
+    run_test_tool(training_checkpoint, 'model.features=mean')
+    assert kept() == 90
+    run_test_tool(training_checkpoint, 'test_dataloader.dataset.indices=20')
+    assert kept() == 20
+
+
+def test_other_weights_are_other_features(kept, training_checkpoint, run_test_tool, tmp_path):
+    run_test_tool(training_checkpoint)
+    assert kept() == 90
+    content = torch.load(training_checkpoint, weights_only=True)
+    content['state_dict']['distillation.teacher.backbone.model.norm.bias'] += 0.1
+    torch.save(content, tmp_path / 'other.pth')
+    run_test_tool(tmp_path / 'other.pth')
+    assert kept() == 90
+
+
+def test_class_tokens_of_the_last_blocks_are_concatenated(run_test_tool, folders, tmp_path):
+    torch.manual_seed(2)
+    network = TimmBackbone('vit_tiny_patch16_224', **ARGUMENTS | dict(depth=3))
+    state = {'state_dict': network.model.state_dict(), 'meta': {'backbone': network.description}}
+    torch.save(state, tmp_path / 'deep.pth')
+    images = torch.randn(2, 3, 32, 32)
+    model = FeatureExtractor(
+        dict(type='dino_plugin.TimmBackbone', checkpoint=str(tmp_path / 'deep.pth')), last_blocks=2
+    )
+    model.eval()
+    blocks = network.eval().intermediates(images, [1, 2])
+    expected = torch.cat([block.class_token for block in blocks], dim=1)
+    with torch.no_grad():
+        assert torch.equal(model(images), expected)
+    assert run_test_tool(tmp_path / 'deep.pth', 'model.last_blocks=2').keys() >= {'knn/top1_k20'}
+    with pytest.raises(ValueError, match=r'last_blocks=4 must be 1 to 3 with vit_tiny_patch16_224'):
+        FeatureExtractor(dict(type='dino_plugin.TimmBackbone', checkpoint=str(tmp_path / 'deep.pth')), last_blocks=4)
