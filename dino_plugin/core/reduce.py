@@ -54,6 +54,15 @@ def gather_over_ranks(tensor: Shaped[Tensor, 'rows *shape']) -> Shaped[Tensor, '
     return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
 
 
+def rows_before(tensor: Shaped[Tensor, 'rows *shape']) -> int:
+    """Where the rows of this process begin in ``gather_over_ranks(tensor)``; 0 without a process group."""
+    if num_ranks() == 1:
+        return 0
+    lengths = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(num_ranks())]
+    dist.all_gather(lengths, torch.tensor([len(tensor)], device=tensor.device))
+    return sum(int(length) for length in lengths[: dist.get_rank()])
+
+
 def gather_with_gradient(tensor: Float[Tensor, 'rows *shape']) -> Float[Tensor, 'all_rows *shape']:
     """Concatenate along the first axis, in the order of ranks; gradients flow back to each rank's part.
 

@@ -14,6 +14,7 @@ def check_collectives(rank):
     rows = torch.full((rank * 2 + 1, 2), rank, dtype=torch.long)
     assert reduce.gather_over_ranks(rows).tolist() == [[0, 0]] + [[1, 1]] * 3
     assert torch.equal(tensor, original)
+    assert reduce.rows_before(rows) == rank  # the first process has one row
     assert reduce.num_ranks() == 2
     check_gradient(rank)
 
@@ -37,6 +38,7 @@ def test_without_a_process_group_each_is_the_identity():
     collectives = reduce.sum_over_ranks, reduce.max_over_ranks, reduce.gather_over_ranks, reduce.gather_with_gradient
     for function in collectives:
         assert function(tensor) is tensor
+    assert reduce.rows_before(tensor) == 0
 
 
 SHARES = [(5, 2), (4, 0), (0, 1), (3, 3), (0, 0)]

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from benchmark.reference import Reference
 from benchmark.report import Candidate, Report
 from dino_plugin.evaluation.classification.knn import knn_accuracy, knn_predict
-from dino_plugin.evaluation.classification.nearest import PART
+from dino_plugin.evaluation.nearest import PART
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
-from dino_plugin.evaluation.classification.nearest import nearest
+from dino_plugin.evaluation.nearest import nearest, unit_features
 
 NUM_RANKS = 5
 
@@ -97,19 +97,6 @@ def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
         raise ValueError(f'temperature must be above 0, got {temperature}.')
     if int(labels.min()) < 0:
         raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
-
-
-def unit_features(features: Float[Tensor, 'samples dim'], name: str) -> Float[Tensor, 'samples dim']:
-    """Features of length 1, in float32.
-
-    Raises:
-        ValueError: If one is NaN or infinite; the message calls them by the name.
-    """
-    features = features.detach().float()
-    lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    if not lengths.isfinite().all():  # fewer numbers than the features, with the same answer
-        raise ValueError(f'Features of the {name} hold NaN, infinity or huge numbers: did training diverge?')
-    return features / lengths.clamp(min=1e-12)
 
 
 def _votes(

@@ -8,7 +8,7 @@ from processes import run_in_processes
 
 from dino_plugin.evaluation.classification.knn import _ranked, _votes, knn_accuracy, knn_predict
 from dino_plugin.evaluation.classification.metric import KNNMetric
-from dino_plugin.evaluation.classification.nearest import nearest
+from dino_plugin.evaluation.nearest import nearest
 
 
 def random_problem(bank=400, queries=60, classes=7, dim=6, seed=0):

@@ -1,0 +1,1 @@
+"""How well the nearest images are the right ones: retrieval, and copies of images."""
