@@ -31,7 +31,7 @@ def forbid(monkeypatch, folder: Path) -> None:
     allowed = os.scandir
 
     def scandir(path='.'):
-        if Path(path) == folder:
+        if not isinstance(path, int) and Path(path) == folder:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return allowed(path)
 

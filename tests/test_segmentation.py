@@ -1,6 +1,7 @@
 """Segmentation by mmsegmentation's own Runner, on real frames and masks in the layout of each dataset."""
 
 import json
+import os
 import re
 import runpy
 import sys
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from damaged_images import claiming
 from fresh_process import run_in_fresh_process
+from image_folders import forbid
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
-from PIL import Image
+from PIL import Image, features
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.openmmlab.config_files import config_path, config_root
@@ -328,7 +331,7 @@ def test_a_good_split_passes_and_keeps_its_classes(data_root):
         (
             lambda root: (root / 'img_dir/train/00024.jpg').write_bytes(b'no image'),
             ValueError,
-            r'00024\.jpg is not an image that can be read',
+            r'00024\.jpg: not an image that can be read',
         ),
     ],
 )
@@ -353,3 +356,92 @@ def test_labels_are_judged_as_mmsegmentation_reads_them(data_root):
         else:
             with pytest.raises(ValueError, match=rf'labels \[{stored}\]; expected 0 to 149 after 1 is subtracted'):
                 DATASETS.build(dict(dataset, _scope_='mmseg'))
+
+
+def turned(root: Path, orientation: int, kind: str = 'JPEG') -> None:
+    """Give all training images this EXIF orientation."""
+    for path in (root / 'img_dir/train').iterdir():
+        exif = Image.Exif()  # a new one for each: Pillow takes the orientation out when it writes AVIF
+        exif[0x0112] = orientation
+        Image.open(path).convert('RGB').save(path, kind, exif=exif)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_masks_fit_the_image_that_mmcv_loads(data_root, backend, kind, orientation):
+    """The format decides, not the suffix; cv2 turns all of these but AVIF."""
+    if kind == 'AVIF' and not features.check('avif'):
+        pytest.skip('this Pillow writes no AVIF')
+    root = data_root('camvid')
+    turned(root, orientation, kind)
+    pipeline = [dict(type='LoadImageFromFile', imdecode_backend=backend), dict(type='LoadAnnotations')]
+    quarter = orientation >= 5 and (backend, kind) != ('cv2', 'AVIF')
+    masks = sorted((root / 'ann_dir/train').iterdir())
+    if quarter:
+        with pytest.raises(ValueError, match=r'has 96x54 pixels, its image .* has 54x96'):
+            checked(root, pipeline=pipeline)
+        for path in masks:
+            Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path)
+    sample = checked(root, pipeline=pipeline)[1]
+    assert sample['img'].shape[:2] == sample['gt_seg_map'].shape == ((96, 54) if quarter else (54, 96))
+
+
+def test_a_loader_that_does_not_turn_gets_masks_of_the_stored_size(data_root):
+    root = data_root('camvid')
+    turned(root, 6)
+    pipeline = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation'), dict(type='LoadAnnotations')]
+    assert checked(root, pipeline=pipeline)[0]['img'].shape[:2] == (54, 96)
+
+
+@pytest.mark.parametrize('folder', ['img_dir', 'ann_dir'])
+def test_images_and_masks_keep_to_the_limit_of_pixels_while_training_too(data_root, folder):
+    root = data_root('camvid')
+    cfg = Config.fromfile(config_path(LINEAR)).train_dataloader.dataset
+    cfg.dataset.data_root = str(root)
+    path = sorted((root / folder / 'train').iterdir())[1]
+    with pytest.raises(ValueError, match='claims 96 x 54 pixels, 5,184 in all, and max_pixels=5,183 are allowed'):
+        DATASETS.build(dict(cfg, max_pixels=5183, _scope_='mmseg'))
+    dataset = DATASETS.build(dict(cfg, max_pixels=5184, _scope_='mmseg'))
+    path.write_bytes(claiming('PNG', 30_000, 30_000))  # changed since
+    with pytest.raises(ValueError, match=rf'{path.name}: its header claims 30000 x 30000 pixels'):
+        dataset[1]
+
+
+def test_a_pipe_in_place_of_a_file_is_refused(data_root):
+    root = data_root('camvid')
+    (root / 'ann_dir/train/00024.png').unlink()
+    os.mkfifo(root / 'ann_dir/train/00024.png')
+    with pytest.raises(ValueError, match=r'00024\.png: it is a named pipe'):
+        checked(root)
+
+
+def test_a_tilde_is_the_home_folder(data_root, monkeypatch):
+    root = data_root('camvid')
+    monkeypatch.setenv('HOME', str(root))
+    (root / 'list.txt').write_text('00000\n00024\n')
+    assert len(checked(Path('~'), ann_file='list.txt')) == 2
+    prefixes = dict(img_path='~/img_dir/train', seg_map_path='~/ann_dir/train')
+    assert len(checked(root / 'elsewhere', ann_file='~/list.txt', data_prefix=prefixes)) == 2
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('00000\n00024\n'.encode('utf-8-sig'), 'begins with a byte-order mark.*without it'),
+        ('00000\n00024\n'.encode('utf-16'), 'begins with a byte-order mark'),
+        (b'00000\n\xe9\n', r'list\.txt, line 2: byte 0xe9 is not UTF-8'),
+    ],
+)
+def test_a_list_that_mmsegmentation_would_misread_is_refused(data_root, content, message):
+    root = data_root('camvid')
+    (root / 'list.txt').write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        checked(root, ann_file='list.txt')
+
+
+def test_a_folder_that_cannot_be_read_is_named(data_root, monkeypatch):
+    root = data_root('camvid')
+    forbid(monkeypatch, root / 'img_dir/train')
+    with pytest.raises(PermissionError, match=r'img_dir/train cannot be read: Permission denied.*chmod'):
+        checked(root)

@@ -69,7 +69,10 @@ def check_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, upright:
     with naming(path):
         announce(path)
         with open(path, 'rb') as file:
-            return header_size(partial(_read_at, file.fileno()), file, max_pixels, upright)
+            try:
+                return header_size(partial(_read_at, file.fileno()), file, max_pixels, upright)
+            except UnknownFormatError as error:
+                raise UnknownFormatError(f'not an image that can be read: {error}. Copy it again') from error
 
 
 def check_files(info: dict, max_pixels: int = MAX_PIXELS) -> dict:

@@ -1,13 +1,14 @@
 """Object masks as indexed PNG, in DAVIS's colours."""
 
 import os
+from contextlib import suppress
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from dino_plugin.data.images.decoding import check_header
-from dino_plugin.data.images.headers import MAX_PIXELS, open_with_pillow
+from dino_plugin.data.images.headers import MAX_PIXELS, UnknownFormatError, open_with_pillow
 
 MODES = ('P', 'L', '1')  # palette index, grey level, black and white: one number for each pixel
 
@@ -27,7 +28,7 @@ def davis_palette() -> UInt8[np.ndarray, '256 3']:
 def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, 'rows columns']:
     """The label of each pixel, as stored in the file: the index of the palette or the grey level.
 
-    An EXIF orientation is not applied, as in mmsegmentation and DAVIS's evaluator.
+    Pillow decodes it, as in mmsegmentation and DAVIS's evaluator, and no EXIF orientation is applied.
 
     Args:
         path: The file.
@@ -36,7 +37,8 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> UInt8[np
     Raises:
         ValueError: If the file has colours instead of labels, or cannot be read.
     """
-    check_header(path, max_pixels)
+    with suppress(UnknownFormatError, FileNotFoundError):  # reported below
+        check_header(path, max_pixels)
     try:
         with open(path, 'rb') as file, open_with_pillow(file, max_pixels) as image:
             mode, mask = image.mode, np.array(image) if image.mode in MODES else None

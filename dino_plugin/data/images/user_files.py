@@ -15,7 +15,10 @@ from dino_plugin.data.workers.reading_notes import write_note
 _KINDS = {stat.S_IFIFO: 'a named pipe (FIFO)', stat.S_IFSOCK: 'a socket', stat.S_IFDIR: 'a folder',
           stat.S_IFCHR: 'a device', stat.S_IFBLK: 'a device'}  # fmt: skip
 # UTF-32 first: its mark for little-endian begins like that of UTF-16.
-_MARKS = {b'\xff\xfe\0\0': 'utf-32', b'\0\0\xfe\xff': 'utf-32', b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16'}
+MARKS = {
+    b'\xff\xfe\0\0': 'utf-32', b'\0\0\xfe\xff': 'utf-32', b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16',
+    b'\xef\xbb\xbf': 'utf-8-sig',
+}  # fmt: skip
 
 
 def announce(path: str | os.PathLike) -> None:
@@ -69,7 +72,7 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f'{path} is not a regular file: give a text file with one entry in each line.')
     data = Path(path).read_bytes()
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), 'utf-8-sig')
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), 'utf-8')
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from damaged_images import FORMATS, LOSSLESS, claiming, encode, exif_data, with_chunk, with_segment
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from dino_plugin.data.images.decoding import check_files, decode_image, image_size, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS, UndecodableImageError
@@ -90,7 +90,7 @@ def test_programs_are_no_images():
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF'])
 def test_the_header_has_the_size_of_the_decoded_image(kind, orientation, tmp_path):
-    if kind == 'AVIF' and 'AVIF' not in Image.SAVE:
+    if kind == 'AVIF' and not features.check('avif'):
         pytest.skip('this Pillow writes no AVIF')
     exif = Image.Exif()
     exif[0x0112] = orientation
