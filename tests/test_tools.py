@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import re
 import runpy
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from mmengine.registry import RUNNERS
 
 from dino_plugin.commands.launch import load_config
 from dino_plugin.commands.runner import Runner
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
@@ -323,6 +326,41 @@ def test_dist_train_starts_one_process_for_each_gpu_of_each_machine(repository):
         script, 'a.py', '4', PYTHON='echo', NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1'
     ).stdout
     assert '--nnodes=2 --node_rank=1 --nproc_per_node=4 --master_addr=10.0.0.1 --master_port=1' in line
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='finds the processes in /proc')
+def test_torchrun_starts_a_stopped_training_again_and_it_goes_on(repository, twelve_images, tmp_path):
+    """One of two processes is told to stop: both save after the same step, and the second life ends the training."""
+    flags = ['--work-dir', str(tmp_path / 'out'), *tiny(twelve_images), 'train_dataloader.batch_size=2']
+    length = ['train_cfg.max_epochs=80', 'default_hooks.checkpoint.interval=80', 'default_hooks.logger.interval=10']
+    env = dict(os.environ, PYTHON=sys.executable, MAX_RESTARTS='1', PORT='29617', OMP_NUM_THREADS='1')
+    script = repository / 'tools/dist_train.sh'
+    with open(tmp_path / 'log', 'w') as log:
+        launcher = subprocess.Popen(
+            ['bash', script, f'configs/{CUSTOM}', '2', *flags, *length], env=env, stdout=log, stderr=log
+        )
+    try:
+        wait_for(tmp_path / 'log', 'Epoch(train)', launcher)
+        os.kill(children(launcher.pid)[-1], signal.SIGUSR1)
+        assert launcher.wait(120) == 0, (tmp_path / 'log').read_text()
+    finally:
+        launcher.kill()
+    said = (tmp_path / 'log').read_text()
+    (stop,) = re.findall(r'SIGUSR1 stopped training after iteration (\d+), saved in (.*)\. To continue', said)
+    assert f'--resume: goes on from {stop[1]}, because last_checkpoint names it' in said
+    assert load_checkpoint(tmp_path / 'out' / 'epoch_80.pth')['meta']['iter'] == 240
+    assert 0 < int(stop[0]) < 240
+
+
+def wait_for(log: Path, text: str, process: subprocess.Popen) -> None:
+    until = time.monotonic() + 120
+    while text not in log.read_text():
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{process}/task/{process}/children').read_text().split()]
 
 
 def test_dist_test_passes_config_checkpoint_and_flags(repository):

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -150,6 +152,26 @@ def test_in_another_thread_nothing_changes():
     thread.start()
     thread.join()
     assert found == [(0, [signal.getsignal(number) for number in SIGNALS])]
+
+
+def test_a_worker_ends_by_its_parent_and_not_by_the_launcher_that_tells_everybody_to_stop():
+    """torchrun and Slurm send SIGTERM to the processes that load images, too; the next steps need them."""
+    fork = multiprocessing.get_context('fork')
+    with StopSignals():
+        workers = [fork.Process(target=time.sleep, args=(60,), daemon=True) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+    outside = fork.Process(target=time.sleep, args=(60,), daemon=True)
+    outside.start()
+    for process in (*workers, outside):
+        subprocess.run(['kill', '-TERM', str(process.pid)], check=True)
+    outside.join(30)
+    assert outside.exitcode == -signal.SIGTERM
+    assert all(worker.is_alive() for worker in workers)
+    for worker in workers:
+        worker.terminate()
+        worker.join(30)
+        assert worker.exitcode == 0
 
 
 class Slow(Hook):

@@ -38,36 +38,55 @@ class StopSignals:
     torchrun hands a Ctrl-C on to processes that have it already, hence the second. Other threads than the main one
     cannot handle signals; there nothing changes.
 
+    Launchers send SIGTERM to workers that load images, too, which the next steps still need. So a worker that is forked
+    in this context ends by a SIGTERM of its parent only, or with it.
+
     Attributes:
         number: The first signal that came, 0 before.
     """
 
     number = 0
+    _lasts = False
 
     def __enter__(self) -> 'StopSignals':
         self._process, self._came = os.getpid(), 0.0
         main = threading.current_thread() is threading.main_thread()
+        StopSignals._lasts = main
         self._before = {number: signal.signal(number, self._note) for number in (_SIGNALS if main else ())}
         return self
 
     def __exit__(self, *_: object) -> None:
+        StopSignals._lasts = False
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker that loads images: the main process ends it
+        if os.getpid() != self._process:  # a worker, which the main process ends
             return
         if self.number:
             if number == signal.SIGINT and time.monotonic() - self._came >= 1:
                 raise KeyboardInterrupt
             return
         self.number, self._came = number, time.monotonic()
-        # Workers that were told to stop as well are no reason to fail before the checkpoint is saved.
-        if hasattr(signal, 'SIGCHLD'):
-            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if get_rank() == 0:  # not by print or a logger, which a signal may have interrupted
             name = signal.Signals(number).name
             os.write(sys.__stderr__.fileno(), f'\n{name}: saving after the next step. Ctrl-C stops at once.\n'.encode())
+
+
+def _protect_worker() -> None:
+    if StopSignals._lasts:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_the_parent, daemon=True).start()
+
+
+def _end_by_the_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+if hasattr(os, 'register_at_fork') and hasattr(signal, 'sigwaitinfo'):  # not on Windows, not on macOS
+    os.register_at_fork(after_in_child=_protect_worker)
 
 
 class StopHook(Hook):
