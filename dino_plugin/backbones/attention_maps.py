@@ -117,7 +117,7 @@ def attention_of(
         if more or keys.shape[2] != num_tokens:
             raise ValueError(f'{_name(backbone)}: its blocks do not attend to each token of the image once. {_WANTED}')
     has_class_token = getattr(backbone.model, 'cls_token', None) is not None
-    return [BlockAttention(*records[place][0], grid, has_class_token) for place in places]
+    return [BlockAttention(*records[place][0], grid=grid, has_class_token=has_class_token) for place in places]
 
 
 _WANTED = 'Attention is known for vision transformers such as vit_*, deit*, eva*, beit*.'

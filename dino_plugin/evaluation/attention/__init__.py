@@ -1,0 +1,1 @@
+"""What heads attend to: attention against masks of objects, and how heads differ."""
