@@ -1,11 +1,12 @@
 """Images of many channels, made of the bundled real ones: red, green, blue and their gradients."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
-from bundled import CIFAR, DAVIS
+from bundled import DAVIS
 
 FRAMES = sorted((DAVIS / 'JPEGImages/480p').glob('*/00000.jpg'))
 BITS = 12
@@ -21,15 +22,14 @@ def five_channels(path: Path, rows: int = 60, columns: int = 80) -> np.ndarray:
     return np.rint(levels * ((2**BITS - 1) / 255)).astype(np.uint16)
 
 
-def write_class_folders(root: Path, images_of_a_class: int, suffix: str = '.tif') -> Path:
-    """CIFAR's bundled pictures as five channels, in its class folders: channels first, one page a channel, or .npy."""
-    for folder in sorted(CIFAR.iterdir()):
-        (root / folder.name).mkdir(parents=True)
-        for path in sorted(folder.glob('*.jpg'))[:images_of_a_class]:
-            image = five_channels(path, 32, 32)
-            file = root / folder.name / (path.stem + suffix)
-            if suffix == '.npy':
-                np.save(file, image)
-            else:
-                tifffile.imwrite(file, np.moveaxis(image, -1, 0), photometric='minisblack')
+def write_images(root: Path, pictures: Sequence[Path], channels: int = 5, suffix: str = '.tif') -> Path:
+    """Pictures of CIFAR below the names of their classes, with so many channels; as TIFF each channel is a page."""
+    for path in pictures:
+        image = np.tile(five_channels(path, 32, 32), 3)[..., :channels]
+        file = root / path.parent.name / (path.stem + suffix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == '.npy':
+            np.save(file, image)
+        else:
+            tifffile.imwrite(file, np.moveaxis(image, -1, 0), photometric='minisblack')
     return root

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from bundled import CIFAR, DAVIS
+from channel_images import write_images
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
@@ -75,6 +76,9 @@ def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
         dataset.input_dir = str(images)
         dataset.transform.update(global_crop_size=32, local_crop_size=16)
     else:
+        loader = dataset.get('pipeline', [{}])[0]
+        if loader.get('type') == 'dino_plugin.LoadChannels':
+            images = write_images(work_dir / 'channels', sorted(images.glob('*.jpg')), loader.num_channels)
         dataset.get('dataset', dataset).data_root = str(images)
         for number, pipeline in enumerate(dataset.get('pipelines', [dataset.get('pipeline')])):
             multi_crop = next(step for step in pipeline if step.type == 'dino_plugin.MultiCrop')
@@ -213,10 +217,14 @@ def test_every_config_is_run_by_some_test():
 def test_a_knn_config_runs(name, tmp_path):
     cfg = load(name)
     network = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
-    cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', **network)
+    channels = len(cfg.model.get('data_preprocessor', {}).get('mean', 'RGB'))
+    cfg.model.backbone = dict(type='dino_plugin.TimmBackbone', in_chans=channels, **network)
     for loader in (cfg.test_dataloader, cfg.test_cfg.bank_dataloader):
         loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
         loader.dataset.update(data_root=str(CIFAR), indices=list(range(0, 1000, 40)))
+        if channels != 3:
+            of_channels = write_images(tmp_path / 'channels', sorted(CIFAR.glob('*/*.jpg'))[::40], channels)
+            loader.dataset.update(data_root=str(of_channels), indices=None)
         for step in loader.dataset.pipeline:
             if 'resize' in step:
                 step.update(resize=36, crop=32)

@@ -61,6 +61,21 @@ class ValueRange:
         Raises:
             ValueError: If the range does not fit the numbers: none is given, numbers have more than ``bits``, or there
                 are other channels than pairs.
+            UndecodableImageError: As for :meth:`numbers`.
+        """
+        values = self.numbers(stored)
+        low, high = self._limits(values, stored.dtype).T
+        span = high - low
+        values -= low.astype(values.dtype)
+        values *= (WHITE / np.where(span > 0, span, np.inf)).astype(values.dtype)
+        return np.clip(values, 0, WHITE, out=values).astype(np.float32, copy=False)
+
+    def numbers(
+        self, stored: Shaped[np.ndarray, 'rows columns channels']
+    ) -> Float[np.ndarray, 'rows columns channels']:
+        """The numbers before scaling, as floats, with NaN for ``nodata``; a new array.
+
+        Raises:
             UndecodableImageError: If numbers are infinite, or NaN without ``nodata``.
         """
         values = stored.astype(np.result_type(stored.dtype, np.float32))  # float64 for types of more than 16 bits
@@ -68,11 +83,7 @@ class ValueRange:
             values[stored == self.nodata] = np.nan
         if (~np.isfinite(values) if self.nodata is None else np.isinf(values)).any():
             raise UndecodableImageError('some values are NaN or infinite. Set nodata where they mean "not measured".')
-        low, high = self._limits(values, stored.dtype).T
-        span = high - low
-        values -= low.astype(values.dtype)
-        values *= (WHITE / np.where(span > 0, span, np.inf)).astype(values.dtype)
-        return np.clip(values, 0, WHITE, out=values).astype(np.float32, copy=False)
+        return values
 
     def _limits(self, values: Float[np.ndarray, 'rows columns channels'], dtype: np.dtype) -> Pairs:
         if self.percentiles is not None:

@@ -1,10 +1,10 @@
 """The step of a pipeline that loads images of any number of channels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float, Float32
 from mmcv.transforms import BaseTransform
 
 from dino_plugin.data.images.channel_files import read_channels
@@ -57,21 +57,13 @@ class LoadChannels(BaseTransform):
         self.backend_args = backend_args
         self.value_range = ValueRange(**value_range)
 
-    def stored(self, results: dict) -> Shaped[np.ndarray, 'rows columns channels']:
-        """The numbers of the file in their own type, of the channels to keep."""
-        if 'img_path' not in results:
-            raise ValueError("LoadChannels: the sample has no 'img_path': the dataset gives it, as ImageDataset does")
-        most = results.get('max_pixels', MAX_PIXELS)
-        stored = read_channels(results['img_path'], self.num_channels, self.channel_axis, self.backend_args, most)
-        return stored if self.keep == list(range(self.num_channels)) else stored[..., self.keep]
+    def numbers(self, results: dict) -> Float[np.ndarray, 'rows columns channels']:
+        """The numbers of the file before scaling, with NaN for what is ``nodata``."""
+        return self._of(results, self.value_range.numbers)
 
     def levels(self, results: dict) -> Float32[np.ndarray, 'rows columns channels']:
         """The levels in [0, 255], with NaN for what is ``nodata``."""
-        stored = self.stored(results)
-        try:
-            return self.value_range(stored)
-        except ValueError as error:
-            raise type(error)(f'{results["img_path"]}: {error}') from error
+        return self._of(results, self.value_range)
 
     def transform(self, results: dict) -> dict:
         """Add the image to ``results``."""
@@ -79,3 +71,17 @@ class LoadChannels(BaseTransform):
         size = image.shape[:2]
         results.update(img=image, channel_order=AS_STORED, img_shape=size, ori_shape=size)
         return results
+
+    def _of(
+        self, results: dict, function: Callable[[np.ndarray], np.ndarray]
+    ) -> Float[np.ndarray, 'rows columns channels']:
+        """What a function makes of the stored numbers of the channels to keep; its errors name the file."""
+        if 'img_path' not in results:
+            raise ValueError("LoadChannels: the sample has no 'img_path': the dataset gives it, as ImageDataset does")
+        most = results.get('max_pixels', MAX_PIXELS)
+        stored = read_channels(results['img_path'], self.num_channels, self.channel_axis, self.backend_args, most)
+        kept = stored if self.keep == list(range(self.num_channels)) else stored[..., self.keep]
+        try:
+            return function(kept)
+        except ValueError as error:
+            raise type(error)(f'{results["img_path"]}: {error}') from error

@@ -27,6 +27,11 @@ def write_pages(path, pages, **options):
             file.write(page, photometric='minisblack', metadata=None, **options)
 
 
+def write_packbits(path, pages):
+    first, *others = map(Image.fromarray, pages)
+    first.save(path, 'TIFF', compression='packbits', save_all=True, append_images=others)
+
+
 WAYS = {
     'samples of a pixel': lambda path: tifffile.imwrite(path, IMAGE, photometric='minisblack', planarconfig='contig'),
     'planes': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', planarconfig='separate'),
@@ -38,6 +43,7 @@ WAYS = {
     'BigTIFF': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', bigtiff=True),
     'tiles': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', tile=(16, 32)),
     'Deflate': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', compression='zlib'),
+    'PackBits': lambda path: write_packbits(path, FIRST),
     'LZMA': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', compression='lzma'),
 }
 
