@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import re
 import sys
 import time
@@ -48,7 +49,7 @@ def option_values(pairs: list[tuple[str, str]]) -> dict:
     """{name: value} of NAME=VALUE; values are read as by mmengine's ``DictAction``, but blanks inside text stay.
 
     mmengine removes every blank, so ``data_root='my images'`` would become ``myimages``. Here only blanks that separate
-    the entries of a list are removed.
+    the entries of a list are removed. A text with a comma is a list, unless a file or folder has this name.
 
     Raises:
         SystemExit: If brackets are not balanced.
@@ -57,6 +58,9 @@ def option_values(pairs: list[tuple[str, str]]) -> dict:
 
     values = {}
     for name, text in pairs:
+        if ',' in text and os.path.exists(os.path.expanduser(text)):
+            values[name] = text
+            continue
         kept = _SEPARATING.sub('', text).replace(' ', '\0')  # a command line cannot hold \0
         try:
             value = DictAction._parse_iterable(kept)
@@ -82,7 +86,7 @@ def existing(path: str) -> str:
     """
     if '://' not in path and not path.startswith('hf-hub:') and not Path(path).expanduser().exists():
         raise argparse.ArgumentTypeError(f'{path} does not exist (working directory: {Path.cwd()})')
-    return path
+    return os.path.expanduser(path)
 
 
 def _config(name: str) -> str:

@@ -132,7 +132,7 @@ def save_image(image: UInt8[np.ndarray, 'rows columns 3'], path: str | os.PathLi
     Raises:
         ValueError: If the ending is not that of an image format.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not cv2.haveImageWriter(str(path)):
         raise ValueError(f'cannot write an image as {path.name!r}: use an ending such as .png')
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import Config, DictAction
 
-from dino_plugin.commands.command_line import add_options, option_values
+from dino_plugin.commands.command_line import add_options, existing, option_values
 
 VALUES = [
     '1', '-2', '1e-3', 'inf', '1_000', '0x10', 'None', 'none', 'True', 'false', '', 'word', 'a=b', 'a/b.jpg',
@@ -73,3 +73,20 @@ def test_brackets_that_do_not_fit_are_told_with_the_option(capsys):
         parse('data_root=[my images, (other]')
     assert stop.value.code == 2
     assert 'data_root=[my images, (other]: Imbalanced brackets exist in' in capsys.readouterr().err
+
+
+def test_a_comma_in_the_name_of_an_existing_folder_makes_no_list(tmp_path, monkeypatch):
+    (tmp_path / 'cats, dogs').mkdir()
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert parse(f'data_root={tmp_path}/cats, dogs') == dict(data_root=f'{tmp_path}/cats, dogs')
+    assert parse('data_root=~/cats, dogs') == dict(data_root='~/cats, dogs')  # the data set knows what ~ is
+    assert parse(f'data_root={tmp_path}/cats, birds') == dict(data_root=[f'{tmp_path}/cats', 'birds'])
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'a file.pth').write_bytes(b'')
+    assert existing('~/a file.pth') == f'{tmp_path}/a file.pth'
+    assert existing('https://host/~user/a.pth') == 'https://host/~user/a.pth'
+    with pytest.raises(argparse.ArgumentTypeError, match='~/gone does not exist'):
+        existing('~/gone')

@@ -81,3 +81,13 @@ def test_a_work_dir_that_cannot_be_made_is_told_with_the_option(tmp_path, monkey
     with pytest.raises(SystemExit):
         launch.load_config(parser.parse_args([CUSTOM, '--work-dir', str(tmp_path / 'file/inside')]))
     assert re.search(r'file/inside cannot be written .* --work-dir DIR', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('words', [['--work-dir=~/runs/a b'], ['--cfg-options', 'work_dir=~/runs/a b']])
+def test_a_work_dir_may_begin_with_a_tilde(tmp_path, monkeypatch, words):
+    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
+    monkeypatch.setenv('HOME', str(tmp_path))
+    parser = new_parser('Test.')
+    add_launch_arguments(parser)
+    assert launch.load_config(parser.parse_args([CUSTOM, *words])).work_dir == f'{tmp_path}/runs/a b'
+    assert (tmp_path / 'runs/a b').is_dir()

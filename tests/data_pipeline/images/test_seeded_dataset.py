@@ -2,12 +2,14 @@
 
 import gc
 import io
+import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaged_images import claiming
 from image_folders import CIFAR, PICTURES, add_noise, copy_images, load
 from mmengine.registry import DATASETS
 from PIL import Image
@@ -195,6 +197,26 @@ class TestUndecodableFiles:
             assert str(tmp_path / name) in message
         assert 'max_undecodable=0.07' in message
         assert 'Repair or remove' in message
+
+    @pytest.mark.parametrize('num_workers', [0, 1])
+    def test_a_pipe_and_a_claim_of_many_pixels_are_replaced_too(self, tmp_path, num_workers):
+        self.folder(tmp_path, num_good=5)
+        (tmp_path / '001.jpg').unlink()
+        os.mkfifo(tmp_path / '001.jpg')
+        (tmp_path / '003.jpg').write_bytes(claiming('JPEG', 30_000, 30_000))
+        (tmp_path / 'list.txt').write_text('\n'.join(f'{number:03}.jpg' for number in range(5)))
+        listed = ImageDataset(tmp_path, 'list.txt', pipeline=[load, add_noise])
+        dataset = SeededDataset(listed, max_undecodable=0.5)
+        assert set(self.run(dataset, num_workers=num_workers)[0]) == {'000.jpg', '002.jpg', '004.jpg'}
+        assert dataset.undecodable_paths == [f'{tmp_path}/001.jpg', f'{tmp_path}/003.jpg']
+
+    def test_a_pipe_in_another_packages_dataset_is_replaced_instead_of_waited_for(self, tmp_path):
+        self.folder(tmp_path / 'class', num_good=5)
+        dataset = SeededDataset(dict(type='torchvision.datasets.ImageFolder', root=str(tmp_path)))
+        (tmp_path / 'class/002.jpg').unlink()
+        os.mkfifo(tmp_path / 'class/002.jpg')  # since the folder was listed
+        assert dataset[2, 0][0].size == (32, 32)
+        assert dataset.undecodable_paths == [f'{tmp_path}/class/002.jpg']
 
     def test_one_bad_file_does_not_stop_a_small_dataset(self, tmp_path):
         dataset = self.seeded(self.folder(tmp_path, 'truncated.jpg', num_good=5), max_undecodable=0.01)
