@@ -257,7 +257,7 @@ def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(trained):
     assert all(line.split(' - INFO - ')[-1] in whole for line in lines)
 
 
-TOOLS = ['train', 'test', 'browse_views', 'visualize_pca', 'benchmark', 'quickstart']
+TOOLS = ['train', 'test', 'browse_views', 'visualize_pca', 'measure_normalisation', 'benchmark', 'quickstart']
 HEAVY = ['torch', 'mmengine', 'timm', 'cv2', 'rich', 'numpy']
 
 
@@ -277,7 +277,7 @@ def test_help_and_wrong_usage_are_answered_before_anything_heavy_is_imported(too
     assert f'usage: {tool}.py' in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'browse_views'])
+@pytest.mark.parametrize('tool', ['train', 'test', 'browse_views', 'measure_normalisation'])
 def test_help_explains_the_options_by_an_example_that_is_right(tool, repository, parse):
     done = subprocess.run([sys.executable, repository / f'tools/{tool}.py', '--help'], capture_output=True, text=True)
     (example,) = [line for line in done.stdout.splitlines() if line.startswith('  --cfg-options train_dataloader')]

@@ -92,7 +92,8 @@ class ValueRange:
         if self.pairs is None and dtype == np.uint8:
             return np.array([(0, WHITE)])
         if self.pairs is None or self.bits is not None:
-            self._require_range(*(float(end.reduce(values, axis=None)) for end in (np.fmin, np.fmax)), dtype)
+            ends = [float(end.reduce(values, axis=None)) for end in (np.fmin, np.fmax)]  # which NaN does not change
+            self._require_range(ends[0], ends[1], dtype)
         if len(self.pairs) not in (1, values.shape[-1]):
             raise ValueError(
                 f'value_range has {len(self.pairs)} pairs for {values.shape[-1]} channels: give each its own'
