@@ -132,6 +132,12 @@ def test_teacher_and_student_are_found_whatever_names_their_layers_have(layout):
             assert holds(checkpoint, source, backbone_state(state))
 
 
+def test_the_innermost_name_decides(pair):
+    """A training with a student, of which an average is kept; its loss holds the teacher."""
+    checkpoint = {'state_dict_ema': prefixed('student.', pair[1]) | prefixed('loss.teacher.', pair[0])}
+    assert holds(checkpoint, 'teacher', pair[0]) and holds(checkpoint, 'student', pair[1])
+
+
 def test_a_network_may_stand_beside_the_tensors_of_the_plain_one(pair):
     for name in ('ema.', 'momentum_encoder.module.0.'):
         checkpoint = pair[1] | prefixed(name, pair[0])
@@ -206,7 +212,11 @@ def test_mmengines_ema_hook_saves_the_average_under_the_plain_name():
     checkpoint = {'state_dict': dict(model.state_dict()), 'message_hub': {}, 'meta': {}}
     hook.before_save_checkpoint(None, checkpoint)
     assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
+    # Each of two marks tells that the file is mmengine's.
+    steps = checkpoint['ema_state_dict'].pop('steps')
+    assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
     del checkpoint['message_hub']
+    checkpoint['ema_state_dict']['steps'] = steps
     assert holds(checkpoint, 'teacher', average) and holds(checkpoint, 'student', trained)
 
 
