@@ -13,6 +13,7 @@ from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
 
 _DARKEST, _BRIGHTEST = 0.02, 0.98
+_LONGEST = 4  # longer side, in shorter sides that were asked for: attention takes memory for its square
 
 
 def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor, 'images rows columns 3']:
@@ -45,13 +46,15 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
 
 
 def pca_sheet(
-    images: Sequence[UInt8[np.ndarray, '_ _ 3']], colours: Float[Tensor, 'images rows columns 3'], smooth: bool = False
+    images: Sequence[UInt8[np.ndarray, '_ _ 3']],
+    colours: Sequence[Float[Tensor, '_ _ 3']] | Float[Tensor, 'images rows columns 3'],
+    smooth: bool = False,
 ) -> UInt8[np.ndarray, 'height width 3']:
-    """The images, one below the other, each with its colours beside it; RGB.
+    """The images, one below the other, each with its colours beside it at the same size; RGB, white where nothing is.
 
     Args:
-        images: RGB; shown at the size of the first one.
-        colours: Result of `patch_pca`.
+        images: RGB, of any shapes.
+        colours: The map of each, from `patch_pca`.
         smooth: Enlarge the maps bicubically; otherwise each patch is a square.
 
     Raises:
@@ -59,36 +62,47 @@ def pca_sheet(
     """
     if len(images) != len(colours) or len(images) == 0:
         raise ValueError(f'Expected one map for each image and at least one, got {len(images)} and {len(colours)}.')
-    height, width = images[0].shape[:2]
-    gap = max(2, width // 100)
+    widest = max(image.shape[1] for image in images)
+    gap = max(2, widest // 100)
     enlarge = cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST
-    rows = []
+    height = sum(image.shape[0] + gap for image in images) - gap
+    sheet = np.full((height, 2 * widest + gap, 3), 255, np.uint8)
+    top = 0
     for image, colour in zip(images, colours):
-        shown = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        large = cv2.resize(np.ascontiguousarray(colour.cpu().numpy()), (width, height), interpolation=enlarge)
-        large = (large.clip(0, 1) * 255).round().astype(np.uint8)
-        rows += [np.concatenate([shown, np.full((height, gap, 3), 255, np.uint8), large], axis=1)]
-        rows += [np.full((gap, 2 * width + gap, 3), 255, np.uint8)]
-    return np.concatenate(rows[:-1])
+        rows, columns = image.shape[:2]
+        large = cv2.resize(np.ascontiguousarray(colour.cpu().numpy()), (columns, rows), interpolation=enlarge)
+        sheet[top : top + rows, :columns] = image
+        sheet[top : top + rows, columns + gap : 2 * columns + gap] = (large.clip(0, 1) * 255).round()
+        top += rows + gap
+    return sheet
 
 
 def pca_of_images(
     backbone: nn.Module, images: Sequence[UInt8[np.ndarray, '_ _ 3']], size: int = 480, smooth: bool = False
 ) -> UInt8[np.ndarray, 'height width 3']:
-    """`pca_sheet` of the features that a backbone gives for images.
+    """`pca_sheet` of the features that a backbone gives for images; each image keeps its shape.
 
     Args:
         backbone: A network such as `TimmBackbone`, on its device; its training mode does not change.
-        images: RGB, of any size; all are resized to the shape of the first.
-        size: Shorter side in pixels of what the network sees, rounded down to whole patches.
+        images: RGB, of any size and shape. They share one set of colours.
+        size: Shorter side in pixels of what the network sees, rounded down to whole patches. It is less where the
+            longer side would be more than four times as long.
         smooth: As in `pca_sheet`.
     """
-    scale = size / min(images[0].shape[:2])
     cells = backbone.patch_size or (32, 32)
-    rows, columns = (max(1, int(scale * side / cell)) * cell for side, cell in zip(images[0].shape[:2], cells))
-    images = [resize(image, rows, columns) for image in images]
+    images = [resize(image, *_size_in_cells(image.shape[:2], size, cells)) for image in images]
     preprocessor = ViewPreprocessor().to(next(backbone.parameters()).device)
     batches = ((torch.from_numpy(image)[None], torch.zeros(1), None) for image in images)
     with torch.no_grad(), evaluation_mode(backbone):
-        patches = torch.cat([backbone(preprocessor(batch)['images']).patches.float() for batch in batches])
-    return pca_sheet(images, patch_pca(patches), smooth)
+        grids = [backbone(preprocessor(batch)['images']).patches[0].float() for batch in batches]
+    together = patch_pca(torch.cat([grid.flatten(0, 1) for grid in grids])[None, None])[0, 0]
+    parts = together.split([grid.shape[0] * grid.shape[1] for grid in grids])
+    colours = [part.unflatten(0, grid.shape[:2]) for part, grid in zip(parts, grids)]
+    return pca_sheet(images, colours, smooth)
+
+
+def _size_in_cells(shape: tuple[int, int], size: int, cells: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns in pixels of the nearest smaller grid of whole patches."""
+    scale = min(size / min(shape), _LONGEST * size / max(shape))
+    rows, columns = (max(1, int(scale * side / cell)) * cell for side, cell in zip(shape, cells))
+    return rows, columns

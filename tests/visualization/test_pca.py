@@ -1,5 +1,6 @@
 """Patch features as colours."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.visualization.pca import patch_pca, pca_sheet
+from dino_plugin.data.multi_crop import resize
+from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.visualization.pca import patch_pca, pca_of_images, pca_sheet
 
 
 def features(images=2, rows=6, columns=9, dim=8, seed=0):
@@ -86,6 +89,46 @@ def test_the_sheet_shows_each_image_beside_its_map():
         pca_sheet(images[:1], colours)
 
 
+def test_images_of_other_shapes_keep_theirs_beside_their_maps():
+    images = [np.full((20, 30, 3), 50, np.uint8), np.full((40, 10, 3), 200, np.uint8)]
+    maps = [torch.zeros(2, 3, 3), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])[:, None]]
+    sheet = pca_sheet(images, maps)
+    assert sheet.shape == (20 + 2 + 40, 30 + 2 + 30, 3)
+    assert (sheet[:20, :30] == 50).all() and (sheet[:20, 32:] == 0).all()
+    assert (sheet[22:, :10] == 200).all() and (sheet[22:, 10:12] == 255).all()
+    assert (sheet[22:42, 12:22] == [255, 0, 0]).all() and (sheet[42:, 12:22] == [0, 255, 0]).all()
+    assert (sheet[22:, 22:] == 255).all()
+
+
+@pytest.mark.parametrize('shapes', [[(60, 40), (40, 60), (48, 48)], [(40, 800), (800, 40)]])
+def test_an_image_has_the_same_colours_among_others_of_its_own_features(shapes):
+    """The network sees each in its own shape: the maps are the components of all its patches together."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    sheet = pca_of_images(backbone, images, size=24)
+    scales = [min(24 / min(shape), 96 / max(shape)) for shape in shapes]
+    seen = [tuple(max(1, int(scale * side / 8)) * 8 for side in shape) for scale, shape in zip(scales, shapes)]
+    preprocessor = ViewPreprocessor()
+    grids = []
+    for image, shape in zip(images, seen):
+        batch = torch.from_numpy(resize(image, *shape))[None], torch.zeros(1), None
+        with torch.no_grad():
+            grids.append(backbone.eval()(preprocessor(batch)['images']).patches[0])
+    assert [tuple(8 * side for side in grid.shape[:2]) for grid in grids] == seen
+    assert max(map(max, seen)) <= 4 * 24
+    colours = patch_pca(torch.cat([grid.flatten(0, 1) for grid in grids])[None, None])[0, 0]
+    gap = max(2, max(columns for _, columns in seen) // 100)
+    top = first = 0
+    for (rows, columns), grid in zip(seen, grids):
+        number = grid.shape[0] * grid.shape[1]
+        expected = colours[first : first + number].unflatten(0, grid.shape[:2])
+        shown = sheet[top : top + rows, columns + gap : 2 * columns + gap][4::8, 4::8]
+        assert np.abs(shown - 255 * expected.numpy()).max() <= 1
+        top, first = top + rows + gap, first + number
+
+
 @pytest.fixture
 def run_tool(repository, tmp_path, monkeypatch, capsys):
     """Arguments after the checkpoint, of a small network -> what tools/visualize_pca.py prints."""
@@ -131,14 +174,25 @@ def test_of_a_large_folder_the_tool_takes_some_of_all_parts_and_says_so(reposito
     assert capsys.readouterr().err == '24 of 48 images, spread over all.\n'
 
 
+def test_frames_of_a_folder_come_in_the_order_of_their_numbers(repository, tmp_path, capsys):
+    tool = runpy.run_path(str(repository / 'tools/visualize_pca.py'))
+    for number in range(1, 13):
+        (tmp_path / f'{number}.jpg').touch()
+    assert [path.stem for path in tool['image_paths']([str(tmp_path)])] == [str(number) for number in range(1, 13)]
+    assert '2.jpg before 10.jpg' in capsys.readouterr().err
+
+
 def test_a_file_or_folder_without_an_image_is_named(run_tool, repository, tmp_path, capsys):
     empty, broken = tmp_path / 'empty', tmp_path / 'broken.jpg'
     empty.mkdir()
     broken.touch()
+    pipe = tmp_path / 'pipe.jpg'
+    os.mkfifo(pipe)
     for path, said in (
         (empty, f'no image in {empty}'),
         (broken, f'{broken}: the file is empty'),
         ('no', 'no does not'),
+        (pipe, f'{pipe}: it is a named pipe'),
     ):
         with pytest.raises(SystemExit) as stop:
             run_tool(path)
