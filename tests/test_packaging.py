@@ -135,6 +135,7 @@ def test_every_import_of_the_package_is_declared(repository):
     declared = {name.lower().replace('-', '_') for name in requirements(repository)['']}
     declared |= (
         requirements(repository)['onnx']
+        | requirements(repository)['parquet']
         | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
         | set(sys.stdlib_module_names)
     )
