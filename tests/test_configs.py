@@ -36,6 +36,7 @@ ELSEWHERE = {
     'segmentation': 'test_segmentation.py',
     'detection': 'test_detection.py',
     'classification': 'test_classification.py',
+    'retrieval': 'evaluation/retrieval/test_retrieval_metric.py',
 }
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'

@@ -28,10 +28,13 @@ from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, Pack
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
+from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
 from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
 from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
+from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
 from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
@@ -45,8 +48,10 @@ from dino_plugin.engine.training.model import SelfDistillationModel
 from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapper
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
+from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, HeadMetric
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
@@ -54,8 +59,9 @@ from dino_plugin.evaluation.video.propagation import LabelPropagator
 
 VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
-        SelfDistillationModel, FeatureExtractor, ClipSegmenter, ViewPreprocessor, TimmBackbone, TimmFeatureMaps,
-        TimmFeatureVector, BatchNormMaps, (width_from_backbone, 'WidthFromBackbone'),
+        SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
+        ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
+        (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
@@ -75,8 +81,8 @@ VOCABULARY: dict[Registry, list] = {
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,
         DescribeBackboneHook,
     ],
-    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop],
-    registry.METRICS: [KNNMetric, DAVISMetric],
+    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop],
+    registry.METRICS: [KNNMetric, ClassRetrievalMetric, DAVISMetric, AttentionJaccardMetric, HeadMetric],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
     registry.PARAM_SCHEDULERS: [ProgressScheduler],

@@ -26,7 +26,7 @@ class BankMetric(BaseMetric, ABC):
     with `in_bank=True`, of `BankTestLoop`, are the bank. All stay on their device and in their process.
 
     Raises:
-        ValueError: When it evaluates, if there is no bank.
+        ValueError: When it evaluates, if there is no bank, unless a subclass can do without.
     """
 
     @abstractmethod
@@ -37,6 +37,20 @@ class BankMetric(BaseMetric, ABC):
             bank: This process's part, which may be empty. Gathered, it is in order of processes, not of the data set.
             queries: This process's part, likewise.
         """
+
+    def score_among(self, images: Labelled) -> Mapping[str, float]:
+        """Numbers of images that are compared with each other, where there is no bank.
+
+        Args:
+            images: This process's part.
+
+        Raises:
+            ValueError: Unless a subclass has such numbers.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no bank of labelled images: set test_cfg=dict(type='dino_plugin."
+            "BankTestLoop', bank_dataloader=dict(...))."
+        )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the features of one batch."""
@@ -54,10 +68,7 @@ class BankMetric(BaseMetric, ABC):
         like = (bank or queries)[0]
         labelled = _joined(bank, like)
         if not sum_over_ranks(torch.tensor(len(labelled.labels), device=labelled.labels.device)):
-            raise ValueError(
-                f"{type(self).__name__} has no bank of labelled images: set test_cfg=dict(type='dino_plugin."
-                "BankTestLoop', bank_dataloader=dict(...))."
-            )
+            return self.score_among(_joined(queries, like))
         return self.score(labelled, _joined(queries, like))
 
 

@@ -18,11 +18,15 @@ class BankTestLoop(TestLoop):
     The queries are the usual `test_dataloader`. In a distributed run each process takes a part of both, so both
     samplers need `round_up=False`; otherwise some samples count twice.
 
+    Without a bank, metrics that can do so compare the test images with each other. Images for whitening, which are
+    neither searched for nor found, get `for_whitening=True`.
+
     Features are kept in `FeatureCache`, and taken from there if network, images and settings are the same.
 
     Args:
         runner: The runner; mmengine fills it in, as well as `dataloader` and `evaluator`.
         bank_dataloader: Config of the dataloader of the labelled images.
+        whitening_dataloader: Of images for a metric that whitens features, see `RankingMetric`.
         cache_gigabytes: Limit of the kept features, those of other runs included. 0: keep and take none.
         **kwargs: Arguments of mmengine's `TestLoop`.
 
@@ -31,12 +35,28 @@ class BankTestLoop(TestLoop):
     """
 
     def __init__(
-        self, runner, dataloader, evaluator, bank_dataloader: DataLoader | dict, cache_gigabytes: float = 10.0, **kwargs
+        self,
+        runner,
+        dataloader,
+        evaluator,
+        bank_dataloader: DataLoader | dict | None = None,
+        whitening_dataloader: DataLoader | dict | None = None,
+        cache_gigabytes: float = 10.0,
+        **kwargs,
     ) -> None:
-        configs = without_unused_options(bank_dataloader), without_unused_options(dataloader)
-        super().__init__(runner, configs[1], evaluator, **kwargs)
-        self.bank_dataloader = runner.build_dataloader(configs[0], seed=runner.seed)
-        prepare_bank_and_queries(self.bank_dataloader, self.dataloader)
+        others = dict(bank=bank_dataloader, whitening=whitening_dataloader)
+        configs = {name: without_unused_options(config) for name, config in others.items() if config is not None}
+        configs['queries'] = without_unused_options(dataloader)
+        super().__init__(runner, configs['queries'], evaluator, **kwargs)
+        self._loaders = {
+            name: self.dataloader if name == 'queries' else runner.build_dataloader(config, seed=runner.seed)
+            for name, config in configs.items()
+        }
+        for name, loader in self._loaders.items():
+            prepare_evaluation(loader, name)
+        self.bank_dataloader = self._loaders.get('bank')
+        if self.bank_dataloader is not None:
+            refuse_other_classes(self.bank_dataloader, self.dataloader)
         self._configs = configs
         self._cache = FeatureCache(max_gigabytes=cache_gigabytes) if cache_gigabytes else None
 
@@ -45,10 +65,10 @@ class BankTestLoop(TestLoop):
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
-        loaders = (self.bank_dataloader, self.dataloader)
-        for name, loader, config in zip(('bank', 'queries'), loaders, self._configs):
-            for prediction in self._predictions(name, loader, config):
-                self.evaluator.process(data_samples=[prediction | dict(in_bank=name == 'bank')])
+        for name, loader in self._loaders.items():
+            mark = dict(in_bank=name == 'bank', for_whitening=name == 'whitening')
+            for prediction in self._predictions(name, loader, self._configs[name]):
+                self.evaluator.process(data_samples=[prediction | mark])
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
@@ -89,9 +109,23 @@ def prepare_bank_and_queries(bank: DataLoader, queries: DataLoader) -> None:
     Raises:
         ValueError: If a sampler repeats samples, or bank and queries number their classes differently.
     """
-    for name, loader in (('bank', bank), ('queries', queries)):
-        refuse_repeated_samples(loader, name)
-        prepare_workers(loader)
+    prepare_evaluation(bank, 'bank')
+    prepare_evaluation(queries, 'queries')
+    refuse_other_classes(bank, queries)
+
+
+def prepare_evaluation(loader: DataLoader, name: str) -> None:
+    """Check a dataloader before anything is computed, and let its workers use pipes if memory is short.
+
+    Raises:
+        ValueError: If its sampler repeats samples.
+    """
+    refuse_repeated_samples(loader, name)
+    prepare_workers(loader)
+
+
+def refuse_other_classes(bank: DataLoader, queries: DataLoader) -> None:
+    """Raise a ValueError if bank and queries number their classes differently."""
     names = [(getattr(loader.dataset, 'metainfo', None) or {}).get('classes') for loader in (bank, queries)]
     if None not in names and tuple(names[0]) != tuple(names[1]):
         differing = sorted(set(names[0]) ^ set(names[1])) or 'only the order'

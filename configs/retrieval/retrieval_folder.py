@@ -1,0 +1,20 @@
+# Retrieval by class: each image of DIR/<class>/<images> is searched for among all others of DIR.
+#
+# Command:  python tools/test.py configs/retrieval/retrieval_folder.py CHECKPOINT --cfg-options \
+#               test_dataloader.dataset.data_root=DIR
+#           With queries of their own, in DIR/val/<class>/: test_dataloader.dataset.data_root=DIR/val and a bank as in
+#           retrieval_bank.py. See ../knn/knn_folder.py for what CHECKPOINT may be.
+# Hardware: any; a GPU for more than some thousands of images. All pairs are compared: 10,000 images take seconds on a
+#           CPU, a million images need millions of millions of comparisons.
+# Expected: depends on the images; mAP of any order is about 100 divided by the number of classes.
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/labelled_images.py']
+
+model = dict(
+    type='dino_plugin.DescriptorExtractor',
+    features='class',  # or 'mean' of the patches, 'class+mean', 'gem', 'class+gem'
+    precision='fp32',
+    backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint
+)
+test_dataloader = _base_.pop('labelled_images')
+test_cfg = dict(type='dino_plugin.BankTestLoop')
+test_evaluator = dict(type='dino_plugin.ClassRetrievalMetric', at=(1, 5, 10), whitening='none')
