@@ -311,6 +311,12 @@ def test_a_network_that_nobody_knows_is_found_by_the_words_alone():
         )
 
 
+def test_a_network_that_nobody_knows_keeps_its_head():
+    state = {'layer.weight': torch.ones(2), 'head.weight': torch.ones(2)}
+    assert backbone_state({'state_dict': prefixed('backbone.', state)}).keys() == state.keys()
+    assert backbone_state({'state_dict': state}).keys() == state.keys()
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 AMBIGUOUS = {
@@ -356,6 +362,11 @@ def test_a_name_that_is_not_in_the_file_is_refused_with_the_names_that_are(pair)
     checkpoint = {'state_dict': prefixed('encoder_q.', pair[0]) | prefixed('encoder_k.', pair[1])}
     with pytest.raises(ValueError, match=r"No encoder backbone.*'state_dict\.encoder_q' \(student\), .*encoder_k"):
         backbone_state(checkpoint, 'encoder')
+
+
+def test_a_full_name_comes_before_a_part_of_another(pair):
+    checkpoint = prefixed('net.', pair[0]) | prefixed('other.net.', pair[1])
+    assert holds(checkpoint, 'net', pair[0]) and holds(checkpoint, 'other', pair[1])
 
 
 def test_networks_of_two_sizes_are_described_by_the_one_that_is_asked_for():
