@@ -120,6 +120,15 @@ def attention_of(
     return [BlockAttention(*records[place][0], grid=grid, has_class_token=has_class_token) for place in places]
 
 
+def number_of_blocks(backbone: nn.Module) -> int:
+    """How many blocks `attention_of` can be asked for.
+
+    Raises:
+        ValueError: As `attention_of`.
+    """
+    return len(_blocks_of(backbone))
+
+
 _WANTED = 'Attention is known for vision transformers such as vit_*, deit*, eva*, beit*.'
 
 
