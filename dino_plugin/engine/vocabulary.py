@@ -50,6 +50,7 @@ from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, HeadMetric
 from dino_plugin.evaluation.classification.metric import KNNMetric
+from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
 from dino_plugin.evaluation.objects import ObjectDataset
 from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
@@ -82,7 +83,10 @@ VOCABULARY: dict[Registry, list] = {
         DescribeBackboneHook,
     ],
     registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop],
-    registry.METRICS: [KNNMetric, ClassRetrievalMetric, DAVISMetric, AttentionJaccardMetric, HeadMetric],
+    registry.METRICS: [
+        KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, DAVISMetric,
+        AttentionJaccardMetric, HeadMetric,
+    ],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
     registry.PARAM_SCHEDULERS: [ProgressScheduler],

@@ -51,7 +51,7 @@ def training_checkpoint(backbone, tmp_path_factory):
 
 @pytest.fixture
 def run_test_tool(repository, folders, tmp_path, monkeypatch):
-    def run(checkpoint, *options, config='configs/knn/knn_folder.py'):
+    def run(checkpoint, *options, config='configs/knn/knn_folder.py', metric=('test_evaluator.ks=[5,20]',)):
         out = tmp_path / 'results.json'
         tool = str(repository / 'tools/test.py')
         loaders = ('test_dataloader', 'test_cfg.bank_dataloader')
@@ -60,7 +60,7 @@ def run_test_tool(repository, folders, tmp_path, monkeypatch):
         command += [
             '--cfg-options',
             'log_level=WARNING',
-            'test_evaluator.ks=[5,20]',
+            *metric,
             f'experiment_name={tmp_path.name}',
         ]
         for loader, root in zip(loaders, roots):
@@ -216,3 +216,24 @@ def test_class_tokens_of_the_last_blocks_are_concatenated(run_test_tool, folders
     assert run_test_tool(tmp_path / 'deep.pth', 'model.last_blocks=2').keys() >= {'knn/top1_k20'}
     with pytest.raises(ValueError, match=r'last_blocks=4 must be 1 to 3 with vit_tiny_patch16_224'):
         FeatureExtractor(dict(type='dino_plugin.TimmBackbone', checkpoint=str(tmp_path / 'deep.pth')), last_blocks=4)
+
+
+FEW_SHOT = [f'few_shot/{kind}_{end}' for kind in ('logistic', 'mean') for end in ('1', '1_error', '3', '3_error')]
+
+
+@pytest.mark.parametrize(
+    ('config', 'names'),
+    [
+        ('linear', ['linear/top1', 'linear/top5', 'linear/setting']),
+        ('logistic', ['logistic/top1', 'logistic/top5', 'logistic/setting']),
+        ('few-shot', FEW_SHOT),
+    ],
+)  # fmt: skip
+def test_classifiers_of_kept_features_by_their_configs(config, names, kept, training_checkpoint, run_test_tool):
+    few = ['test_evaluator.shots=[1,3]', 'test_evaluator.classifiers=[logistic,mean]']
+    options = few if config == 'few-shot' else []
+    found = run_test_tool(training_checkpoint, *options, config=f'configs/probes/{config}_folder.py', metric=())
+    assert [*found] == names and kept() == 90
+    assert all(0 <= value <= 100 for name, value in found.items() if 'top' in name)
+    again = run_test_tool(training_checkpoint, *options, config=f'configs/probes/{config}_folder.py', metric=())
+    assert again == found and kept() == 0
