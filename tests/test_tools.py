@@ -257,7 +257,9 @@ def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(trained):
     assert all(line.split(' - INFO - ')[-1] in whole for line in lines)
 
 
-TOOLS = ['train', 'test', 'browse_views', 'visualize_pca', 'measure_normalisation', 'benchmark', 'quickstart']
+TOOLS = [
+    'train', 'test', 'browse_views', 'visualize_pca', 'measure_normalisation', 'retrieve', 'benchmark', 'quickstart',
+]  # fmt: skip
 HEAVY = ['torch', 'mmengine', 'timm', 'cv2', 'rich', 'numpy']
 
 

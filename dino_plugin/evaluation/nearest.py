@@ -79,3 +79,24 @@ def _nearest_of_chunk(
         for part, products in zip(samples.split(PART), scores.split(PART, dim=1)):  # small enough for a CPU's cache
             torch.mm(queries, part.T, out=products)
     return largest(scores, min(k, len(samples)))
+
+
+def nearest_by_cosine(
+    bank: Float[Tensor, 'bank dim'], queries: Float[Tensor, 'queries dim'], k: int, name: str = 'bank'
+) -> tuple[Float[Tensor, 'queries k'], Int[Tensor, 'queries k']]:
+    """Cosines and numbers of the k nearest samples of each query, nearest first.
+
+    Args:
+        bank: Samples of any length.
+        queries: Likewise.
+        k: 1 to the size of the bank.
+        name: What the bank is, for messages.
+
+    Raises:
+        ValueError: If k does not fit the bank, or features are not finite.
+    """
+    if not 1 <= k <= len(bank):
+        raise ValueError(f'{k} nearest of {len(bank)} {name}: ask for 1 to {len(bank)}.')
+    found = nearest(unit_features(bank, name), unit_features(queries, 'queries'), k, 512, 131072)
+    parts = list(found) or [(queries.new_zeros(0, k), queries.new_zeros(0, k, dtype=torch.long))]
+    return tuple(torch.cat(part) for part in zip(*parts))
