@@ -26,6 +26,7 @@ from dino_plugin.data.images.headers import (
 from dino_plugin.data.images.user_files import announce
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_OR_CHANNELS = ', or, with other channels than RGB or more bits, load it by dino_plugin.LoadChannels (docs/channels.md)'
 AVIF_SIGNATURES = (b'ftypavif', b'ftypavis')
 
 
@@ -144,7 +145,12 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray,
             claim too many pixels.
     """
     refuse_incomplete(data)
-    header_size(*read_from(data), max_pixels)
+    try:
+        header_size(*read_from(data), max_pixels)
+    except UnknownFormatError as error:
+        if data.startswith(TIFF_SIGNATURES):
+            raise UnknownFormatError(f'{error}: repair it{_OR_CHANNELS}') from error
+        raise
     for_pillow = data.startswith(TIFF_SIGNATURES) or data[4:12] in AVIF_SIGNATURES
     image = None if for_pillow else _decode_with_opencv(data)
     return _decode_with_pillow(data, max_pixels) if image is None else image
@@ -199,7 +205,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> UInt8[np.ndarray, 'rows
                     high_byte = (np.asarray(image) >> 8).astype(np.uint8)
                     return np.repeat(high_byte[..., None], 3, axis=2)
                 if image.mode in ('I', 'F'):
-                    raise UndecodableImageError('32-bit samples have no known range: convert the image to 8 bits')
+                    raise UndecodableImageError(f'32-bit samples have no known range: convert to 8 bits{_OR_CHANNELS}')
                 return np.array(image.convert('RGB'))
     except (UndecodableImageError, MemoryError):
         raise

@@ -14,6 +14,7 @@ from channel_images import FRAMES, five_channels
 from PIL import Image, ImageOps
 
 from dino_plugin.data.images.channel_files import read_channels
+from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.images.headers import UndecodableImageError
 
 IMAGE = five_channels(FRAMES[0], 30, 40)
@@ -217,6 +218,13 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'pipe.tif')
     with pytest.raises(UndecodableImageError, match='not a regular file'):
         read_channels(tmp_path / 'pipe.tif', 5)
+
+
+@pytest.mark.parametrize('image', [IMAGE, IMAGE[..., :2].copy(), IMAGE[..., 0].astype(np.float32)])
+def test_the_loader_of_ordinary_images_says_who_reads_such_a_tiff(image, tmp_path):
+    tifffile.imwrite(tmp_path / 'image.tif', image, photometric='minisblack', planarconfig='contig')
+    with pytest.raises(UndecodableImageError, match=r'image\.tif: .*load it by dino_plugin.LoadChannels'):
+        read_image(tmp_path / 'image.tif')
 
 
 def test_lzw_is_read_by_imagecodecs_and_without_it_the_message_names_the_cure(tmp_path):
