@@ -1,15 +1,14 @@
 """Dataloaders from configs, with and without workers."""
 
-import os
-import signal
+import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.reading_notes import ROOM, Note, ReadingNotes
+from dino_plugin.data.workers.reading_notes import ROOM, ReadingNotes
 from dino_plugin.data.workers.shared_memory import shared_bytes, use_pipes_if_memory_is_short
+from dino_plugin.data.workers.watchdog import Watchdog
 
 WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor', 'timeout')
 # Seconds, where a config gives none: far longer than a file takes to arrive from a busy network disk.
@@ -42,9 +41,8 @@ def prepare_workers(loader: DataLoader) -> None:
 class WatchedLoader(DataLoader):
     """A DataLoader whose timeout names the workers and the files that they read; :func:`prepare_workers` makes it.
 
-    PyTorch waits for a batch, and knows neither worker nor file. Here the time counts from the last file that any
-    worker opened, so that a large batch from a slow disk is no reason to stop. It is waited for twice, half of the time
-    each, so that a run that was suspended as a whole goes on.
+    The time counts from the last file that any worker opened, so that a large batch from a slow disk is no reason to
+    stop. See :class:`~dino_plugin.data.workers.watchdog.Watchdog`.
 
     Raises:
         RuntimeError: From the iteration, if no worker opens a file and no batch arrives for ``timeout`` seconds.
@@ -52,60 +50,30 @@ class WatchedLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         """The batches."""
-        whole, self.timeout = self.timeout, self.timeout / 2
+        watchdog = Watchdog(self.worker_init_fn, self.timeout)
+        seconds, self.timeout = self.timeout, 0  # the watchdog's, not PyTorch's
+        if self._iterator is not None:
+            watchdog.start()  # the persistent workers have to answer now
         try:
-            iterator = super().__iter__()  # starts the workers now, not at the first batch
-        except RuntimeError as error:
-            self._refuse(error, whole)
+            with watchdog.waiting():
+                iterator = super().__iter__()  # starts the workers now, not at the first batch
+        except BaseException:
+            watchdog.end()
+            raise
         finally:
-            self.timeout = whole
-        return self._watched(iterator)
-
-    def _watched(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        before = None
-        while True:
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                notes = self.worker_init_fn.read()
-                if notes == before or not _is_timeout(error):
-                    self._refuse(error, self.timeout)
-                before = notes
-                continue
-            before = None
-            yield batch
-
-    def _refuse(self, error: RuntimeError, seconds: float) -> None:
-        if not _is_timeout(error):
-            raise error
-        notes = self.worker_init_fn.read()
-        workers = '; '.join(f'worker {number} {_described(note)}' for number, note in enumerate(notes))
-        for note in notes:
-            if _is_stopped(note.process):
-                os.kill(note.process, signal.SIGCONT)  # a stopped process could not end, and this one would wait for it
-        raise RuntimeError(
-            f'No worker of the data loader gave a batch or opened a file for {seconds:g} seconds: {workers}. Look '
-            'whether the files can be read and whether somebody stopped a process; the same command with --resume goes '
-            'on. If the disk is only slow, set a longer timeout (seconds) in the dataloader.'
-        ) from error
+            self.timeout = seconds
+        if not watchdog.is_alive():  # not before: processes with threads should not fork
+            watchdog.start()
+        batches = _watched(iterator, watchdog)
+        weakref.finalize(batches, watchdog.end)
+        return batches
 
 
-def _is_timeout(error: RuntimeError) -> bool:
-    return str(error).startswith('DataLoader timed out')
-
-
-def _described(note: Note) -> str:
-    if note.process == 0:
-        return '(not started)'
-    state = ', stopped' if _is_stopped(note.process) else ''
-    return f'(process {note.process}{state}) {f"reads {note.text}" if note.text else "is between two batches"}'
-
-
-def _is_stopped(process: int) -> bool:
-    """Whether a process got SIGSTOP and no SIGCONT; False where the system does not tell."""
-    try:
-        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] == 'T'
-    except OSError:
-        return False
+def _watched(iterator: Iterator[Any], watchdog: Watchdog) -> Iterator[Any]:
+    end = object()
+    while True:
+        with watchdog.waiting():
+            batch = next(iterator, end)
+        if batch is end:
+            return
+        yield batch

@@ -1,13 +1,16 @@
 """Workers that stand still end the run, with the worker and the file in the message; slow ones do not."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 
 import pytest
+import torch
 from bundled import CIFAR
 from image_folders import PICTURES
 from mmengine.registry import DATASETS
@@ -18,6 +21,7 @@ from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.workers.dataloaders import TIMEOUT, WatchedLoader, prepare_workers
 from dino_plugin.data.workers.reading_notes import ROOM, ReadingNotes, write_note
 from dino_plugin.data.workers.shared_memory import shared_bytes
+from dino_plugin.data.workers.watchdog import Watchdog
 
 
 class Pictures(Dataset):
@@ -90,20 +94,53 @@ def test_a_batch_may_take_longer_than_the_timeout_while_its_files_arrive():
     assert time.monotonic() - began > 2
 
 
-def test_a_run_that_was_suspended_as_a_whole_goes_on(monkeypatch):
-    """Its clock jumps while it waits: the first time-out comes at once, and counts for nothing."""
-    built = loader(Pictures(2, lambda: time.sleep(0.7), [0]), 2.0, num_workers=1)
+def stop_soon():
+    threading.Timer(0.5, stop).start()
+
+
+def test_a_worker_that_is_stopped_after_its_batch_is_ready_ends_the_run_too():
+    """Then the main process asks it for the memory of the batch, and waits without a limit of PyTorch's."""
+    built = loader(Pictures(2, stop_soon, [1]), 1.0, num_workers=1, collate_fn=torch.tensor)
     batches = iter(built)
-    inner = batches.gi_frame.f_locals['iterator']
-    real, calls = inner._try_get_data, []
+    time.sleep(1.5)
+    with pytest.raises(RuntimeError, match=r'worker 0 \(process \d+, stopped\) is between two batches'):
+        next(batches)
 
-    def jump(timeout):
-        calls.append(timeout)
-        return (False, None) if len(calls) == 1 else real(timeout)
 
-    monkeypatch.setattr(inner, '_try_get_data', jump)
-    assert len(next(batches)) == 2
-    assert calls == [1.0, 1.0]
+def test_a_run_that_was_suspended_as_a_whole_goes_on(monkeypatch):
+    """Then one tick lasts for hours, and counts as one."""
+    killed, ticks = [], iter([False] * 9 + [True])
+    monkeypatch.setattr(os, 'kill', lambda *arguments: killed.append(arguments))
+    notes = ReadingNotes(shared_bytes(ROOM))
+    notes.rows[0, 0] = 77
+    for num_ticks, expected in ((9, []), (10, [(77, signal.SIGKILL)])):
+        watchdog, ticks = Watchdog(notes, 9.0), iter([False] * num_ticks + [True])
+        monkeypatch.setattr(watchdog._ended, 'wait', lambda _, ticks=ticks: next(ticks))
+        with contextlib.suppress(RuntimeError), watchdog.waiting():
+            watchdog.run()
+        assert killed == expected
+
+
+def test_the_time_of_the_main_process_between_two_batches_does_not_count():
+    batches = iter(loader(Pictures(), 0.6))
+    for _ in range(2):
+        assert len(next(batches)) == 2
+        time.sleep(1)
+    assert len(list(batches)) == 2
+
+
+def test_no_thread_outlives_its_batches():
+    before = threading.active_count()
+    unused = iter(loader(Pictures(), 1.0))
+    assert len(list(loader(Pictures(), 1.0))) == 4
+    first = next(iter(loader(Pictures(), 1.0)))
+    assert len(first) == 2
+    del unused
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == before
 
 
 def test_all_batches_arrive_in_order_epoch_after_epoch_and_other_errors_stay():
