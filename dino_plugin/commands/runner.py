@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
+from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.stop import StopHook, StopSignals
 from dino_plugin.engine.training.latest_checkpoint import checkpoints_in, latest_checkpoint
@@ -94,6 +95,7 @@ class Runner(mmengine_runner.Runner):
         """Train, after logging a description; a signal to stop saves a checkpoint first."""
         self.register_hook(FirstLogHook(), 'LOWEST')
         self._warn_of_checkpoints()
+        self.register_hook(BoundedHistoryHook())
         with StopSignals() as signals:
             self.register_hook(StopHook(signals), 'LOWEST')
             return super().train()

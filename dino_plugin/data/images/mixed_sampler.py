@@ -64,8 +64,9 @@ class MixedBatchSampler(ResumableSampler):
         self.thresholds = np.cumsum(odds) / np.sum(odds)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        numbers = range(self._num_skipped, len(self))
-        choices = self._choices(-(-len(self) // self.batch_size))
+        done = -(-self._start // (self.batch_size * self.world_size))  # batches; after another number of ranks, about
+        numbers = range(done * self.batch_size, done * self.batch_size + self.num_left)
+        choices = self._choices(-(-numbers.stop // self.batch_size))
         return self._through_pipelines(numbers, super().__iter__(), choices)
 
     def _choices(self, num_batches: int) -> list[int]:

@@ -50,15 +50,22 @@ class ResumableSampler(Sampler):
         self.round_up = round_up
         self.epoch = 0
         self.rank, self.world_size = get_dist_info()
-        num_total = len(dataset)
-        if round_up:
-            num_total = math.ceil(num_total / self.world_size) * self.world_size
-        self.positions = range(self.rank, num_total, self.world_size)
-        self._num_skipped = 0
+        self._start = 0
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch, also after :meth:`skip`."""
-        return len(self.positions)
+        return len(self._positions(0))
+
+    @property
+    def num_left(self) -> int:
+        """Samples of this rank in the next pass, after :meth:`skip` or :meth:`start_at`."""
+        return len(self._positions(self._start))
+
+    def _positions(self, start: int) -> range:
+        num_total = len(self.dataset)
+        if self.round_up:
+            num_total = start + max(0, math.ceil((num_total - start) / self.world_size)) * self.world_size
+        return range(start + self.rank, num_total, self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
@@ -78,11 +85,21 @@ class ResumableSampler(Sampler):
                 f'cannot skip {num_samples} samples of a pass of {len(self)} (rank {self.rank} of {self.world_size}): '
                 'choose the epoch by set_epoch and skip within it, as dino_plugin.ResumableEpochLoop does'
             )
-        self._num_skipped = num_samples
+        self.start_at(num_samples * self.world_size)
+
+    def start_at(self, num_samples: int) -> None:
+        """Leave out the first samples of all ranks in the next pass, and only there.
+
+        Ranks share what is left in the same way as a whole pass, so that a run goes on with another number of them.
+
+        Args:
+            num_samples: Of all ranks together; none of them is loaded.
+        """
+        self._start = num_samples
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        remaining = self.positions[self._num_skipped :]
-        self._num_skipped = 0
+        remaining = self._positions(self._start)
+        self._start = 0
         positions = np.arange(remaining.start, remaining.stop, remaining.step)
         num_samples = len(self.dataset)
         indices = positions % num_samples

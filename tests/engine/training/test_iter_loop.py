@@ -172,17 +172,6 @@ def test_a_longer_training_goes_on_within_the_pass_that_was_cut_short(tmp_path):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(rest.views, whole.views[8:], strict=True))
 
 
-def test_with_another_batch_size_iterations_go_on_and_epochs_are_refused(tmp_path):
-    train(iterations(tmp_path, 9), stop_at=8)
-    changes = dict(train_dataloader__batch_size=8, resume=True, load_from=str(tmp_path / 'iter_8.pth'))
-    runner, rest = train(iterations(tmp_path / 'iterations', 10, **changes))
-    assert runner.iter == 10
-    _, fresh = train(iterations(tmp_path / 'fresh', 10, train_dataloader__batch_size=8))
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(rest.views, fresh.views[8:], strict=True))
-    with pytest.raises(ValueError, match=r'8 iterations do not end in epoch 2 of 3 .*ResumableIterLoop'):
-        build_runner(epochs(tmp_path / 'epochs', train_cfg__max_epochs=5, **changes)).train()
-
-
 def test_a_finished_run_does_nothing_when_it_is_resumed(tmp_path):
     train(iterations(tmp_path, 8))
     runner, recorder = train(iterations(tmp_path, 8, resume=True))
