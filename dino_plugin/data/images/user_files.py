@@ -84,9 +84,9 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     if '\0' in text:
         line = text.count('\n', 0, text.index('\0')) + 1
         raise ValueError(f'{path}, line {line} has a zero byte, so this is no text in UTF-8. Save the list as UTF-8.')
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        if line.strip():
-            yield number, line.strip()
+    for number, entry in enumerate(io.StringIO(text, newline=None), start=1):
+        if entry.strip():
+            yield number, entry.strip()
 
 
 def natural_key(name: str) -> tuple:
@@ -116,7 +116,7 @@ def list_folder(folder: str | os.PathLike) -> list[os.DirEntry]:
         PermissionError: If the folder cannot be read, with the cure.
     """
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(os.fspath(folder)) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith('.')), key=lambda entry: entry.name)
     except PermissionError as error:
         raise PermissionError(

@@ -48,7 +48,7 @@ class WatchedLoader(DataLoader):
         RuntimeError: From the iteration, if no worker opens a file and no batch arrives for ``timeout`` seconds.
     """
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         """The batches."""
         watchdog = Watchdog(self.worker_init_fn, self.timeout)
         seconds, self.timeout = self.timeout, 0  # the watchdog's, not PyTorch's

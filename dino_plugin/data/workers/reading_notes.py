@@ -51,7 +51,9 @@ def write_note(text: str) -> None:
     row = _own.get('row')
     if row is None:
         return
-    data = np.frombuffer(os.fsencode(text)[-(ROOM - _HEAD - 1) :], np.uint8)  # the end of a long path is its name
+    data = np.frombuffer(
+        text.encode(errors='replace')[-(ROOM - _HEAD - 1) :], np.uint8
+    )  # the end of a long path is its name
     _head(row)[1] += 1
     row[_HEAD : _HEAD + len(data)] = data
     row[_HEAD + len(data) :] = 0
