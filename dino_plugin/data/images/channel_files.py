@@ -18,6 +18,7 @@ from dino_plugin.data.images.user_files import announce
 Stored = Shaped[np.ndarray, 'rows columns channels']
 NPY_SIGNATURE = b'\x93NUMPY'
 KINDS = 'uif'  # unsigned, signed, float
+MOST_PAGES = 10_000
 CODECS = "pip install 'dino_plugin[channels]' for imagecodecs, which reads it, or rewrite the file without compression"
 
 
@@ -108,6 +109,7 @@ def _decode_npy(data: bytes, most: int) -> Shaped[np.ndarray, '...']:
 def _decode_tiff(data: bytes, most: int) -> Shaped[np.ndarray, '...']:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
+            _refuse_endless_pages(file)
             series = file.series[0]
             page = series.keyframe
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
@@ -127,6 +129,15 @@ def _decode_tiff(data: bytes, most: int) -> Shaped[np.ndarray, '...']:
     except Exception as error:  # tifffile raises errors of many kinds
         cure = f': {CODECS}' if 'imagecodecs' in str(error) else ''
         raise UndecodableImageError(f'tifffile cannot read it: {error}{cure}') from error
+
+
+def _refuse_endless_pages(file: tifffile.TiffFile) -> None:
+    """Each page says where the next one is: in a circle tifffile would follow them for ever."""
+    places = set()
+    for page in file.pages:
+        if page.offset in places or len(places) == MOST_PAGES:
+            raise UndecodableImageError(f'its pages form a circle, or are more than {MOST_PAGES:,}')
+        places.add(page.offset)
 
 
 def _upright(array: Shaped[np.ndarray, '...'], orientation: int, axes: str) -> Shaped[np.ndarray, '...']:

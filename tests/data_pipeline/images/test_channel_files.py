@@ -13,6 +13,7 @@ import tifffile
 from channel_images import FRAMES, five_channels
 from PIL import Image, ImageOps
 
+from dino_plugin.data.images import channel_files
 from dino_plugin.data.images.channel_files import read_channels
 from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.images.headers import UndecodableImageError
@@ -198,6 +199,28 @@ def test_a_truncated_tiff_is_refused_wherever_it_ends(way, tmp_path):
         except ValueError:
             continue
         assert np.array_equal(found, IMAGE), f'{share:.0%} of the file became another image'
+
+
+def test_pages_that_form_a_circle_are_not_followed_for_ever(tmp_path):
+    path = tmp_path / 'image.tif'
+    write_pages(path, FIRST)
+    with tifffile.TiffFile(path) as file:
+        places = [page.offset for page in file.pages]
+        number_of_tags = len(file.pages[4].tags)
+    data = bytearray(path.read_bytes())
+    struct.pack_into('<I', data, places[4] + 2 + 12 * number_of_tags, places[1])  # after the last page the second one
+    path.write_bytes(data)
+    with pytest.raises(UndecodableImageError, match=r'image\.tif: .*form a circle'):
+        read_channels(path, 5)
+
+
+def test_more_pages_than_any_image_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(channel_files, 'MOST_PAGES', 4)
+    write_pages(tmp_path / 'four.tif', FIRST[:4])
+    assert np.array_equal(read_channels(tmp_path / 'four.tif', 4), IMAGE[..., :4])
+    write_pages(tmp_path / 'five.tif', FIRST)
+    with pytest.raises(UndecodableImageError, match=r'five\.tif: .*more than 4'):
+        read_channels(tmp_path / 'five.tif', 5)
 
 
 def test_an_image_of_more_pixels_than_allowed_is_refused_before_it_is_decoded(tmp_path):
