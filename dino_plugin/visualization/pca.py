@@ -8,12 +8,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from dino_plugin.backbones.evaluation_mode import evaluation_mode
-from dino_plugin.data.multi_crop import resize
-from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.visualization.patch_grids import patch_grids
 
 _DARKEST, _BRIGHTEST = 0.02, 0.98
-_LONGEST = 4  # longer side, in shorter sides that were asked for: attention takes memory for its square
 
 
 def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor, 'images rows columns 3']:
@@ -83,26 +80,13 @@ def pca_of_images(
     """`pca_sheet` of the features that a backbone gives for images; each image keeps its shape.
 
     Args:
-        backbone: A network such as `TimmBackbone`, on its device; its training mode does not change.
+        backbone: As in `patch_grids`.
         images: RGB, of any size and shape. They share one set of colours.
-        size: Shorter side in pixels of what the network sees, rounded down to whole patches. It is less where the
-            longer side would be more than four times as long.
+        size: As in `patch_grids`.
         smooth: As in `pca_sheet`.
     """
-    cells = backbone.patch_size or (32, 32)
-    images = [resize(image, *_size_in_cells(image.shape[:2], size, cells)) for image in images]
-    preprocessor = ViewPreprocessor().to(next(backbone.parameters()).device)
-    batches = ((torch.from_numpy(image)[None], torch.zeros(1), None) for image in images)
-    with torch.no_grad(), evaluation_mode(backbone):
-        grids = [backbone(preprocessor(batch)['images']).patches[0].float() for batch in batches]
+    images, grids = patch_grids(backbone, images, size)
     together = patch_pca(torch.cat([grid.flatten(0, 1) for grid in grids])[None, None])[0, 0]
     parts = together.split([grid.shape[0] * grid.shape[1] for grid in grids])
     colours = [part.unflatten(0, grid.shape[:2]) for part, grid in zip(parts, grids)]
     return pca_sheet(images, colours, smooth)
-
-
-def _size_in_cells(shape: tuple[int, int], size: int, cells: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns in pixels of the nearest smaller grid of whole patches."""
-    scale = min(size / min(shape), _LONGEST * size / max(shape))
-    rows, columns = (max(1, int(scale * side / cell)) * cell for side, cell in zip(shape, cells))
-    return rows, columns

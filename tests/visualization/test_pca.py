@@ -1,9 +1,7 @@
 """Patch features as colours."""
 
+import functools
 import os
-import runpy
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.commands.picture_tools import image_paths
 from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.visualization.pca import patch_pca, pca_of_images, pca_sheet
@@ -130,19 +129,8 @@ def test_an_image_has_the_same_colours_among_others_of_its_own_features(shapes):
 
 
 @pytest.fixture
-def run_tool(repository, tmp_path, monkeypatch, capsys):
-    """Arguments after the checkpoint, of a small network -> what tools/visualize_pca.py prints."""
-    backbone = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
-    state = {f'distillation.teacher.backbone.{key}': value for key, value in backbone.state_dict().items()}
-    torch.save({'meta': {'backbone': backbone.description}, 'state_dict': state}, tmp_path / 'epoch_1.pth')
-    tool = str(repository / 'tools/visualize_pca.py')
-
-    def run(*arguments: str | Path) -> tuple[str, str]:
-        monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'epoch_1.pth'), *map(str, arguments)])
-        runpy.run_path(tool, run_name='__main__')
-        return capsys.readouterr()
-
-    return run
+def run_tool(run_picture_tool):
+    return functools.partial(run_picture_tool, 'visualize_features')
 
 
 def test_the_tool_makes_a_picture_of_video_frames(run_tool, repository, tmp_path):
@@ -164,21 +152,17 @@ def test_the_tool_takes_all_images_of_a_folder_in_the_order_of_their_names(run_t
     assert cv2.imread(str(of_folder)).shape[0] == 12 * 32 + 11 * 2
 
 
-def test_of_a_large_folder_the_tool_takes_some_of_all_parts_and_says_so(repository, tmp_path, capsys):
-    tool = runpy.run_path(str(repository / 'tools/visualize_pca.py'))
+def test_of_a_large_folder_the_tool_takes_some_of_all_parts_and_says_so(tmp_path, capsys):
     for number in range(48):
         (tmp_path / f'{number:02}.jpg').touch()
-    assert [path.stem for path in tool['image_paths']([str(tmp_path)])] == [
-        f'{number:02}' for number in range(0, 48, 2)
-    ]
+    assert [path.stem for path in image_paths([str(tmp_path)])] == [f'{number:02}' for number in range(0, 48, 2)]
     assert capsys.readouterr().err == '24 of 48 images, spread over all.\n'
 
 
-def test_frames_of_a_folder_come_in_the_order_of_their_numbers(repository, tmp_path, capsys):
-    tool = runpy.run_path(str(repository / 'tools/visualize_pca.py'))
+def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path, capsys):
     for number in range(1, 13):
         (tmp_path / f'{number}.jpg').touch()
-    assert [path.stem for path in tool['image_paths']([str(tmp_path)])] == [str(number) for number in range(1, 13)]
+    assert [path.stem for path in image_paths([str(tmp_path)])] == [str(number) for number in range(1, 13)]
     assert '2.jpg before 10.jpg' in capsys.readouterr().err
 
 
