@@ -203,12 +203,12 @@ def test_a_truncated_tiff_is_refused_wherever_it_ends(way, tmp_path):
 
 def test_pages_that_form_a_circle_are_not_followed_for_ever(tmp_path):
     path = tmp_path / 'image.tif'
-    write_pages(path, FIRST)
+    write_pages(path, [FIRST[0], FIRST[1, :20], FIRST[2, :10]])  # of one size tifffile notices it itself
     with tifffile.TiffFile(path) as file:
         places = [page.offset for page in file.pages]
-        number_of_tags = len(file.pages[4].tags)
+        number_of_tags = len(file.pages[2].tags)
     data = bytearray(path.read_bytes())
-    struct.pack_into('<I', data, places[4] + 2 + 12 * number_of_tags, places[1])  # after the last page the second one
+    struct.pack_into('<I', data, places[2] + 2 + 12 * number_of_tags, places[1])  # after the last page the second one
     path.write_bytes(data)
     with pytest.raises(UndecodableImageError, match=r'image\.tif: .*form a circle'):
         read_channels(path, 5)
