@@ -146,7 +146,7 @@ def test_a_probe_learns_the_classes(data_root, checkpoint, tmp_path, monkeypatch
     cfg.param_scheduler = None
     cfg.auto_scale_lr.enable = False
     cfg.optim_wrapper.optimizer.lr = 0.1
-    cfg.train_dataloader.dataset.pipeline[1] = dict(type='Resize', scale=32)
+    cfg.train_dataloader.dataset.pipeline[2] = dict(type='Resize', scale=32)
     cfg.test_dataloader.dataset.data_prefix = 'train'
     cfg.default_hooks.checkpoint.interval = 30
     cfg.train_cfg.val_interval = 30

@@ -15,6 +15,7 @@ _base_ = [
 ]
 
 train_pipeline = [
+    dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),

@@ -97,6 +97,7 @@ model = dict(
 
 data_root = 'data/coco/'
 train_pipeline = [
+    dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
@@ -104,6 +105,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
+    dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

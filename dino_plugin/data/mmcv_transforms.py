@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from dino_plugin.data.images.channel_loading import AS_STORED
-from dino_plugin.data.images.decoding import read_image
+from dino_plugin.data.images.decoding import check_files, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.multi_crop import Block, MultiCrop, resize
 from dino_plugin.data.views.fine_levels import to_steps
@@ -42,6 +42,27 @@ class LoadImage(BaseTransform):
         image = read_image(path, self.backend_args, results.get('max_pixels', MAX_PIXELS))
         results.update(img=image, channel_order='rgb', img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
+
+
+class CheckFiles(BaseTransform):
+    """The step before the loader of another package: mmcv's ``LoadImageFromFile`` decodes whatever it gets.
+
+    It looks at the header of ``img_path`` and ``seg_map_path``. ``dino_plugin.ImageDataset`` and
+    ``dino_plugin.CheckedSegmentation`` do this by themselves.
+
+    Args:
+        max_pixels: Largest number of pixels, rows times columns.
+
+    Raises:
+        UndecodableImageError: When called, with the path, if a file is not a regular file or claims more pixels.
+    """
+
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+
+    def transform(self, results: dict) -> dict:
+        """The same."""
+        return check_files(results, self.max_pixels)
 
 
 class MultiCropTransform(BaseTransform):

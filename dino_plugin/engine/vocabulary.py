@@ -24,7 +24,14 @@ from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
 from dino_plugin.data.images.sampler import ResumableSampler
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.lightly.adapters import LightlyDataset
-from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
+from dino_plugin.data.mmcv_transforms import (
+    CheckFiles,
+    LoadImage,
+    MultiCropTransform,
+    PackImage,
+    PackViews,
+    ResizeCentreCrop,
+)
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
@@ -75,7 +82,7 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [
-        LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
+        CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [

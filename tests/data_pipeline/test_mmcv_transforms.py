@@ -1,3 +1,4 @@
+import os
 import random
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bundled import DAVIS
+from damaged_images import claiming
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from PIL import Image
@@ -12,7 +14,14 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from dino_plugin.data.images.decoding import UndecodableImageError
-from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackImage, PackViews, ResizeCentreCrop
+from dino_plugin.data.mmcv_transforms import (
+    CheckFiles,
+    LoadImage,
+    MultiCropTransform,
+    PackImage,
+    PackViews,
+    ResizeCentreCrop,
+)
 from dino_plugin.data.multi_crop import MultiCrop
 
 FRAME = next(iter(sorted((DAVIS / 'JPEGImages/480p').glob('*/00000.jpg'))))
@@ -157,3 +166,20 @@ def test_an_unknown_argument_of_multi_crop_is_refused():
 def test_the_loaded_pixels_are_those_of_opencv_in_rgb_order():
     expected = cv2.cvtColor(cv2.imread(str(FRAME)), cv2.COLOR_BGR2RGB)
     assert np.array_equal(LoadImage()(dict(img_path=str(FRAME)))['img'], expected)
+
+
+def test_a_check_before_another_packages_loader_refuses_what_it_should_not_decode(tmp_path):
+    (tmp_path / 'bomb.jpg').write_bytes(claiming('JPEG', 30_000, 30_000))
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    steps = Compose([dict(type='dino_plugin.CheckFiles'), dict(type='LoadImageFromFile')])
+    with pytest.raises(UndecodableImageError, match=r'bomb\.jpg: its header claims'):
+        steps(dict(img_path=str(tmp_path / 'bomb.jpg')))
+    with pytest.raises(UndecodableImageError, match=r'pipe\.jpg: it is a named pipe'):
+        steps(dict(img_path=str(tmp_path / 'pipe.jpg')))
+    with pytest.raises(UndecodableImageError, match=r'max_pixels=1 '):
+        CheckFiles(max_pixels=1)(dict(img_path=str(FRAME)))
+    assert np.array_equal(steps(dict(img_path=str(FRAME)))['img'], cv2.imread(str(FRAME)))
+    (tmp_path / 'own.npy').write_bytes(b'a format of a loader of its own')
+    own = dict(img_path=str(tmp_path / 'own.npy'), other=3)
+    assert CheckFiles()(own) == own
+    assert CheckFiles()(dict(img=3)) == dict(img=3)

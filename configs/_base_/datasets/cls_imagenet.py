@@ -6,12 +6,14 @@ _base_ = '../runtime.py'
 default_scope = 'mmpretrain'
 
 train_pipeline = [
+    dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224, backend='pillow'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
+    dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
