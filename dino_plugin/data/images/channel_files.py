@@ -19,6 +19,7 @@ Stored = Shaped[np.ndarray, 'rows columns channels']
 NPY_SIGNATURE = b'\x93NUMPY'
 KINDS = 'uif'  # unsigned, signed, float
 MOST_PAGES = 10_000
+MASK = 4  # a kind of page of TIFF that says which pixels are valid
 CODECS = "pip install 'dino_plugin[channels]' for imagecodecs, which reads it, or rewrite the file without compression"
 
 
@@ -32,7 +33,7 @@ def read_channels(
     """The numbers of an image file as stored, in their own type.
 
     - TIFF: the first series of pages. Channels may be samples of a pixel, planes, or pages. Orientation is applied, and
-      black is made zero where white was. Overviews are left out.
+      black is made zero where white was. Smaller pages, such as overviews, and masks are left out.
     - ``.npy``: an array. Nothing in it can run code.
     - Everything else (PNG, JPEG …): grey or RGB with 8 or 16 bits, upright; alpha is dropped.
 
@@ -116,9 +117,12 @@ def _decode_tiff(data: bytes, most: int) -> Shaped[np.ndarray, '...']:
                 raise UndecodableImageError('its numbers are places in a palette of colours: use dino_plugin.LoadImage')
             for shape in (series.shape, page.chunks):  # a small image may lie in one huge tile
                 _refuse_too_much(shape, most)
-            same = [other.shape for other in file.series[1:] if other.shape[-2:] == series.shape[-2:]]
-            if same:
-                raise UndecodableImageError(f'pages of different kinds, {series.shape} and {same}: write them alike')
+            for other in file.series[1:]:
+                size = [other.keyframe.imagelength, other.keyframe.imagewidth]
+                if size == [page.imagelength, page.imagewidth] and not other.keyframe.subfiletype & MASK:
+                    raise UndecodableImageError(
+                        f'pages of two kinds, {series.shape} and {other.shape}: write them alike'
+                    )
             array = series.asarray()
             if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == 'u':
                 array = (2**page.bitspersample - 1 - array).astype(array.dtype)

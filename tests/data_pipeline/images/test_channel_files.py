@@ -36,6 +36,7 @@ def write_packbits(path, pages):
 
 WAYS = {
     'samples of a pixel': lambda path: tifffile.imwrite(path, IMAGE, photometric='minisblack', planarconfig='contig'),
+    'RGB and two more': lambda path: tifffile.imwrite(path, IMAGE, photometric='rgb', extrasamples=[0, 0]),
     'planes': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack', planarconfig='separate'),
     'pages': lambda path: tifffile.imwrite(path, FIRST, photometric='minisblack'),
     'pages without a description': lambda path: write_pages(path, FIRST),
@@ -116,6 +117,20 @@ def test_an_overview_is_left_out(tmp_path):
     assert np.array_equal(read_channels(tmp_path / 'pyramid.tif', 5), IMAGE)
 
 
+def test_overviews_and_masks_beside_the_image_are_left_out(tmp_path):
+    with tifffile.TiffWriter(tmp_path / 'cloud.tif') as file:
+        options = dict(photometric='minisblack', metadata=None)
+        file.write(IMAGE, planarconfig='contig', **options)
+        file.write(255 * (IMAGE[..., 0] > 900).astype(np.uint8), subfiletype=1, **options)
+        file.write(IMAGE[::2, ::2], planarconfig='contig', subfiletype=1, **options)
+        file.write(np.zeros((7, 8, 3), np.uint8), photometric='rgb', metadata=None)
+    with pytest.raises(UndecodableImageError, match='pages of two kinds'):
+        read_channels(tmp_path / 'cloud.tif', 5)
+    with tifffile.TiffFile(tmp_path / 'cloud.tif', mode='r+') as file:
+        file.pages[1].tags['NewSubfileType'].overwrite(4)  # a mask, which tifffile does not write
+    assert np.array_equal(read_channels(tmp_path / 'cloud.tif', 5), IMAGE)
+
+
 def test_the_axis_of_the_channels_is_never_guessed(tmp_path):
     square = IMAGE[:5, :, :]
     np.save(tmp_path / 'ambiguous.npy', square)
@@ -173,7 +188,7 @@ HOSTILE = {
         tiff_of(np.zeros((8, 8), np.uint8), photometric='palette', colormap=np.zeros((3, 256), np.uint16)),
         'use dino_plugin.LoadImage',
     ),
-    'pages of two types': (tiff_of(IMAGE[..., 0], IMAGE[..., 0].astype(np.float32)), 'pages of different kinds'),
+    'pages of two types': (tiff_of(IMAGE[..., 0], IMAGE[..., 0].astype(np.float32)), 'pages of two kinds'),
     'a TIFF of nothing': (b'II*\0\x08\0\0\0\0\0\0\0\0\0', 'tifffile cannot read it'),
 }
 
