@@ -41,7 +41,10 @@ from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.evaluating.object_finder import ObjectFinder
 from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
+from dino_plugin.engine.evaluating.patch_extractor import PatchExtractor
+from dino_plugin.engine.evaluating.patch_loop import PatchTestLoop
 from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
@@ -58,9 +61,13 @@ from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, HeadMetric
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
+from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects import ObjectDataset
-from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric
+from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages
+from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric, CopyMetric
+from dino_plugin.evaluation.retrieval.pipeline_steps import AttackImage, CutToBox, ResizeWhole
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
+from dino_plugin.evaluation.segmentation.patch_metric import PatchKNNMetric, PatchLogisticMetric
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
 from dino_plugin.evaluation.video.propagation import LabelPropagator
@@ -68,6 +75,7 @@ from dino_plugin.evaluation.video.propagation import LabelPropagator
 VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
+        PatchExtractor, ObjectFinder,
         ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
@@ -79,20 +87,22 @@ VOCABULARY: dict[Registry, list] = {
     registry.DATASETS: [
         ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
         (checked_segmentation, 'CheckedSegmentation'),
+        OriginalImages, AttackedImages, CopydaysCopies,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
+        ResizeWhole, CutToBox, AttackImage,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,
         DescribeBackboneHook,
     ],
-    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop],
+    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop],
     registry.METRICS: [
-        KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, DAVISMetric,
-        AttentionJaccardMetric, HeadMetric,
+        KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
+        AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
     ],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],

@@ -174,6 +174,7 @@ class ObjectDataset:
             ), self.boxes)
             for name in chosen
         ]  # fmt: skip
+        self.metainfo: dict = {}  # mmengine warns without it
         known = [word for word, given in (('masks', masks), ('boxes', boxes)) if given is not None]
         what = f'with {" and ".join(known)}' if known else 'without masks or boxes'
         print_log(f'{len(self.items)} images in {self.images}, {what}', logger='current')

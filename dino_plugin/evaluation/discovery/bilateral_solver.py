@@ -38,14 +38,9 @@ def solve_bilateral(
     Returns:
         A map in [0, 1].
 
-    Raises:
-        ValueError: If image and mask have different sizes.
-
     References:
         Barron and Poole 2016, The Fast Bilateral Solver, arXiv:1511.03296; values of YangtaoWANG95/TokenCut.
     """
-    if image.shape[:2] != mask.shape:
-        raise ValueError(f'The image has {image.shape[:2]} rows and columns, its mask {mask.shape}: give one size.')
     pixel_keys, steps = _keys(image, (spatial, spatial, luma, chroma, chroma))
     keys, owner, pixels = np.unique(pixel_keys, return_inverse=True, return_counts=True)
     blur = _blur(keys, steps)

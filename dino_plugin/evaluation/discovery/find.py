@@ -30,6 +30,12 @@ class Found(NamedTuple):
     whole: bool
 
 
+def check_method(method: str) -> None:
+    """Raise a ValueError if there is no such method."""
+    if method not in METHODS:
+        raise ValueError(f'method must be one of {list(METHODS)}, got {method!r}.')
+
+
 def find_objects(
     features: PatchFeatures, size: tuple[int, int], method: str = 'token_cut', centred: bool = False, **options: Any
 ) -> Found:
@@ -46,8 +52,7 @@ def find_objects(
     Raises:
         ValueError: If there is no such method, and as the method does.
     """
-    if method not in METHODS:
-        raise ValueError(f'method must be one of {list(METHODS)}, got {method!r}.')
+    check_method(method)
     patches = features.patches
     if centred:
         patches = patches - patches.mean(dim=(0, 1))

@@ -1,0 +1,12 @@
+# Where are the objects? MaskCut finds up to three in each image of a folder, without labels.
+#
+# Command:  python tools/test.py configs/discovery/mask_cut_folder.py CHECKPOINT --work-dir OUT --cfg-options \
+#               test_dataloader.dataset.images=IMAGES
+#           Boxes, masks and what is written: see token_cut_folder.py
+# Hardware: any; some seconds for an image of 480 px with ViT-S on two CPU cores.
+# Expected: see token_cut_folder.py; box_recall and box_precision count all objects. The authors resize images to
+#           480 x 480 pixels and refine masks by a conditional random field; here images keep their proportions, and
+#           test_evaluator.refine=True refines by the bilateral solver.
+_base_ = './token_cut_folder.py'
+
+model = dict(method='mask_cut', method_options=dict(threshold=0.15, num_objects=3))
