@@ -202,6 +202,14 @@ def test_checkpoints_in_another_folder_are_whole_as_well_and_found_again(tmp_pat
     assert [path.name for path in (tmp_path / 'out' / 'run').iterdir()] == ['iter_12.pth']
 
 
+def test_a_folder_in_the_place_of_the_pointer_is_moved_and_not_deleted(tmp_path):
+    (tmp_path / 'last_checkpoint').mkdir()
+    (tmp_path / 'last_checkpoint' / 'notes.txt').touch()
+    train(config(tmp_path))
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_6.pth')
+    assert (tmp_path / 'last_checkpoint.folder' / 'notes.txt').exists()
+
+
 ACCUMULATING = [
     dict(type='CheckpointHook', by_epoch=False, interval=5),  # inside a step: at 5; 6 and 12 are between steps
     dict(type='CheckpointHook', by_epoch=True, interval=1),  # an epoch of 7 ends inside a step

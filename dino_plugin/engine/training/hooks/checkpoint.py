@@ -11,6 +11,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
 from mmengine.optim import OptimWrapperDict
 
+from dino_plugin.engine.training.latest_checkpoint import POINTER
 from dino_plugin.engine.training.loops import ResumableEpochLoop
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
 
@@ -42,6 +43,10 @@ class CheckpointHook(MmengineCheckpointHook):
         if plain and self.file_client_args is None:
             self.backend_args = dict(backend=WHOLE_FILES)
         super().before_train(runner)
+        pointer = os.path.join(runner.work_dir, POINTER)
+        if os.path.isdir(pointer) and is_main_process():  # no file can take its place
+            runner.logger.warning(f'{pointer} is a folder; it is renamed to {pointer}.folder.')
+            os.rename(pointer, f'{pointer}.folder')
         if getattr(self, 'best_ckpt_path', None):
             self.best_ckpt_path = self._of_this_folder(self.best_ckpt_path)
         for metric, path in getattr(self, 'best_ckpt_path_dict', {}).items():
@@ -103,7 +108,7 @@ class CheckpointHook(MmengineCheckpointHook):
         )
         self._saved = meta['iter']
         if is_main_process():
-            write_whole(os.path.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
+            write_whole(os.path.join(runner.work_dir, POINTER), self.last_ckpt.encode())
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         with self._deleting_afterwards():
