@@ -5,7 +5,7 @@ axis      meaning
 ========  =====================================================================================================
 views     crops of one image; global views first, in the same order for student and teacher
 batch     images of this process
-channels  colour channels of a view, in RGB order
+channels  of a view: red, green and blue, or those of ``LoadChannels``
 rows      height: pixels of a view, or cells of the patch grid
 columns   width: pixels of a view, or cells of the patch grid
 dim       features of a token
@@ -24,9 +24,9 @@ from torch import Tensor
 class ViewBatch(NamedTuple):
     """The views of one batch of images.
 
-    Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`, views are uint8 ``views batch rows columns 3``, or
-    float ``views batch channels rows columns`` from other packages' transforms. After it they are always the latter,
-    normalised. What a recipe does not use is None.
+    Before :class:`~dino_plugin.data.preprocessor.ViewPreprocessor`, views are uint8 ``views batch rows columns 3``
+    (int16, 128ths of a level, where channels are not RGB), or float ``views batch channels rows columns`` from other
+    packages' transforms. After it they are always the latter, normalised. What a recipe does not use is None.
 
     Args:
         global_views: Seen by student and teacher.

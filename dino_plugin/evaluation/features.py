@@ -61,8 +61,8 @@ def extract_features(
 
     Args:
         backbone: Images -> `Tokens`, such as `TimmBackbone`. Its training mode does not change.
-        loader: Batches that begin with images and labels; images are uint8 `batch rows columns 3`, or float
-            `batch 3 rows columns` already normalised.
+        loader: Batches that begin with images and labels; images are uint8 or int16
+            `batch rows columns channels`, or float `batch channels rows columns` already normalised.
         features: As in `pool`.
         preprocessor: Batch -> `dict(images=..., labels=...)` on the device. Default: ImageNet's mean and deviation.
         autocast_dtype: Run the network in this precision, such as `torch.bfloat16`; features stay float32.
