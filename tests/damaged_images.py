@@ -63,8 +63,11 @@ def _small(kind: str) -> bytes:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, np.zeros((8, 16, 3), np.uint8), tile=(16, 16), photometric='rgb')
         return buffer.getvalue()
+    if kind == 'QOI':  # Pillow reads it since version 9.5 and writes it since 12
+        return b'qoif' + struct.pack('>IIBB', 16, 8, 3, 0) + b'\xfe\xff\0\0' + b'\xfd' * 2 + b'\xc2' + bytes(7) + b'\1'
     options = {'lossless WEBP': dict(lossless=True), 'extended WEBP': dict(exif=exif_data(1))}.get(kind, {})
-    return encode(Image.new('RGB', (16, 8), 'red'), kind.split()[-1], **options)
+    size = (16, 16) if kind == 'ICO' else (16, 8)  # the smallest that every Pillow writes
+    return encode(Image.new('RGB', size, 'red'), kind.split()[-1], **options)
 
 
 def _set_tiff_tags(data: bytearray, values: dict[int, int]) -> None:
