@@ -120,6 +120,30 @@ def test_the_export_is_timms_network_of_five_channels(trained, folder, monkeypat
         torch.testing.assert_close(model(images), backbone(images).class_token)
 
 
+def test_the_sheet_of_views_shows_the_first_three_channels(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / 'own.py').write_text(own_config(RECIPE))
+    changes = {name: value for name, value in SMALL.items() if 'pipeline' in name}
+    run_tool('browse_views', 'own.py', '--out', tmp_path / 'views.png', '--num', 2, *options(changes))
+    assert cv2.imread(str(tmp_path / 'views.png')).std() > 20
+
+
+def test_a_damaged_file_is_replaced_and_counted_and_one_of_other_channels_stops_the_training(tmp_path):
+    write_images(tmp_path / 'images', PICTURES[:3])
+    damaged = tmp_path / 'images/airplane/damaged.tif'
+    damaged.write_bytes(next((tmp_path / 'images').rglob('*.tif')).read_bytes()[:-900])
+    loader = dict(type='dino_plugin.LoadChannels', num_channels=5, bits=12)
+    images = dict(type='dino_plugin.ImageDataset', data_root=str(tmp_path / 'images'), pipeline=[loader])
+    dataset = DATASETS.build(dict(type='dino_plugin.SeededDataset', dataset=images, max_undecodable=0.5))
+    loaded = [dataset[number]['img'] for number in range(4)]
+    assert [image.shape for image in loaded] == [(32, 32, 5)] * 4
+    assert dataset.undecodable_paths == [str(damaged)]
+    write_images(tmp_path / 'images', PICTURES[4:5], channels=4)
+    dataset = DATASETS.build(dict(type='dino_plugin.SeededDataset', dataset=images, max_undecodable=0.5))
+    with pytest.raises(ValueError, match=rf'{PICTURES[4].stem}\.tif: values of shape \(4, 32, 32\): expected 5'):
+        [dataset[number] for number in range(len(dataset))]
+
+
 def printed(text: str, name: str) -> list:
     """The numbers of a line that the tool prints for a config."""
     return json.loads(re.search(rf'\b{name}=(\[.*?\])[,)]', text)[1].replace('(', '[').replace(')', ']'))
