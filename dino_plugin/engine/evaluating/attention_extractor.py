@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 
 from dino_plugin.backbones.attention_maps import number_of_blocks
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.attention.heads import attended_distance
-from dino_plugin.evaluation.attention.images import attention_of_image
+from dino_plugin.evaluation.attention.images import heads_of_image
 from dino_plugin.evaluation.objects import ObjectImage
 from dino_plugin.registry import MODELS
 
@@ -42,13 +40,12 @@ class AttentionExtractor(BaseModel):
         if precision not in PRECISIONS:
             raise ValueError(f'AttentionExtractor: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
         self.backbone = MODELS.build(backbone)
-        number = number_of_blocks(self.backbone)
-        self.blocks = list(range(number)) if blocks is None else list(blocks)
+        number_of_blocks(self.backbone)  # refuses a network without attention before an image is read
+        self.blocks = blocks
         self.short_side = short_side
         self.attended_distances = attended_distances
         self.autocast_dtype = PRECISIONS[precision]
 
-    @torch.no_grad()
     def forward(self, item: ObjectImage, mode: str = 'predict') -> dict[str, Any]:
         """`dict(name=..., maps=..., heads=..., attended_distances=..., labels=...)` of one image.
 
@@ -59,19 +56,17 @@ class AttentionExtractor(BaseModel):
         """
         if mode == 'loss':
             raise ValueError('AttentionExtractor has no loss: run its config by tools/test.py, not by tools/train.py.')
-        found = attention_of_image(
-            self.backbone, item.read_image(), self.blocks, self.short_side, self.data_preprocessor, self.autocast_dtype
-        )
-        number = number_of_blocks(self.backbone)
-        maps = [block.class_maps()[0] for block in found]
+        found = heads_of_image(
+            self.backbone, item.read_image(), self.blocks, self.short_side, self.attended_distances,
+            self.data_preprocessor, self.autocast_dtype,
+        )  # fmt: skip
+        labels = None if item.mask_path is None else item.read_labels()
         return dict(
             name=item.name,
-            maps=torch.cat(maps),
-            heads=[f'{place % number}.{head}' for place, one in zip(self.blocks, maps) for head in range(len(one))],
-            attended_distances=torch.cat([attended_distance(block)[0] for block in found])
-            if self.attended_distances
-            else None,
-            labels=None if item.mask_path is None else item.read_labels(),
+            maps=found.maps,
+            heads=found.names,
+            attended_distances=found.attended_distances,
+            labels=labels,
         )
 
     def test_step(self, data: Sequence[ObjectImage]) -> list[dict[str, Any]]:

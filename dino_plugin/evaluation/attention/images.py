@@ -1,16 +1,17 @@
 """Images and a network -> attention: the only file of this room that knows a network."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import nn
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 
-from dino_plugin.backbones.attention_maps import BlockAttention, attention_of
+from dino_plugin.backbones.attention_maps import BlockAttention, attention_of, number_of_blocks
 from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.evaluation.attention.heads import attended_distance
 from dino_plugin.evaluation.features import network_size
 
 
@@ -41,3 +42,48 @@ def attention_of_image(
     prepared = preprocessor((pixels[None], torch.zeros(1), None))['images']
     with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
         return attention_of(backbone, prepared, blocks)
+
+
+class HeadsOfImage(NamedTuple):
+    """The heads of some blocks in one image, one block after the other.
+
+    Args:
+        names: `block.head`.
+        maps: Attention of the class token to each patch, float32.
+        attended_distances: As in `attended_distance`, if they were asked for.
+    """
+
+    names: list[str]
+    maps: Float[Tensor, 'heads rows columns']
+    attended_distances: Float[Tensor, ' heads'] | None
+
+
+@torch.no_grad()
+def heads_of_image(
+    backbone: nn.Module,
+    image: UInt8[np.ndarray, 'rows columns 3'],
+    blocks: Sequence[int] | None = None,
+    short_side: int = 480,
+    attended_distances: bool = False,
+    preprocessor: Callable[[Any], dict] | None = None,
+    autocast_dtype: torch.dtype | None = None,
+) -> HeadsOfImage:
+    """The attention of the class token in an image, for all heads of some blocks.
+
+    Args:
+        backbone: As in `attention_of_image`, like the other arguments.
+        blocks: As there; None: all.
+        attended_distances: Compute them, which needs the attention of all patches.
+
+    Raises:
+        ValueError: As `attention_of_image`.
+    """
+    number = number_of_blocks(backbone)
+    places = range(number) if blocks is None else blocks
+    found = attention_of_image(backbone, image, places, short_side, preprocessor, autocast_dtype)
+    maps = [block.class_maps()[0] for block in found]
+    return HeadsOfImage(
+        [f'{place % number}.{head}' for place, one in zip(places, maps) for head in range(len(one))],
+        torch.cat(maps),
+        torch.cat([attended_distance(block)[0] for block in found]) if attended_distances else None,
+    )
