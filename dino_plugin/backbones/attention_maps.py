@@ -177,7 +177,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.records: list[tuple] = []
 
-    def __torch_function__(self, function, types, inputs=(), options=None):
+    def __torch_function__(self, function, _, inputs=(), options=None):
         options = options or {}
         if function is scaled_dot_product_attention:
             queries, keys, values = inputs

@@ -13,10 +13,11 @@ from dino_plugin.visualization.head_clusters import plot_heads
 
 
 def write_head_report(summary: HeadsSummary, heads: Sequence[str], folder: Path) -> None:
-    """Write ``heads.csv``, and with 3 heads or more ``head_clusters.csv`` and ``head_clusters.png``.
+    """Write ``heads.csv`` and ``head_distances.csv``, and with 3 heads or more ``head_clusters.csv`` and its picture.
 
     - ``heads.csv``: a line for each head: mean and standard deviation over the images of each statistic, and the
       cluster among as many as fit best, and among three
+    - ``head_distances.csv``: mean cosine distance between the maps of each two heads
     - ``head_clusters.csv``: a line for each number of clusters: silhouette, cophenetic correlation of the cut tree
     - ``head_clusters.png``: the tree, the heads in a plane, and the silhouettes
 
@@ -45,6 +46,8 @@ def write_head_report(summary: HeadsSummary, heads: Sequence[str], folder: Path)
             clusters.silhouette, folder / 'head_clusters.png',
         )  # fmt: skip
     _write_csv(folder / 'heads.csv', columns)
+    distances = dict(zip(heads, summary.distances.round(6).T))
+    _write_csv(folder / 'head_distances.csv', dict(head=heads) | distances)
     print_log(f'tables and picture of {len(heads)} heads: {folder}/head*', logger='current')
 
 

@@ -101,13 +101,14 @@ def test_blocks_threshold_and_size_change_the_result(weights, tmp_path):
 
 def test_the_heads_config_gives_what_the_functions_give_and_writes_its_tables(weights, tmp_path):
     results = Runner.from_cfg(config('heads_folder', tmp_path, weights)).test()
-    rows = []
+    rows, pairs = [], []
     for frame in FRAMES:
         blocks = attention_by_hand(weights, frame, [0, 1])
         maps = torch.cat([block.class_maps()[0] for block in blocks])
         distances = torch.cat([attended_distance(block)[0] for block in blocks])
         found = map_statistics(maps) | figure_statistics(maps, figure_by_hand(frame))
         rows.append(found | dict(attended_distance=distances))
+        pairs.append(1 - torch.nn.functional.cosine_similarity(maps.flatten(1)[:, None], maps.flatten(1)[None], dim=-1))
     with (tmp_path / 'out/heads.csv').open() as file:
         table = list(csv.DictReader(file))
     assert [row['head'] for row in table] == ['0.0', '0.1', '1.0', '1.1']
@@ -116,6 +117,11 @@ def test_the_heads_config_gives_what_the_functions_give_and_writes_its_tables(we
         assert results[f'heads/{key}'] == pytest.approx(100 * values.mean(), abs=1e-4)
         assert [float(row[key]) for row in table] == pytest.approx(values.mean(0), abs=2e-6)
         assert [float(row[f'{key}_std']) for row in table] == pytest.approx(values.std(0), abs=2e-6)
+    with (tmp_path / 'out/head_distances.csv').open() as file:
+        similar = list(csv.DictReader(file))
+    expected = torch.stack(pairs).mean(0)
+    for place, row in enumerate(similar):
+        assert [float(row[head]) for head in ('0.0', '0.1', '1.0', '1.1')] == pytest.approx(expected[place], abs=2e-6)
     with (tmp_path / 'out/head_clusters.csv').open() as file:
         clusters = list(csv.DictReader(file))
     assert [row['clusters'] for row in clusters] == ['2', '3']
