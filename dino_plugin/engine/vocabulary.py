@@ -64,7 +64,8 @@ from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearPr
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects import ObjectDataset
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages
-from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric, CopyMetric
+from dino_plugin.evaluation.retrieval.landmark_dataset import LandmarkBank, LandmarkQueries
+from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric, CopyMetric, LandmarkMetric
 from dino_plugin.evaluation.retrieval.pipeline_steps import AttackImage, CutToBox, ResizeWhole
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.segmentation.patch_metric import PatchKNNMetric, PatchLogisticMetric
@@ -87,7 +88,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.DATASETS: [
         ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
         (checked_segmentation, 'CheckedSegmentation'),
-        OriginalImages, AttackedImages, CopydaysCopies,
+        OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [
@@ -102,7 +103,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop],
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
-        AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
+        LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
     ],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],

@@ -52,7 +52,7 @@ def knn_predict(
     bank, queries = unit_features(bank_features, 'bank'), unit_features(query_features, 'queries')
     ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
     for similarities, numbers in nearest(bank, queries, max(ks), query_chunk, bank_chunk):
-        for k, votes in _votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
+        for k, votes in class_votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
             ranked[k].append(_ranked(votes))
     return {k: torch.cat(parts) for k, parts in ranked.items()}
 
@@ -99,7 +99,7 @@ def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
         raise ValueError(f'Labels of the bank must be 0 or more, got {int(labels.min())}: are the images labelled?')
 
 
-def _votes(
+def class_votes(
     similarities: Float[Tensor, 'queries k'],
     labels: Int[Tensor, 'queries k'],
     ks: Sequence[int],

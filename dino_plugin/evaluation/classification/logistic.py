@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from dino_plugin.evaluation.classification.labelled_features import Chosen, accuracies, held_out, refuse_unusable
 from dino_plugin.evaluation.progress import progress
@@ -71,19 +73,45 @@ def fitted_logits(
     Raises:
         ValueError: If all training samples are of one class.
     """
+    return fit_logistic(train_features, train_labels, strength, max_iterations).logits(features)
+
+
+class FittedLogistic(NamedTuple):
+    """Weights of a fitted regression; classes without a training sample have the bias -inf."""
+
+    weight: Float[Tensor, 'dim classes']
+    bias: Float[Tensor, ' classes']
+
+    def logits(self, features: Float[Tensor, 'samples dim']) -> Float[Tensor, 'samples classes']:
+        """Outputs for any features, which are L2-normalised first."""
+        return normalize(features.double(), dim=1).to(self.weight) @ self.weight + self.bias
+
+
+def fit_logistic(
+    features: Float[Tensor, 'train dim'],
+    labels: Int[Tensor, ' train'],
+    strength: float = 1.0,
+    max_iterations: int = 1000,
+) -> FittedLogistic:
+    """The regression of `logistic_probe` for one C, in float32 on the device of the features.
+
+    Raises:
+        ValueError: If all training samples are of one class.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    if len(train_labels.unique()) < 2:
-        raise ValueError(f'All {len(train_labels)} training images are of class {int(train_labels[0])}; give two.')
-    unit = [torch.nn.functional.normalize(part.double(), dim=1).cpu().numpy() for part in (train_features, features)]
+    if len(labels.unique()) < 2:
+        raise ValueError(f'All {len(labels)} training images are of class {int(labels[0])}; give two.')
     model = LogisticRegression(C=strength, max_iter=max_iterations, tol=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
-        model.fit(unit[0], train_labels.cpu().numpy())
-    found = torch.from_numpy(np.atleast_2d(model.decision_function(unit[1])))
-    if len(model.classes_) == 2:  # scikit-learn gives one column, for the second class
-        found = torch.stack([torch.zeros(len(features), dtype=torch.float64), found.flatten()], dim=1)
-    logits = torch.full((len(features), int(model.classes_.max()) + 1), -torch.inf, dtype=torch.float64)
-    logits[:, torch.from_numpy(model.classes_)] = found
-    return logits.float().to(features.device)
+        model.fit(normalize(features.double(), dim=1).cpu().numpy(), labels.cpu().numpy())
+    found = [torch.from_numpy(part) for part in (model.coef_, model.intercept_)]
+    if len(model.classes_) == 2:  # scikit-learn gives one row, for the second class
+        found = [torch.cat([torch.zeros_like(part), part]) for part in found]
+    classes, number = torch.from_numpy(model.classes_), int(model.classes_.max()) + 1
+    weight = torch.zeros(features.shape[1], number, dtype=torch.float64)
+    bias = torch.full((number,), -torch.inf, dtype=torch.float64)
+    weight[:, classes], bias[classes] = found[0].T, found[1]
+    return FittedLogistic(weight.float().to(features.device), bias.float().to(features.device))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from processes import run_in_processes
 
-from dino_plugin.evaluation.classification.knn import _ranked, _votes, knn_accuracy, knn_predict
+from dino_plugin.evaluation.classification.knn import _ranked, class_votes, knn_accuracy, knn_predict
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.nearest import nearest
 
@@ -42,7 +42,7 @@ def test_votes_and_ranks_equal_the_equation_written_as_loops(temperature):
     ranked = knn_predict(bank, labels, queries, ks, temperature)
     unit = torch.nn.functional.normalize
     ((similarities, neighbours),) = nearest(unit(bank, dim=1), unit(queries, dim=1), 100, 10, 64)
-    for k, votes in _votes(similarities, labels[neighbours], ks, 7, temperature):
+    for k, votes in class_votes(similarities, labels[neighbours], ks, 7, temperature):
         for index, query in enumerate(queries):
             expected = loop_votes(bank, labels, query, k, temperature)
             order = sorted(expected, key=lambda c: -expected[c])
