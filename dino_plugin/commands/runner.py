@@ -63,6 +63,9 @@ class ConsoleFilter(logging.Filter):
 class Runner(mmengine_runner.Runner):
     """mmengine's runner; the console begins with what is trained or tested, the log file is complete."""
 
+    _resume: bool  # mmengine's, as the next one
+    _load_from: str | None
+
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """mmengine's logger, with a filter for the console."""
         logger = super().build_logger(*args, **kwargs)

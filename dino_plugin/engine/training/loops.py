@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
+from dino_plugin.engine.training.auto_scale_lr import as_linear_rule
 from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.position import Position, PositionHook
 
@@ -89,7 +90,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def _begin_pass(self, images: int) -> None:
         """From here on a pass counts, of which some images are done."""
         self._images, self._pass_begin = images, self._iter
-        self._left = len(self.dataloader) - images // self._batch
+        self._left = max(0, len(self.dataloader) - images // self._batch)
         if images % self._batch and hasattr(self.dataloader.sampler, 'start_at'):
             self.dataloader.sampler.start_at(images)
             whole, rest = divmod(self.dataloader.sampler.num_left, self.dataloader.batch_size)
@@ -206,37 +207,3 @@ def _check_batches(dataloader: DataLoader) -> None:
             f'{type(dataloader.sampler).__name__} has batch_size={counted}, the dataloader '
             f'{dataloader.batch_size}: the sampler decides by batch, so write the same number in both.'
         )
-
-
-def as_linear_rule(auto_scale_lr: dict | None, batch_size: int | None) -> dict | None:
-    """mmengine's ``auto_scale_lr`` with a base that makes its linear rule compute the ``rule`` in the config.
-
-    linear: factor = real / base        sqrt: factor = sqrt(real / base)
-
-    mmengine knows only the linear rule: it multiplies each learning rate by real / base_batch_size, after the loop is
-    built and before the schedulers. With base_batch_size = sqrt(base * real) this factor is the square root. As in
-    mmengine, ``real`` is the number of images of one forward pass on all processes, without gradient accumulation
-    (``accumulative_counts``).
-
-    Args:
-        auto_scale_lr: ``dict(enable=..., base_batch_size=..., rule='linear' or 'sqrt')``; the default is linear.
-        batch_size: Images in a batch of one process.
-
-    Raises:
-        ValueError: If the rule is unknown.
-
-    References:
-        Linear: Goyal et al. 2017, arXiv:1706.02677. Square root: DINOv2's code, lr * sqrt(batch / 1024).
-    """
-    if auto_scale_lr is None:
-        return None
-    linear = dict(auto_scale_lr)
-    rule = linear.pop('rule', 'linear')
-    if rule not in ('linear', 'sqrt'):
-        raise ValueError(f"auto_scale_lr: rule={rule!r} is unknown; use 'linear' or 'sqrt'.")
-    if rule == 'sqrt' and linear.get('enable') and 'base_batch_size' in linear:
-        base, real = linear['base_batch_size'], batch_size * get_world_size()
-        linear['base_batch_size'] = math.sqrt(base * real)
-        what = f'Learning rates are scaled by sqrt({real} / {base})'
-        print_log(f'{what}; mmengine logs this as a base of {linear["base_batch_size"]:.1f}.', logger='current')
-    return linear

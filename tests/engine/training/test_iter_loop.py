@@ -7,7 +7,7 @@ from small_training import build_runner, small_config
 from test_training import equal, everything, train
 
 from dino_plugin.core.schedules import Cosine, Warmup
-from dino_plugin.engine.training.loops import as_linear_rule
+from dino_plugin.engine.training.auto_scale_lr import as_linear_rule
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 
@@ -210,7 +210,7 @@ def test_each_group_learns_at_the_rate_of_the_rule(tmp_path, rule, factor):
 
 
 def test_the_rule_counts_the_images_of_all_processes(monkeypatch):
-    monkeypatch.setattr('dino_plugin.engine.training.loops.get_world_size', lambda: 32)
+    monkeypatch.setattr('dino_plugin.engine.training.auto_scale_lr.get_world_size', lambda: 32)
     translated = as_linear_rule(dict(enable=True, base_batch_size=1024, rule='sqrt'), 64)
     assert 32 * 64 / translated['base_batch_size'] == pytest.approx(2**0.5)
     assert as_linear_rule(translated, 64) == translated  # mmengine's rule stays itself

@@ -33,6 +33,10 @@ class CheckpointHook(MmengineCheckpointHook):
     Other storage than local files (``out_dir='s3://...'``) is written by its own backend.
     """
 
+    backend_args: dict | None  # mmengine's, as the next three
+    best_ckpt_path: str | None
+    file_backend: Any
+    keep_ckpt_ids: deque[int]
     _saved = 0  # iterations in the last checkpoint of this process
     _waiting_for: int | None = None  # the number of a checkpoint that waits for the next step
 
