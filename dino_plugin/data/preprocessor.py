@@ -31,7 +31,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         mean: Mean of each channel in levels of [0, 255], in RGB order or that of ``LoadChannels``. Default: ImageNet's;
             ``tools/measure_normalisation.py`` measures others.
         std: Standard deviations, likewise.
-        compile_colours: ``torch.compile`` the colours of unfinished views at the first batch, which takes about 15
+        compile_colours: ``torch.compile`` the colours of unfinished RGB views at the first batch, which takes about 15
             seconds and a C++ compiler. Colours then take about two thirds of the time on a CPU; no GPU was measured.
             A few levels in a million differ by one, where rounding was close.
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 MOST_PIXELS = 2**20  # of the sample that percentiles are taken from
-Image = Shaped[np.ndarray, 'rows columns channels']  # numbers of any type; NaN is left out
+Image = Shaped[np.ndarray, '_ _ _']  # rows columns channels, numbers of any type; NaN is left out
 
 
 class Normalisation(NamedTuple):
