@@ -41,6 +41,7 @@ from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.evaluating.linear_grid_loop import LinearGridTestLoop
 from dino_plugin.engine.evaluating.object_finder import ObjectFinder
 from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
 from dino_plugin.engine.evaluating.patch_extractor import PatchExtractor
@@ -59,6 +60,7 @@ from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapp
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, HeadMetric
+from dino_plugin.evaluation.classification.held_out_split import held_out_split
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
@@ -87,12 +89,13 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.DATASETS: [
         ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
-        (checked_segmentation, 'CheckedSegmentation'),
+        (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
+        RandomResizedCrop,
         ResizeWhole, CutToBox, AttackImage,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
@@ -100,7 +103,8 @@ VOCABULARY: dict[Registry, list] = {
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,
         DescribeBackboneHook,
     ],
-    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop],
+    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,
+        LinearGridTestLoop],
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,

@@ -38,9 +38,8 @@ def answers_sheet(
     for _, query, answers in rows:
         framed = _scaled(query, height)
         cv2.rectangle(framed, (0, 0), (framed.shape[1] - 1, framed.shape[0] - 1), FRAME, 3)
-        pictures.append(
-            [_captioned(framed, 'query'), *(_captioned(_scaled(image, height), text) for image, text in answers)]
-        )
+        found = [_captioned(_scaled(answer.image, height), answer.caption) for answer in answers]
+        pictures.append([_captioned(framed, 'query'), *found])
     return contact_sheet(pictures, [label for label, _, _ in rows])
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from dino_plugin.core.reduce import gather_over_ranks
 from dino_plugin.evaluation.bank_metric import BankMetric, Labelled
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval, retrieval_among
+from dino_plugin.evaluation.retrieval.copies import copy_retrieval
+from dino_plugin.evaluation.retrieval.landmarks import landmark_retrieval
 from dino_plugin.evaluation.retrieval.ranking import AT
 from dino_plugin.evaluation.retrieval.whitening import fit_whitening
 
@@ -76,3 +78,52 @@ class ClassRetrievalMetric(RankingMetric):
     def score_among(self, images: Labelled) -> dict[str, float]:
         """Percent; each image is searched for among the others."""
         return retrieval_among(*images, self.at, over_ranks=True)
+
+
+class CopyMetric(RankingMetric):
+    """Mean average precision of finding the originals of copies: `copies/mAP`, and `copies/mAP/<block>` of each kind.
+
+    `copies/mAP` and `copies/mP@1` are means over the kinds. Average precision is that of the Holidays and Copydays
+    evaluation (trapezoids). The whole bank is ranked; DINO's code cuts the ranking off after 20 images, which takes at
+    most 2.4 points from a copy that is found later.
+
+    The queries' dataset says in `metainfo` what the kinds are: `AttackedImages` or `CopydaysCopies`. The bank is
+    `OriginalImages`.
+
+    Raises:
+        ValueError: As in `RankingMetric`; when it evaluates, if the queries are of another dataset, or the original of
+            none of the copies of a kind is in the bank.
+    """
+
+    default_prefix = 'copies'
+
+    def score(self, bank: Labelled, queries: Labelled) -> dict[str, float]:
+        """Percent."""
+        meta = self.dataset_meta or {}
+        if 'blocks' not in meta:
+            raise ValueError(
+                'CopyMetric needs queries of dino_plugin.AttackedImages or dino_plugin.CopydaysCopies, whose labels '
+                'say which image is the original.'
+            )
+        return copy_retrieval(*bank, *queries, meta['blocks'], meta['num_originals'], self.at, over_ranks=True)
+
+
+class LandmarkMetric(RankingMetric):
+    """`landmark_retrieval`: `landmarks/mAP/Medium`, `landmarks/mP@10/Hard` and so on.
+
+    The queries are `LandmarkQueries`, the bank is `LandmarkBank`.
+
+    Raises:
+        ValueError: As in `RankingMetric`; when it evaluates, if the queries are of another dataset.
+    """
+
+    default_prefix = 'landmarks'
+
+    def score(self, bank: Labelled, queries: Labelled) -> dict[str, float]:
+        """Percent."""
+        meta = self.dataset_meta or {}
+        if 'truth' not in meta:
+            raise ValueError(
+                'LandmarkMetric needs queries of dino_plugin.LandmarkQueries, which know the right images.'
+            )
+        return landmark_retrieval(*bank, *queries, meta['truth'], self.at, over_ranks=True)
