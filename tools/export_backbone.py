@@ -10,7 +10,7 @@ from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write a checkpoint's backbone for another program.")
     parser.add_argument(
-        'checkpoint', help="of a training by tools/train.py, or the authors' own: a file, https://... or hf-hub:owner/name"
+        'checkpoint', help="of a training, or the authors' own: a file, https://... or hf-hub:owner/name"
     )
     parser.add_argument(
         'out',
@@ -42,7 +42,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from dino_plugin.export.backbone import export_backbone  # not above: PyTorch takes seconds
-
     from dino_plugin.weights.sources import is_remote
 
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}

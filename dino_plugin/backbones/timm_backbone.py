@@ -55,7 +55,8 @@ class TimmBackbone(nn.Module):
         checkpoint: Start from this file: a training checkpoint of this package, an exported backbone, or the authors'
             file. An address works, too: ``https://...`` or ``hf-hub:owner/name``, see `local_file`. The numbers of
             loaded, missing and unexpected keys are logged.
-        checkpoint_source: Which network of a training checkpoint: 'teacher' or 'student'.
+        checkpoint_source: Which network of a checkpoint with several: 'teacher', 'student', or the name of another, see
+            `dino_plugin.weights.checkpoint.backbone_state`.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
         subset_drop_path: DINOv2's stochastic depth, which skips the work for dropped samples: the share of the batch
@@ -104,7 +105,7 @@ class TimmBackbone(nn.Module):
         timm_arguments = accepted(timm_arguments)
         pretrained, checkpoint = source_of_weights(pretrained, checkpoint)
         content = load_checkpoint(checkpoint) if checkpoint else None
-        in_file = None if content is None else self._described(content, checkpoint, model_name)
+        in_file = None if content is None else self._described(content, checkpoint, checkpoint_source, model_name)
         if model_name is None:
             model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)
@@ -238,10 +239,10 @@ class TimmBackbone(nn.Module):
         return outside | {f'model.{name}': distance for name, distance in distances.items()}
 
     @staticmethod
-    def _described(content: dict, checkpoint: str, model_name: str | None) -> dict | None:
+    def _described(content: dict, checkpoint: str, source: str, model_name: str | None) -> dict | None:
         """The description in the file; one that is refused is not needed if the config names the network."""
         try:
-            return backbone_description(content, checkpoint)
+            return backbone_description(content, checkpoint, source)
         except ValueError as error:
             if model_name is None:
                 raise

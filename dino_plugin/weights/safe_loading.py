@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dino_plugin.weights.descriptions import read_card
 from dino_plugin.weights.file_checks import check_archive, check_claims, num_bytes, sha256_of
+from dino_plugin.weights.sharded import is_sharded, load_sharded
 from dino_plugin.weights.sources import is_downloadable, is_remote, local_file
 
 _load = torch.load  # as it is outside of mmengine's loaders, see `mmengine_loaders`
@@ -27,7 +28,7 @@ _DAMAGES = (
 
 
 def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Reads a `.safetensors` file, or a PyTorch file with the restricted unpickler.
+    """Reads a `.safetensors` file, a folder of `.distcp` files, or a PyTorch file with the restricted unpickler.
 
     Besides tensors and plain Python values, a PyTorch file may hold what mmengine's training checkpoints and DINO's
     released ones hold: numpy arrays and scalars, `HistoryBuffer`, `ConfigDict` and `argparse.Namespace`.
@@ -49,8 +50,10 @@ def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
 
         return CheckpointLoader.load_checkpoint(str(source), map_location)
     path = local_file(source)
+    if is_sharded(path):
+        return load_sharded(path)
     if not path.is_file():
-        raise FileNotFoundError(f'Checkpoint {path} does not exist, or is a folder without model.safetensors.')
+        raise FileNotFoundError(f'Checkpoint {path} does not exist, or has neither model.safetensors nor .metadata.')
     name = str(path) if path == Path(source) else f'{source} (in {path})'
     if path.suffix == '.safetensors':
         checkpoint = _load_safetensors(path, map_location, name)
@@ -143,6 +146,11 @@ def _refusal(file: Path | BytesIO, name: str, reason: str) -> str:
     if found is None:
         detail = re.search(r'WeightsUnpickler error: (.*)', reason)
         return _damaged(file, name, detail.group(1) if detail else reason)
+    if found.group(1).endswith('.ShardedTensor'):
+        return (
+            f'Checkpoint {name} is refused: it holds the part of one process (FSDP), not whole tensors. Take the file '
+            'that the same training wrote whole, such as eval/training_*/teacher_checkpoint.pth of DINOv2.'
+        )
     return (
         f'Checkpoint {name} is refused: it imports {found.group(1)}, which weights do not need and which could run any '
         'code. If you trust the origin of the file, convert it once: '

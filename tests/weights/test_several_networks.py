@@ -478,3 +478,13 @@ def test_the_log_says_which_network_was_taken_and_which_were_not(of_solo_learn, 
         "The 'teacher' of the checkpoint is 'state_dict.momentum_backbone' (teacher). It also holds: "
         "'state_dict.backbone'." in caplog.text
     )
+
+
+def test_a_file_with_networks_of_two_sizes_needs_no_name_of_the_one_that_is_asked_for(tmp_path):
+    sizes = {'teacher': 'vit_small_patch16_224', 'student': 'vit_tiny_patch16_224'}
+    states = {name: timm.create_model(model, num_classes=0).state_dict() for name, model in sizes.items()}
+    torch.save(states, tmp_path / 'distilled.pth')
+    for name, model in sizes.items():
+        backbone = TimmBackbone(checkpoint=str(tmp_path / 'distilled.pth'), checkpoint_source=name)
+        assert backbone.description['model_name'] == model and backbone.position_resampling == 'dino'
+        assert holds(backbone.model.state_dict(), 'teacher', states[name])

@@ -12,7 +12,9 @@ import torch.distributed.checkpoint as dcp
 from processes import run_in_processes
 from torch import Tensor
 
+from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.weights.checkpoint import backbone_state
+from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.sharded import is_sharded, load_sharded
 
 TINY = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
@@ -67,6 +69,28 @@ def test_the_teacher_of_a_training_of_dinov3_is_its_moving_average(tmp_path):
         found = backbone_state(load_sharded(tmp_path), source)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_backbone_takes_the_folder_as_its_checkpoint(tmp_path):
+    state = timm.create_model('vit_tiny_patch16_224', num_classes=0, **TINY).state_dict()
+    save(tmp_path, {f'model_ema.backbone.{key}': value for key, value in state.items()})
+    found = TimmBackbone('vit_tiny_patch16_224', checkpoint=str(tmp_path), **TINY).model.state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def _save_parts(rank: int, folder: Path) -> None:
+    """As DINOv2 does."""
+    from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+
+    model = FullyShardedDataParallel(torch.nn.Linear(5, 3), device_id=torch.device('cpu'))
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.LOCAL_STATE_DICT):
+        torch.save({'model': model.state_dict()}, folder / f'model_0000009.rank_{rank}.pth')
+
+
+def test_the_part_of_one_process_is_refused_with_the_file_to_take(tmp_path):
+    run_in_processes(_save_parts, tmp_path)
+    with pytest.raises(ValueError, match=r'rank_0\.pth is refused: .*part of one process.*teacher_checkpoint\.pth'):
+        load_checkpoint(tmp_path / 'model_0000009.rank_0.pth')
 
 
 class Attack:
