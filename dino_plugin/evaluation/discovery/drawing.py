@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from dino_plugin.data.images.label_masks import davis_palette
 from dino_plugin.evaluation.object_boxes import Boxes
@@ -42,7 +42,7 @@ def picture_row(
     image: Picture,
     found: tuple[Bool[np.ndarray, 'objects rows columns'], Boxes],
     refined: Bool[np.ndarray, 'objects rows columns'] | None = None,
-    truth: tuple[Bool[np.ndarray, 'truths rows columns'] | None, Boxes | None] | None = None,
+    truth: tuple[Bool[np.ndarray, '_ rows columns'] | None, Float[np.ndarray, '_ 4'] | None] | None = None,
 ) -> Sequence[Picture]:
     """A row of a sheet: the image, what was found, refined masks and what is true, as far as they are known."""
     row = [image, draw_objects(image, *found)]

@@ -58,7 +58,7 @@ def find_objects(
         patches = patches - patches.mean(dim=(0, 1))
     regions = METHODS[method](patches, **options)
     regions = regions if isinstance(regions, list) else [regions]
-    masks = np.array([region.mask for region in regions]).reshape(-1, *patches.shape[:2])
+    masks = np.array([region.mask for region in regions], dtype=bool).reshape(-1, *patches.shape[:2])
     return Found(
         masks=enlarged(masks, features.cell, size),
         boxes=boxes_of_patches(masks, features.cell, size),

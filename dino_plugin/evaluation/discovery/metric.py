@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from dino_plugin.evaluation.discovery.box_scores import score_boxes
 from dino_plugin.evaluation.discovery.drawing import picture_row
 from dino_plugin.evaluation.discovery.find import Found, refine_masks
-from dino_plugin.evaluation.discovery.saliency import image_saliency, mean_saliency
+from dino_plugin.evaluation.discovery.saliency import ImageSaliency, image_saliency, mean_saliency
 from dino_plugin.evaluation.objects import VOID, ObjectImage
 from dino_plugin.visualization.contact_sheet import save_image
 from dino_plugin.visualization.overlay import mask_sheet
@@ -129,7 +129,8 @@ def _box_numbers(results: list[dict]) -> dict[str, float]:
 def _saliency_numbers(scores: list[dict]) -> dict[str, float]:
     if not scores:
         return {}
-    means = {kind: mean_saliency([score[kind] for score in scores]) for kind in scores[0]}
+    # mmengine has made plain tuples of them.
+    means = {kind: mean_saliency([ImageSaliency(*score[kind]) for score in scores]) for kind in scores[0]}
     numbers = means['found']._asdict()
     if 'refined' in means:
         numbers |= {f'refined_{name}': value for name, value in means['refined']._asdict().items()}

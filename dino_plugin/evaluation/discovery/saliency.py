@@ -74,7 +74,7 @@ def image_saliency(
     mask = found > 0.5
     union = np.count_nonzero(mask | truth)
     iou = np.count_nonzero(mask & truth) / union if union else 1.0
-    return ImageSaliency(f_beta, iou, float((mask == truth).mean()) if len(truth) else 1.0)
+    return ImageSaliency(f_beta, float(iou), float((mask == truth).mean()) if len(truth) else 1.0)
 
 
 def mean_saliency(scores: Sequence[ImageSaliency]) -> Saliency:
