@@ -41,6 +41,7 @@ def summary_of(args: argparse.Namespace, dataset: ObjectDataset) -> tuple[HeadsS
 
 def row_of(name: str, summary: HeadsSummary) -> dict[str, str]:
     row = {'checkpoint': name} | {key: f'{values.mean():.4f}' for key, values in summary.means.items()}
+    row['head_distance'] = f'{summary.mean_distance:.4f}'
     if summary.clusters is not None and summary.clusters.silhouette:
         silhouette = summary.clusters.silhouette
         best = max(silhouette, key=silhouette.__getitem__)

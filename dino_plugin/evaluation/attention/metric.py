@@ -80,9 +80,10 @@ class AttentionJaccardMetric(BaseMetric):
 class HeadMetric(BaseMetric):
     """Statistics of heads over a data set and their clusters; predictions come from `AttentionExtractor`.
 
-    The results are the means over all heads, in percent (`heads/entropy` …), and how well two to ten clusters fit:
-    `heads/best_number` of clusters by the silhouette, `heads/silhouette_best`, `heads/silhouette_3` and
-    `heads/cophenetic`. Tables and a picture go to `out_dir`, which `ObjectTestLoop` sets; see `write_head_report`.
+    The results are the means over all heads, in percent (`heads/entropy` …), and `heads/head_distance`, the mean cosine
+    distance between two heads. Then how well two to ten clusters fit: `heads/best_number` of clusters by the
+    silhouette, `heads/silhouette_best`, `heads/silhouette_3` and `heads/cophenetic`. Tables and a picture go to
+    `out_dir`, which `ObjectTestLoop` sets; see `write_head_report`.
 
     Args:
         threshold: Share of the mass in a mask.
@@ -108,6 +109,7 @@ class HeadMetric(BaseMetric):
         if self.out_dir is not None:
             write_head_report(summary, results[0][0], Path(self.out_dir))
         numbers = {name: 100 * float(values.mean()) for name, values in summary.means.items()}
+        numbers['head_distance'] = 100 * summary.mean_distance
         numbers |= dict(images=summary.images, with_figures=summary.with_figures)
         if summary.clusters is not None and summary.clusters.silhouette:
             silhouette = summary.clusters.silhouette

@@ -44,6 +44,15 @@ class HeadsSummary(NamedTuple):
     images: int
     with_figures: int
 
+    @property
+    def mean_distance(self) -> float:
+        """Mean of the distances between two different heads, in [0, 1].
+
+        A silhouette does not tell whether heads differ much: near 0 here, clusters group differences of no importance.
+        """
+        number = len(self.distances)
+        return float(self.distances.sum() / max(number * (number - 1), 1))
+
 
 def figure_of(labels: UInt8[np.ndarray, 'rows columns']) -> tuple[Tensor, Tensor]:
     """The pixels of all objects together, and those that are void."""

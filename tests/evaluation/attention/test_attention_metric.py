@@ -120,6 +120,7 @@ def test_the_heads_config_gives_what_the_functions_give_and_writes_its_tables(we
     with (tmp_path / 'out/head_distances.csv').open() as file:
         similar = list(csv.DictReader(file))
     expected = torch.stack(pairs).mean(0)
+    assert results['heads/head_distance'] == pytest.approx(100 * float(expected.sum()) / 12, abs=1e-3)
     for place, row in enumerate(similar):
         assert [float(row[head]) for head in ('0.0', '0.1', '1.0', '1.1')] == pytest.approx(expected[place], abs=2e-6)
     with (tmp_path / 'out/head_clusters.csv').open() as file:

@@ -69,6 +69,8 @@ def test_a_line_for_each_checkpoint_in_their_order(run_tool, checkpoints, tmp_pa
         assert float(row['silhouette_3']) == pytest.approx(summary.clusters.silhouette[3], abs=1e-4)
         assert float(row['silhouette']) == pytest.approx(max(summary.clusters.silhouette.values()), abs=1e-4)
         assert float(row['cophenetic']) == pytest.approx(summary.clusters.cophenetic, abs=1e-4)
+        apart = [summary.distances[i, j] for i in range(4) for j in range(4) if i != j]
+        assert float(row['head_distance']) == pytest.approx(np.mean(apart), abs=1e-4)
         assert (tmp_path / f'out/{row["checkpoint"]}/head_clusters.png').exists()
     assert rows[0]['entropy'] != rows[1]['entropy']
     assert cv2.imread(str(tmp_path / 'out/heads_over_time.png')).std() > 10
