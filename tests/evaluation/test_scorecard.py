@@ -1,0 +1,142 @@
+"""The scorecard's numbers are those of the functions it names, with the images and classes that were found."""
+
+import json
+import runpy
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from bundled import CIFAR, DAVIS
+
+import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.core.statistics import effective_rank
+from dino_plugin.evaluation import scorecard
+from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.linear import linear_probe
+from dino_plugin.evaluation.feature_cache import FeatureCache
+from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.retrieval.by_class import class_retrieval
+from dino_plugin.evaluation.scorecard import Card, features_of, measure, measure_pixels, read_images
+
+ARGUMENTS = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+    torch.manual_seed(0)
+    return TimmBackbone('vit_tiny_patch16_224', **ARGUMENTS)
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Three classes with 20, 10 and 5 photographs."""
+    root = tmp_path / 'images'
+    for name, count in (('bird', 20), ('cat', 10), ('ship', 5)):
+        (root / name).mkdir(parents=True)
+        for path in sorted((CIFAR / name).glob('*.jpg'))[:count]:
+            (root / name / path.name).symlink_to(path)
+    return root
+
+
+def card_of(images, labelled=None, **changes):
+    return Card(**dict(images=images, labelled=labelled, objects=[], clips=[], size=32, short_side=64) | changes)
+
+
+def counts(infos):
+    return Counter(info['gt_label'] for info in infos)
+
+
+def test_classes_come_from_folders_and_a_fifth_of_each_is_asked_about(classes):
+    images, labelled = read_images(classes, None, limit=100)
+    assert counts(images) == {0: 20, 1: 10, 2: 5}
+    assert counts(labelled.queries) == {0: 4, 1: 2, 2: 1} and counts(labelled.bank) == {0: 16, 1: 8, 2: 4}
+    limited, _ = read_images(classes, None, limit=14)
+    assert counts(limited) == {0: 8, 1: 4, 2: 2}
+
+
+def test_train_and_val_folders_are_taken_as_they_are(classes, tmp_path):
+    (tmp_path / 'both').mkdir()
+    for name in ('train', 'val'):
+        (tmp_path / 'both' / name).symlink_to(classes)
+    images, labelled = read_images(tmp_path / 'both', None, limit=100)
+    assert len(images) == 70 and counts(labelled.bank) == counts(labelled.queries) == {0: 20, 1: 10, 2: 5}
+
+
+def test_classes_come_from_a_csv_file(classes, tmp_path):
+    paths = [f'bird/{path.name}' for path in sorted((classes / 'bird').iterdir())]
+    rows = [f'{path},{"even" if number % 2 == 0 else "odd"}' for number, path in enumerate(paths)]
+    (tmp_path / 'labels.csv').write_text('\n'.join(['file,label', *rows]))
+    images, labelled = read_images(classes, tmp_path / 'labels.csv', limit=100)
+    assert counts(images) == {0: 10, 1: 10} and counts(labelled.queries) == {0: 2, 1: 2}
+    (tmp_path / 'labels.csv').write_text('name,label\na.jpg,1')
+    with pytest.raises(ValueError, match='must have the columns file and label'):
+        read_images(classes, tmp_path / 'labels.csv', limit=100)
+    (tmp_path / 'labels.csv').write_text('file,label\na.jpg,1')
+    with pytest.raises(FileNotFoundError, match=r'1 of 1 files in .*labels\.csv do not exist, the first: .*a\.jpg'):
+        read_images(classes, tmp_path / 'labels.csv', limit=100)
+
+
+def test_images_without_classes_are_asked_what_needs_none(classes, backbone):
+    images, labelled = read_images(classes / 'bird', None, limit=100)
+    assert labelled is None and len(images) == 20
+    found = measure(backbone, card_of(images))
+    assert found.keys() == {'RankMe', 'alpha-ReQ', 'LiDAR'}
+    features, labels = features_of(backbone, images, 32)
+    assert found['RankMe'] == pytest.approx(float(effective_rank(features)))
+    assert labels.tolist() == [-1] * 20 and 1 < found['LiDAR'] <= 16
+    assert measure_pixels(card_of(images)) == {}
+
+
+def test_numbers_are_those_of_the_functions_and_a_second_card_takes_the_kept_features(
+    classes, backbone, tmp_path, monkeypatch
+):
+    images, labelled = read_images(classes, None, limit=100)
+    cache = FeatureCache(tmp_path / 'cache')
+    card = card_of(images, labelled)
+    found = measure(backbone, card, cache)
+    bank, queries = (features_of(backbone, part, 32) for part in labelled)
+    assert found['k-NN'] == knn_accuracy(*bank, *queries, (20,))['top1_k20']
+    assert found['linear'] == linear_probe(*bank, *queries).top1
+    assert found['retrieval mAP'] == class_retrieval(*bank, *queries)['mAP']
+    assert '4-shot logistic' in found  # the smallest class has four to learn from
+    assert measure_pixels(card).keys() == {'k-NN'}
+
+    def refused(*_):
+        raise AssertionError('the network ran')
+
+    monkeypatch.setattr(scorecard, 'extract_features', refused)
+    monkeypatch.setitem(scorecard.MEASURES, 'LiDAR', ('clips', refused))
+    again = measure(backbone, card, cache)
+    assert again == {name: value for name, value in found.items() if name != 'LiDAR'}
+
+
+def test_what_a_network_cannot_answer_is_told_and_the_rest_goes_on(classes):
+    images, labelled = read_images(classes, None, limit=20)
+    objects = list(ObjectDataset(DAVIS, 'JPEGImages/480p', 'Annotations/480p'))[:2]
+    found = measure(TimmBackbone('resnet10t'), card_of(images, labelled, objects=objects))
+    assert found['attention Jaccard'].startswith('ResNet is a convolutional network')
+    assert isinstance(found['k-NN'], float)
+
+
+def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, repository, monkeypatch, capsys):
+    checkpoint = tmp_path / 'mine.pth'
+    torch.save({'state_dict': backbone.model.state_dict(), 'meta': {'backbone': backbone.description}}, checkpoint)
+    frames = tmp_path / 'masks'
+    for kind, ending in (('JPEGImages', '.jpg'), ('Annotations', '.png')):
+        (frames / kind).mkdir(parents=True)
+        source = sorted((DAVIS / kind / '480p').iterdir())[0]
+        for path in sorted(source.glob(f'*{ending}'))[:2]:
+            (frames / kind / path.name).symlink_to(path)
+    out = tmp_path / 'card'
+    command = ['scorecard.py', str(checkpoint), '--images', str(classes), '--masks', str(frames), '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', [*command, '--short-side=64'])
+    runpy.run_path(str(repository / 'tools/scorecard.py'), run_name='__main__')
+    printed = capsys.readouterr().out
+    content = json.loads((out / 'scorecard.json').read_text())
+    assert [*content['measures']] == ['mine', 'untrained', 'raw pixels'] and content['size'] == 32
+    for name in ('k-NN', 'linear', 'LiDAR', 'attention Jaccard, mean map', 'TokenCut CorLoc'):
+        assert name in printed and 0 <= content['measures']['mine'][name] <= 100
+    assert '35 images of 32 px, 28 to learn from and 7 to classify; 2 with masks, 0 clips.' in printed
+    assert {path.name for path in out.glob('*.png')} == {'features_0_mine.png', 'features_1_untrained.png'}

@@ -1,0 +1,130 @@
+"""All that can be measured of networks with the data at hand, in one table:
+
+python tools/scorecard.py CHECKPOINT [MORE ...] --images DIR [--labels CSV] [--masks DIR] [--clips DIR] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dino_plugin.commands.command_line import add_options, existing, fail, option_values
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dino_plugin.evaluation.scorecard import Card
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Measure networks beside an untrained one and raw pixels.',
+        epilog='Classes are known from --labels, from DIR/train/CLASS and DIR/val/CLASS, or from DIR/CLASS.',
+    )
+    parser.add_argument('checkpoints', nargs='+', type=existing, metavar='CHECKPOINT',
+                        help="training checkpoints, exported backbones, the authors' own, or addresses")  # fmt: skip
+    parser.add_argument('--images', type=existing, required=True, help='folder of images')
+    parser.add_argument('--labels', type=existing, help='CSV with the columns file (below --images) and label')
+    parser.add_argument('--masks', type=existing, help='folder with JPEGImages and Annotations: images and their masks')
+    parser.add_argument('--clips', type=existing, help="clips in DAVIS's layout, with a mask for each frame")
+    parser.add_argument('--out', default='work_dirs/scorecard', help='folder of scorecard.json and pictures')
+    parser.add_argument('--image-size', type=int,
+                        help="pixels of the square from an image (default: the network's, at most 224)")  # fmt: skip
+    parser.add_argument('--short-side', type=int, default=240, help='shorter side of images with masks and of frames')
+    parser.add_argument('--limit', type=int, default=5000, help='largest number of images (default: 5000)')
+    parser.add_argument('--no-cache', action='store_true', help='keep no features and take none')
+    add_options(parser, '--backbone', 'what the checkpoints do not say: model_name=vit_small_patch16_224')
+    return parser.parse_args()
+
+
+def object_images(folder: Path) -> list:
+    """Images with masks: of any folder with the two sub-folders, or DAVIS's at 480p, every tenth of a clip's."""
+    from dino_plugin.evaluation.objects import ObjectDataset
+
+    davis = (folder / 'JPEGImages/480p').is_dir()
+    places = ('JPEGImages/480p', 'Annotations/480p') if davis else ('JPEGImages', 'Annotations')
+    return list(ObjectDataset(folder, *places))[:: 10 if davis else 1]
+
+
+def show(columns: dict[str, dict]) -> None:
+    """Measures down, networks across."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('measure', *columns)
+    for name in dict.fromkeys(name for column in columns.values() for name in column):
+        values = [column.get(name, '') for column in columns.values()]
+        table.add_row(name, *(f'{value:.1f}' if isinstance(value, float) else str(value)[:60] for value in values))
+    Console(width=max(80, 28 + 18 * len(columns))).print(table)
+
+
+def save_pictures(networks: dict[str, nn.Module], card: Card, folder: Path) -> list[Path]:
+    """Patch features of some images as colours, for each network."""
+    from dino_plugin.data.images.decoding import read_image
+    from dino_plugin.visualization.contact_sheet import save_image
+    from dino_plugin.visualization.pca import pca_of_images
+
+    if card.objects:
+        images = [item.read_image() for item in card.objects[:: max(1, len(card.objects) // 8)][:8]]
+    else:
+        infos = card.images[:: max(1, len(card.images) // 8)][:8]
+        images = [read_image(info['img_path']) for info in infos]
+    return [
+        save_image(pca_of_images(network, images, card.short_side), folder / f'features_{number}_{name}.png')
+        for number, (name, network) in enumerate(networks.items())
+    ]
+
+
+def main() -> None:
+    args = parse_args()
+    # Imported here, so that --help and usage errors are quick.
+    import torch
+
+    import dino_plugin.engine.vocabulary  # noqa: F401
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.evaluation.feature_cache import FeatureCache
+    from dino_plugin.evaluation.scorecard import Card, measure, measure_pixels, read_images
+    from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
+    from dino_plugin.export.graphs import own_size
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    options = option_values(args.backbone)
+    try:
+        networks = {Path(name).stem: TimmBackbone(**options, checkpoint=name).to(device) for name in args.checkpoints}
+        first = next(iter(networks.values()))
+        torch.manual_seed(0)
+        description = first.description
+        networks['untrained'] = TimmBackbone(description['model_name'], **description['timm_arguments']).to(device)
+        images, labelled = read_images(Path(args.images), args.labels and Path(args.labels), args.limit)
+        card = Card(
+            images=images,
+            labelled=labelled,
+            objects=object_images(Path(args.masks)) if args.masks else [],
+            clips=DAVISDataset(args.clips, year=2016).clips if args.clips else [],
+            size=args.image_size or min(*own_size(first.model), 224),
+            short_side=args.short_side,
+        )
+        columns, seconds = {}, {}
+        for name, network in networks.items():
+            began = time.perf_counter()
+            columns[name] = measure(network, card, None if args.no_cache else FeatureCache())
+            seconds[name] = time.perf_counter() - began
+        columns['raw pixels'] = measure_pixels(card)
+        out = Path(args.out)
+        out.mkdir(parents=True, exist_ok=True)
+        pictures = save_pictures(networks, card, out)
+    except (ValueError, OSError) as error:
+        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
+    show(columns)
+    known = '' if labelled is None else f', {len(labelled.bank)} to learn from and {len(labelled.queries)} to classify'
+    print(f'{len(images)} images of {card.size} px{known}; {len(card.objects)} with masks, {len(card.clips)} clips.')
+    content = dict(measures=columns, seconds=seconds, images=len(images), size=card.size, short_side=card.short_side)
+    (out / 'scorecard.json').write_text(json.dumps(content, indent=1) + '\n')
+    print(*pictures, out / 'scorecard.json', sep='\n')
+
+
+if __name__ == '__main__':
+    main()
