@@ -155,6 +155,7 @@ ODD_MODES = {
 ODD_NAMES = ['two words.jpg', 'a,b.jpg', "it's [1] {2} %s.jpg", '-r.jpg', 'é日本🦢.jpg', 'line\nbreak.jpg',
              'x' * 251 + '.jpg', os.fsdecode(b'no utf-8 \xff.jpg'), 'http:x.jpg', '~.jpg', '#1.jpg']  # fmt: skip
 JPEG, PNG = encode(PICTURE, 'JPEG'), encode(PICTURE, 'PNG')
+LONG_CHUNK = with_chunk(PNG, b'tEXt', b'a\0b').replace(b'\0\0\0\3tEXt', b'\x7f\xff\xff\xfftEXt')
 ODD_BYTES = {
     'EXIF of no entries': with_segment(JPEG, b'Exif\0\0II*\0\xff\xff\xff\xff'),
     'EXIF cut': with_segment(JPEG, b'Exif\0\0' + exif_data(1)[:12]),
@@ -279,7 +280,11 @@ def cases() -> dict[str, Callable[[Path], str]]:
     import dino_plugin.engine.vocabulary  # noqa: F401 - now, since imports take memory and time
 
     found: dict[str, Callable[[Path], str]] = {}
-    damage = {**{f'{kind} that claims 900 million pixels': bomb(kind) for kind in FORMATS}, **NO_FILE}
+    damage = {
+        'PNG with a chunk that claims 2 GB': written(LONG_CHUNK),
+        **{f'{kind} that claims 900 million pixels': bomb(kind) for kind in FORMATS},
+        **NO_FILE,
+    }
     for what, put in damage.items():
         found |= {f'{what}: {name}': partial(reader, put) for name, reader in READERS.items()}
     cut = {f'{kind} cut at {share:.0%}': truncated(kind, share)

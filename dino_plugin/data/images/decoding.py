@@ -13,13 +13,12 @@ from jaxtyping import UInt8
 from mmengine import fileio
 from PIL import ImageOps
 
+from dino_plugin.data.images.file_structure import Size, jpeg_segments
 from dino_plugin.data.images.headers import (
     MAX_PIXELS,
-    Size,
     UndecodableImageError,
     UnknownFormatError,
     header_size,
-    jpeg_segments,
     open_with_pillow,
     read_from,
 )

@@ -9,7 +9,8 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from dino_plugin.data.images.decoding import check_files, check_header, image_size, naming
-from dino_plugin.data.images.headers import MAX_PIXELS, Size
+from dino_plugin.data.images.file_structure import Size
+from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.label_masks import labels_in, read_mask
 from dino_plugin.data.images.user_files import MARKS, announce, expanded, read_lines
 

@@ -121,6 +121,11 @@ TURNED = {
     'PNG, big-endian': with_chunk(PNG, b'eXIf', exif_data(6, '>')),
     'PNG, behind the pixels': with_chunk(PNG, b'eXIf', exif_data(6), last=True),
     'PNG, twice': with_chunk(with_chunk(PNG, b'eXIf', exif_data(1)), b'eXIf', exif_data(6)),
+    'PNG, with a wrong check sum': with_chunk(PNG, b'eXIf', exif_data(6)).replace(exif_data(6), exif_data(8)),
+    'JPEG, with another byte order': with_segment(JPEG, EXIF + b'MX' + exif_data(6, '>')[2:]),
+    'WebP, without its flag': encode(PICTURE, 'WEBP', exif=exif_data(6)).replace(
+        b'VP8X\n\0\0\0\x08', b'VP8X\n\0\0\0\0'
+    ),
     'PNG, with a prefix': with_chunk(PNG, b'eXIf', EXIF + exif_data(6)),
     'WebP, big-endian': encode(PICTURE, 'WEBP', exif=exif_data(6, '>')),
 }
@@ -139,6 +144,19 @@ def test_bytes_that_no_marker_begins_and_endless_segments_end_quickly():
     for inserted in (b'\0' * 3_000_000, b'\xff\xe1\0\2' * 1_000_000):
         with pytest.raises(UndecodableImageError):
             decode_image(JPEG[:2] + inserted + JPEG[2:])
+
+
+@pytest.mark.parametrize('name', [b'eXIf', b'tEXt', b'abCd'])
+@pytest.mark.parametrize('last', [False, True])
+def test_a_chunk_that_claims_more_bytes_than_the_file_has_is_not_decoded(name, last, no_decoder, tmp_path):
+    """OpenCV takes memory for the claim: 2 GB and ten seconds for a file of 3 kB."""
+    data = bytearray(with_chunk(PNG, name, b'abcd', last))
+    place = data.index(name) - 4
+    data[place : place + 4] = b'\x7f\xff\xff\xff'
+    (tmp_path / 'a.png').write_bytes(data)
+    for read in (read_image, read_mask, lambda path: check_files(dict(img_path=path))):
+        with pytest.raises(UndecodableImageError, match=r'a\.png: the file is truncated'):
+            read(tmp_path / 'a.png')
 
 
 @pytest.mark.parametrize('name', [b'zTXt', b'iTXt', b'iCCP'])

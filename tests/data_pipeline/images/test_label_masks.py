@@ -40,8 +40,11 @@ def test_colours_and_damage_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r'colours\.png has colours \(mode RGB\) instead of labels'):
         read_mask(tmp_path / 'colours.png')
     (tmp_path / 'cut.png').write_bytes(MASK.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r'cut\.png cannot be read'):
+    with pytest.raises(ValueError, match=r'cut\.png: the file is truncated'):
         read_mask(tmp_path / 'cut.png')
+    (tmp_path / 'text.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'text\.png cannot be read as an image'):
+        read_mask(tmp_path / 'text.png')
 
 
 def test_resizing_takes_the_label_under_the_centre():
