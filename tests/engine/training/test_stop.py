@@ -87,11 +87,11 @@ def test_a_stop_at_the_very_end_of_a_pass_and_of_the_training_is_resumed(tmp_pat
 
 
 def test_a_stop_waits_for_the_end_of_an_accumulated_step(tmp_path):
-    changes = dict(optim_wrapper__accumulative_counts=3)
-    stop = stopped(config(tmp_path / 'run', **changes), signal.SIGTERM, 4)
-    assert 'after iteration 6' in stop.reason
-    resumed = train(config(tmp_path / 'run', train_cfg__max_epochs=2, resume=True, **changes))
-    unbroken = train(config(tmp_path / 'unbroken', train_cfg__max_epochs=2, **changes))
+    changes = dict(optim_wrapper__accumulative_counts=4, train_cfg__max_epochs=2)
+    stop = stopped(config(tmp_path / 'run', **changes), signal.SIGTERM, 5)
+    assert 'after iteration 8' in stop.reason
+    resumed = train(config(tmp_path / 'run', resume=True, **changes))
+    unbroken = train(config(tmp_path / 'unbroken', **changes))
     assert equal(everything(resumed), everything(unbroken))
 
 
