@@ -136,10 +136,11 @@ def test_every_import_of_the_package_is_declared(repository):
     declared |= (
         requirements(repository)['onnx']
         | requirements(repository)['parquet']
+        | requirements(repository)['index']
         | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
         | set(sys.stdlib_module_names)
     )
-    aliases = {'cv2': 'opencv_python', 'PIL': 'pillow'}
+    aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'faiss': 'faiss-cpu'}
     missing = set()
     for path in (repository / 'dino_plugin').rglob('*.py'):
         if '.mim' not in path.parts:

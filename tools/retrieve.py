@@ -27,6 +27,8 @@ def parse_args() -> argparse.Namespace:
                         help='only pairs that are at least so similar; 1: equal (default: any)')  # fmt: skip
     parser.add_argument('--features', default='class', choices=['class', 'mean', 'class+mean', 'gem', 'class+gem'],
                         help="'class' finds things of a kind, 'class+gem' copies (default: class)")  # fmt: skip
+    parser.add_argument('--index', default='exact', choices=['exact', 'flat', 'ivf', 'hnsw'],
+                        help='for millions, by faiss; ivf and hnsw may miss some (default: exact)')  # fmt: skip
     parser.add_argument('--size', type=int, default=224, help='images are resized to this square (default: 224)')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images (default: 2)')
     add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
@@ -39,16 +41,15 @@ def parse_args() -> argparse.Namespace:
 def answer_queries(args: argparse.Namespace, bank: Described, queries: Described) -> None:
     """Print the nearest images of each query and draw them; a query that lies in the folder is not its own answer."""
     from dino_plugin.data.images.decoding import read_image
-    from dino_plugin.evaluation.nearest import nearest_by_cosine
+    from dino_plugin.evaluation.retrieval.index import indexed_nearest
     from dino_plugin.visualization.answers import Answer, answers_sheet
     from dino_plugin.visualization.contact_sheet import save_image
 
-    similarities, numbers = nearest_by_cosine(
-        bank.features, queries.features, min(args.nearest + 1, len(bank.paths)), 'images'
-    )
+    k = min(args.nearest + 1, len(bank.paths))
+    similarities, numbers = indexed_nearest(bank.features, queries.features, k, args.index)
     rows = []
     for query, values, order in zip(queries.paths, similarities.tolist(), numbers.tolist()):
-        found = [(value, bank.paths[number]) for value, number in zip(values, order)]
+        found = [(value, bank.paths[number]) for value, number in zip(values, order) if number >= 0]
         found = [(value, path) for value, path in found if path.resolve() != query.resolve()][: args.nearest]
         print(query, *(f'  {value:.3f}  {path}' for value, path in found), sep='\n')
         answers = [Answer(read_image(path), f'{value:.2f}') for value, path in found]
@@ -59,9 +60,12 @@ def answer_queries(args: argparse.Namespace, bank: Described, queries: Described
 def write_pairs(args: argparse.Namespace, bank: Described) -> None:
     import csv
 
-    from dino_plugin.evaluation.retrieval.pairs import closest_pairs
+    from dino_plugin.evaluation.retrieval.pairs import closest_pairs, indexed_pairs
 
-    pairs = closest_pairs(bank.features, args.closest, args.threshold)
+    if args.index == 'exact':
+        pairs = closest_pairs(bank.features, args.closest, args.threshold)
+    else:
+        pairs = indexed_pairs(bank.features, args.closest, args.threshold, args.index)
     Path(args.pairs).parent.mkdir(parents=True, exist_ok=True)
     with open(args.pairs, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
@@ -96,7 +100,7 @@ def main() -> None:
             answer_queries(args, bank, queries)
         if args.pairs:
             write_pairs(args, bank)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
 
 

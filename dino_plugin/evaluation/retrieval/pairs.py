@@ -7,8 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dino_plugin.evaluation.nearest import unit_features
+from dino_plugin.evaluation.retrieval.index import indexed_nearest
 
 ROWS = 1024
+ROUNDING = 1e-6  # may be missing from the cosine of equal images
 
 
 class Pairs(NamedTuple):
@@ -34,15 +36,10 @@ def closest_pairs(
         ValueError: If there are fewer than two images, `most` is below 1, the threshold is no cosine, or features are
             not finite.
     """
-    if len(features) < 2:
-        raise ValueError(f'Pairs need at least two images, got {len(features)}.')
-    if most < 1:
-        raise ValueError(f'At least one pair must be asked for, got most={most}.')
-    if not -1 <= threshold <= 1:
-        raise ValueError(f'threshold is a cosine from -1 to 1, got {threshold}.')
+    _check(features, most, threshold)
     unit = unit_features(features, 'images')
     found = Pairs(*(torch.zeros(0, dtype=dtype, device=unit.device) for dtype in (torch.long, torch.long, unit.dtype)))
-    least = float(threshold) - 1e-6  # rounding may take as much from equal images
+    least = float(threshold) - ROUNDING
     for top in range(0, len(unit), rows):
         for left in range(top, len(unit), rows):
             with torch.autocast(unit.device.type, enabled=False):
@@ -55,6 +52,44 @@ def closest_pairs(
             if len(found.similarity) == most:
                 least = float(found.similarity[-1])
     return found
+
+
+def indexed_pairs(
+    features: Float[Tensor, 'images dim'],
+    most: int = 100,
+    threshold: float | int = -1.0,
+    index: str = 'ivf',
+    neighbours: int = 10,
+) -> Pairs:
+    """As `closest_pairs`, for millions of images: only pairs in which one image is among the nearest of the other.
+
+    Args:
+        features: As in `closest_pairs`, like `most` and `threshold`.
+        index: As in `indexed_nearest`.
+        neighbours: Nearest images of each image that are looked at.
+
+    Raises:
+        ValueError, ImportError: As in `closest_pairs` and `indexed_nearest`.
+    """
+    _check(features, most, threshold)
+    if neighbours < 1:
+        raise ValueError(f'At least one neighbour must be looked at, got neighbours={neighbours}.')
+    similarities, numbers = indexed_nearest(features, features, min(neighbours + 1, len(features)), index)
+    own = torch.arange(len(features), device=numbers.device)[:, None].expand_as(numbers)
+    wanted = (numbers >= 0) & (numbers != own) & (similarities >= threshold - ROUNDING)
+    pairs = torch.stack([torch.minimum(own, numbers)[wanted], torch.maximum(own, numbers)[wanted]])
+    unique, places = pairs.unique(dim=1, return_inverse=True)
+    best = similarities.new_empty(unique.shape[1]).scatter_(0, places, similarities[wanted])
+    return _best(Pairs(unique[0], unique[1], best), Pairs(unique[0, :0], unique[1, :0], best[:0]), most)
+
+
+def _check(features: Float[Tensor, 'images dim'], most: int, threshold: float | int) -> None:
+    if len(features) < 2:
+        raise ValueError(f'Pairs need at least two images, got {len(features)}.')
+    if most < 1:
+        raise ValueError(f'At least one pair must be asked for, got most={most}.')
+    if not -1 <= threshold <= 1:
+        raise ValueError(f'threshold is a cosine from -1 to 1, got {threshold}.')
 
 
 def _best(pairs: Pairs, others: Pairs, most: int) -> Pairs:

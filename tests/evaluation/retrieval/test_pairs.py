@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dino_plugin.evaluation.retrieval.pairs import closest_pairs
+from dino_plugin.evaluation.retrieval.pairs import closest_pairs, indexed_pairs
 
 
 def slow_pairs(features, most, threshold):
@@ -52,3 +52,32 @@ def test_of_equal_pairs_the_first_images_are_named_for_any_block():
 def test_questions_without_an_answer_are_refused(features, options, message):
     with pytest.raises(ValueError, match=message):
         closest_pairs(features, **options)
+
+
+@pytest.mark.parametrize('index', ['exact', 'flat', 'hnsw'])
+def test_an_index_finds_the_same_pairs_if_it_looks_at_enough_neighbours(index):
+    if index != 'exact':
+        pytest.importorskip('faiss', reason='faiss is not installed (the extra "index")')
+    features = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    for most, threshold in ((10, -1), (10_000, 0.6)):
+        expected = closest_pairs(features, most, threshold)
+        found = indexed_pairs(features, most, threshold, index, neighbours=59)
+        assert torch.equal(found.first, expected.first) and torch.equal(found.second, expected.second)
+        torch.testing.assert_close(found.similarity, expected.similarity)
+
+
+def test_a_pair_is_found_if_one_looks_at_the_other():
+    """Each of five images has the first one as nearest; the first one looks at one of them alone."""
+    features = torch.eye(6)[:5] + 0.8 * torch.eye(6)[5]
+    features = torch.cat([torch.eye(6)[5:], features])
+    found = indexed_pairs(features, index='exact', neighbours=1)
+    assert sorted(zip(found.first.tolist(), found.second.tolist())) == [(0, number) for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [(dict(neighbours=0), 'neighbours=0'), (dict(most=0), 'most=0'), (dict(threshold=-2), 'from -1 to 1')],
+)
+def test_an_index_is_asked_for_something(options, message):
+    with pytest.raises(ValueError, match=message):
+        indexed_pairs(torch.eye(3), index='exact', **options)

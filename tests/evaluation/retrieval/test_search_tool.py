@@ -147,6 +147,18 @@ def test_pairs_are_written_most_similar_first(search, folder, tmp_path):
     assert len(out.read_text().splitlines()) == 2
 
 
+def test_an_index_gives_the_same_answers_and_pairs(search, folder, tmp_path):
+    pytest.importorskip('faiss', reason='faiss is not installed (the extra "index")')
+    answers, lists = [], []
+    for index in ('exact', 'flat'):
+        options = ['--queries', folder / 'more/copy.jpg', '--out', tmp_path / 'sheet.png', '--index', index]
+        printed, _ = search('--images', folder, *options, '--pairs', tmp_path / 'pairs.csv', '--threshold', 0.9999)
+        answers.append([line for line in printed.splitlines() if line.startswith('  ')])
+        lists.append((tmp_path / 'pairs.csv').read_text())
+    assert answers[0] == answers[1] and len(answers[0]) == 8
+    assert lists[0] == lists[1] and 'copy.jpg' in lists[0]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
