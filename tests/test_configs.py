@@ -38,6 +38,7 @@ ELSEWHERE = {
     'classification': 'test_classification.py',
     'retrieval': 'evaluation/retrieval/test_retrieval_metric.py',
     'attention': 'evaluation/attention/test_attention_metric.py',
+    'discovery': 'evaluation/discovery/test_find.py',
     'probes': 'evaluation/segmentation/test_patches.py',
 }
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
