@@ -1,16 +1,18 @@
 """Bytes of images that no camera wrote: headers that claim a size, EXIF data, extra chunks."""
 
 import io
+import re
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import tifffile
 from PIL import Image
 
 LOSSLESS = {'WEBP': dict(lossless=True, exact=True)}
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'lossless WEBP', 'extended WEBP', 'GIF', 'BMP', 'TIFF', 'tiled TIFF', 'PPM', 'TGA',
-           'ICO', 'JPEG2000', 'QOI', 'DDS', 'PCX', 'SGI')  # fmt: skip
+           'ICO', 'JPEG2000', 'QOI', 'DDS', 'PCX', 'SGI', 'HDR', 'PAM')  # fmt: skip
 
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:
@@ -21,6 +23,12 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
 
 def claiming(kind: str, rows: int, columns: int) -> bytes:
     """A small image of one of `FORMATS` whose header claims another size. A WebP can claim 16,383 pixels a side."""
+    if kind in ('HDR', 'PAM'):  # of OpenCV alone
+        data = cv2.imencode(f'.{kind.lower()}', np.zeros((8, 16, 3), np.float32 if kind == 'HDR' else np.uint8))[1]
+        for old, new in {'8': rows, '16': columns}.items():
+            names = f'(-Y |HEIGHT ){old}\\b' if old == '8' else f'(\\+X |WIDTH ){old}\\b'
+            data = re.sub(names.encode(), rb'\g<1>%d' % new, bytes(data))
+        return bytes(data)
     data = bytearray(_small(kind))
     if kind == 'JPEG':
         place = data.index(b'\xff\xc0') + 5

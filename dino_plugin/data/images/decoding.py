@@ -113,8 +113,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray,
     """Decode the bytes of an image file to RGB.
 
     OpenCV decodes most files. Pillow decodes TIFF, whose alpha OpenCV multiplies into the colours, AVIF, which OpenCV
-    does not turn, and what OpenCV refuses. The content decides, not the file name, and any format whose header Pillow
-    can read is accepted, but not EPS, which is a program. What becomes of each kind of image:
+    does not turn, and what OpenCV refuses. The content decides, not the file name, and any format that one of the two
+    knows is accepted, but not EPS, which is a program. What becomes of each kind of image:
 
     - Greyscale, 1 bit, 2 bits, 4 bits: three equal channels over the full range, black 0 and white 255.
     - Palette: the colours of the palette. A palette entry's transparency is dropped.

@@ -1,5 +1,6 @@
-"""Sizes and segments in the bytes of JPEG, PNG, WebP and BMP, found without reading the whole file."""
+"""Sizes and segments in the bytes of JPEG, PNG, WebP, BMP and some others, found without reading the whole file."""
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ Size = tuple[int, int]  # rows and columns
 
 
 def stored_size(read: Read) -> Size | None:
-    """Rows and columns in the header of JPEG, PNG, WebP or BMP; None for other formats and damaged headers."""
+    """Rows and columns in the header of a format that OpenCV decodes; None for others and for damaged headers."""
     try:
         size = _size(read, read(0, 32))
     except struct.error:
@@ -33,7 +34,18 @@ def _size(read: Read, head: bytes) -> Size | None:
         return abs(rows), columns
     if head.startswith(b'RIFF') and head[8:12] == b'WEBP':
         return _webp_size(read)
+    if head.startswith((b'#?', b'P7')):
+        return _size_in_text(read(0, _BLOCK))
     return None
+
+
+def _size_in_text(head: bytes) -> Size | None:
+    """Of Radiance HDR and PAM, which Pillow does not know; the largest, if a header claims several sizes."""
+    sizes = [(int(rows), int(columns)) for rows, columns in re.findall(rb'-Y\s+(\d{1,9})\s+\+X\s+(\d{1,9})', head)]
+    rows, columns = (re.findall(rb'%s\s+(\d{1,9})\s' % name, head) for name in (b'HEIGHT', b'WIDTH'))
+    if rows and columns:
+        sizes.append((max(map(int, rows)), max(map(int, columns))))
+    return max(sizes, key=math.prod, default=None)
 
 
 def _two(data: bytes, layout: str) -> Size:

@@ -30,8 +30,8 @@ class UnknownFormatError(UndecodableImageError):
 def header_size(read: Read, file: io.BufferedIOBase, max_pixels: int, upright: bool = False) -> Size:
     """Rows and columns in the header of a file, compared with the limit.
 
-    For JPEG, PNG, WebP and BMP, which OpenCV decodes, these are the fields that OpenCV reads. For other formats Pillow
-    reads its header. ``read`` and ``file`` are two ways into the same bytes.
+    For JPEG, PNG, WebP, BMP, Radiance HDR and PAM, which OpenCV decodes, these are the fields that OpenCV reads. For
+    other formats Pillow reads its header. ``read`` and ``file`` are two ways into the same bytes.
 
     Args:
         read: (position, number of bytes) -> bytes.
