@@ -30,6 +30,7 @@ from dino_plugin.data.mmcv_transforms import (
     MultiCropTransform,
     PackImage,
     PackViews,
+    RandomResizedCrop,
     ResizeCentreCrop,
 )
 from dino_plugin.data.preprocessor import ViewPreprocessor
@@ -41,6 +42,7 @@ from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.evaluating.linear_grid import LinearGrid
 from dino_plugin.engine.evaluating.linear_grid_loop import LinearGridTestLoop
 from dino_plugin.engine.evaluating.object_finder import ObjectFinder
 from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
@@ -51,6 +53,7 @@ from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.training.hooks.knn import KNNHook
+from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.hooks.skipped_steps import SkippedStepsHook
 from dino_plugin.engine.training.hooks.throughput import ThroughputHook
 from dino_plugin.engine.training.lightly_losses import LightlyPairLoss, LightlySwAVLoss
@@ -60,6 +63,7 @@ from dino_plugin.engine.training.optim_wrapper import SelfDistillationOptimWrapp
 from dino_plugin.engine.training.parameter_groups import ParameterGroups
 from dino_plugin.engine.training.progress_scheduler import ProgressScheduler
 from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, HeadMetric
+from dino_plugin.evaluation.classification.grid_metric import LinearGridMetric
 from dino_plugin.evaluation.classification.held_out_split import held_out_split
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
@@ -78,7 +82,7 @@ from dino_plugin.evaluation.video.propagation import LabelPropagator
 VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
-        PatchExtractor, ObjectFinder,
+        PatchExtractor, ObjectFinder, LinearGrid,
         ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
@@ -95,19 +99,21 @@ VOCABULARY: dict[Registry, list] = {
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
-        RandomResizedCrop,
-        ResizeWhole, CutToBox, AttackImage,
+        RandomResizedCrop, ResizeWhole, CutToBox, AttackImage,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
-        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, ThroughputHook, CheckpointHook,
-        DescribeBackboneHook,
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, ThroughputHook,
+        CheckpointHook, DescribeBackboneHook,
     ],
-    registry.LOOPS: [ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,
-        LinearGridTestLoop],
+    registry.LOOPS: [
+        ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,
+        LinearGridTestLoop,
+    ],
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
+        LinearGridMetric,
     ],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],

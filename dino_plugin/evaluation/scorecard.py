@@ -106,17 +106,20 @@ def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) ->
     return infos, Labelled(*parts)
 
 
-def measure(backbone: nn.Module, card: Card, cache: FeatureCache | None = None) -> dict[str, float | str]:
+def measure(
+    backbone: nn.Module, card: Card, cache: FeatureCache | None = None, measures: Sequence[str] | None = None
+) -> dict[str, float | str]:
     """All numbers by name, in percent where that is possible; the text of its error for what could not be measured.
 
     Args:
         backbone: `TimmBackbone`, on its device.
         card: What to measure with.
         cache: Where features are kept.
+        measures: Which of `MEASURES`; None: all for which the card has data.
     """
     found: dict[str, float | str] = {}
     for name, (needed, function) in MEASURES.items():
-        if getattr(card, needed):
+        if getattr(card, needed) and (measures is None or name in measures):
             try:
                 found |= function(backbone, card, cache)
             except ValueError as error:

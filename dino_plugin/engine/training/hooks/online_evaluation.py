@@ -1,0 +1,86 @@
+"""The scorecard's measures during training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from torch import nn
+
+from dino_plugin.data.images.user_files import expanded
+from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
+from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.scorecard import MEASURES, Card, measure, read_images
+from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
+
+
+class OnlineEvaluationHook(PeriodicEvaluation):
+    """Measure the current features on small data of several kinds, every few epochs and after the last.
+
+    Class features keep growing while dense ones may fall (DINOv3's reason for Gram anchoring), so a curve of each kind
+    belongs beside the losses. Names are those of `tools/scorecard.py` with the prefix `online/`. The first process
+    computes, the others wait for it: keep the data small, and use `KNNHook` for much of it.
+
+    Args:
+        images: Folder of images as for `read_images`: k-NN, linear classifier, few shots and retrieval where there are
+            classes, and measures of the spectrum.
+        masks: Folder with `JPEGImages` and `Annotations`: attention and discovery.
+        clips: Clips in DAVIS's layout, with a mask for each frame: label propagation.
+        measures: Which of `MEASURES`; None: all for which there is data.
+        limit: Largest number of images; the same for images with masks.
+        image_size: Pixels of the square from an image.
+        short_side: Shorter side of images with masks and of frames, in pixels.
+        interval: As in `PeriodicEvaluation`.
+        by_epoch: Likewise.
+        source: Likewise.
+        before_training: Likewise.
+
+    Raises:
+        ValueError: If there is no data, a measure is unknown, and as in `PeriodicEvaluation`.
+    """
+
+    prefix = 'online'
+
+    def __init__(
+        self,
+        images: str = '',
+        masks: str = '',
+        clips: str = '',
+        measures: Sequence[str] | None = None,
+        limit: int = 1000,
+        image_size: int = 224,
+        short_side: int = 240,
+        interval: int = 10,
+        by_epoch: bool = True,
+        source: str = 'teacher',
+        before_training: bool = True,
+    ) -> None:
+        super().__init__(interval, by_epoch, source, before_training)
+        if not (images or masks or clips):
+            raise ValueError('OnlineEvaluationHook: give a folder of images, masks or clips to measure on.')
+        if unknown := sorted(set(measures or ()) - MEASURES.keys()):
+            raise ValueError(f'OnlineEvaluationHook: measures={unknown} are unknown; use some of {list(MEASURES)}.')
+        self.images, self.masks, self.clips = images, masks, clips
+        self.measures, self.limit = measures, limit
+        self.image_size, self.short_side = image_size, short_side
+        self.card: Card | None = None
+
+    def prepare(self, runner) -> None:
+        """List all files, and check their headers."""
+        images, labelled = [], None
+        if self.images:
+            images, labelled = read_images(Path(expanded(self.images, 'images')), None, self.limit)
+        objects = []
+        if self.masks:
+            dataset = ObjectDataset(self.masks, 'JPEGImages', 'Annotations')
+            objects = list(dataset)[:: max(1, -(-len(dataset) // self.limit))]
+        clips = DAVISDataset(self.clips, year=2016).clips if self.clips else []
+        self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side)
+
+    def evaluate(self, runner, backbone: nn.Module) -> dict[str, float]:
+        """All numbers; what could not be measured is logged."""
+        found = [measure(backbone, self.card, measures=self.measures) if is_main_process() else None]
+        broadcast_object_list(found)
+        for name, value in found[0].items():
+            if isinstance(value, str):
+                runner.logger.warning(f'{name} could not be measured: {value}')
+        return {name: value for name, value in found[0].items() if not isinstance(value, str)}
