@@ -70,9 +70,12 @@ def write_film(args: argparse.Namespace, backbone: TimmBackbone, path: Path) -> 
     if out.suffix != '.mp4':
         fail(f'a film needs a name that ends in .mp4, got --out {out}')
     rate, frames = (12.0, map(read_or_fail, image_paths([str(path)], None))) if path.is_dir() else frames_of(path)
-    written = 0
+    written, shape = 0, None
     with VideoWriter(out, rate) as film:
-        for written, frame in enumerate(frames, 1):  # noqa: B007
+        for written, frame in enumerate(frames, 1):
+            if shape not in (None, frame.shape):
+                fail(f'frame {written} has another size than those before it: a film needs frames of one size')
+            shape = frame.shape
             film.write(sheet_of(args, backbone, frame))
     if not written:
         fail(f'{path} has no frame that can be read')

@@ -131,6 +131,10 @@ def test_a_folder_of_frames_and_a_video_become_films(run_tool, swans, tmp_path):
 def test_what_cannot_be_drawn_is_said_in_a_sentence(run_tool, swans, tmp_path, capsys):
     no_video = tmp_path / 'no.mp4'
     no_video.write_bytes(b'no video')
+    mixed = tmp_path / 'mixed'
+    mixed.mkdir()
+    for size in (64, 80):
+        cv2.imwrite(str(mixed / f'{size}.jpg'), np.zeros((64, size, 3), np.uint8))
     for arguments, said in (
         ([swans[0], '--block', 7], 'block 7 does not exist: the network has 2, 0 to 1'),
         ([swans[0], '--threshold', 0], 'share of the mass in (0, 1]'),
@@ -138,6 +142,7 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(run_tool, swans, tmp_path, c
         ([swans[0], '--film'], '--film needs a folder of frames or a video'),
         ([swans[0], '--out', tmp_path / 'a.docx'], 'a.docx'),
         ([swans[0].parent, '--film', '--out', tmp_path / 'a.png'], 'ends in .mp4'),
+        ([mixed, '--film', '--size', 32, '--out', tmp_path / 'a.mp4'], 'frame 2 has another size'),
         ([no_video], 'cannot be read as a video'),
         ([tmp_path / 'no'], 'does not exist'),
     ):
