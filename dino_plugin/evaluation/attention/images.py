@@ -14,6 +14,8 @@ from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.evaluation.attention.heads import attended_distance
 from dino_plugin.evaluation.features import network_size
 
+_LONGEST = 4  # longer side, in shorter sides that were asked for: attention takes memory for its square
+
 
 def attention_of_image(
     backbone: nn.Module,
@@ -29,7 +31,8 @@ def attention_of_image(
         backbone: As in `attention_of`, on its device.
         image: RGB, of any size and proportions.
         blocks: As in `attention_of`.
-        short_side: Shorter side in pixels of what the network sees.
+        short_side: Shorter side in pixels of what the network sees. It is less where the longer side would be more than
+            four times as long.
         preprocessor: Batch -> `dict(images=...)` on the device. Default: ImageNet's mean and deviation.
         autocast_dtype: Run the network in this precision, such as `torch.bfloat16`.
 
@@ -38,10 +41,22 @@ def attention_of_image(
     """
     device = next(backbone.parameters()).device
     preprocessor = preprocessor or ViewPreprocessor().to(device)
-    pixels = torch.from_numpy(resize(image, *network_size(backbone, image.shape[:2], short_side, multiple=1)))
+    pixels = torch.from_numpy(resize(image, *_whole_patches(backbone, image.shape[:2], short_side)))
     prepared = preprocessor((pixels[None], torch.zeros(1), None))['images']
     with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
         return attention_of(backbone, prepared, blocks)
+
+
+def _whole_patches(backbone: nn.Module, size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """Rows and columns in pixels of what the network sees."""
+    if max(size) > _LONGEST * min(size):
+        short_side = int(_LONGEST * short_side * min(size) / max(size))
+        if backbone.patch_size is not None and short_side < max(backbone.patch_size):
+            raise ValueError(
+                f'an image of {size[0]} x {size[1]} pixels (rows x columns) is too long: its shorter side would be '
+                f'less than one patch of {backbone.patch_size} pixels. Cut it into pieces, or give a larger short_side.'
+            )
+    return network_size(backbone, size, short_side, multiple=1)
 
 
 class HeadsOfImage(NamedTuple):

@@ -9,7 +9,6 @@ from mmengine.evaluator import BaseMetric
 
 from dino_plugin.evaluation.attention.heads import figure_statistics
 from dino_plugin.evaluation.attention.jaccard import ImageJaccard, image_jaccard, summarise_jaccard
-from dino_plugin.evaluation.attention.mass import shares_of
 from dino_plugin.evaluation.attention.reports import write_head_report
 from dino_plugin.evaluation.attention.summary import ImageHeads, describe_heads, figure_of, summarise_heads
 from dino_plugin.evaluation.objects import VOID
@@ -99,9 +98,8 @@ class HeadMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the statistics of each image."""
         for sample in data_samples:
-            maps, labels, distances = sample['maps'], sample['labels'], sample['attended_distances']
-            found = describe_heads(shares_of(maps), labels, distances, self.threshold)
-            self.results.append((sample['heads'], found))
+            given = (sample[name] for name in ('maps', 'labels', 'attended_distances'))
+            self.results.append((sample['heads'], describe_heads(*given, self.threshold)))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """The numbers by name; tables and picture are written, too."""
