@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LEAST_SHARE = 1e-5  # of the largest eigenvalue
+# Of the largest eigenvalue. Smaller ones are raised to it: what some hundred samples say of them is mostly chance.
+LEAST_SHARE = 1e-3
+LEAST_SHARE_ABOUT_ZERO = 1e-5  # in DINO's code
 
 
 class Whitening(NamedTuple):
@@ -24,14 +26,14 @@ class Whitening(NamedTuple):
 def fit_whitening(features: Float[Tensor, 'samples dim'], centred: bool = True) -> Whitening:
     """The whitening of a set of features, by the eigenvectors of their covariance.
 
-    matrix = V diag(d)^-1/2, with covariance V diag(d) V^T
+    matrix = V diag(d)^-1/2, with covariance V diag(d) V^T; d is at least 1e-3 of its largest value
 
     Args:
         features: Of images that stand for those to be searched; more samples than dimensions.
-        centred: The covariance about the mean. Directions with less than 1e-5 of the largest eigenvalue are dropped:
-            there the samples say nothing. False, as in the code of DINO's authors: the second moment about 0, although
-            the mean is subtracted from what is whitened; the mean's own direction is then nearly lost. Directions below
-            1e-5 are kept, and divided as if they had it.
+        centred: The covariance about the mean. False, as in the code of DINO's authors: the second moment about 0,
+            although the mean is subtracted from what is whitened, and d at least 1e-5 of its largest value. Where the
+            mean is long, that value is its square: the mean's own direction is nearly lost, and the least d is about as
+            large as in the centred form.
 
     Raises:
         ValueError: If there are fewer than two samples, all are the same, or they are not finite.
@@ -45,9 +47,7 @@ def fit_whitening(features: Float[Tensor, 'samples dim'], centred: bool = True) 
     if not covariance.isfinite().all():
         raise ValueError('Features for whitening hold NaN or infinity: did training diverge?')
     values, vectors = torch.linalg.eigh(covariance)
-    least = LEAST_SHARE * values[-1]
-    if least <= 0:
+    least = (LEAST_SHARE if centred else LEAST_SHARE_ABOUT_ZERO) * values[-1]
+    if values[-1] <= 1e-20 * mean.square().sum():  # no more than rounding
         raise ValueError('Features for whitening are all the same: has the network collapsed?')
-    if centred:
-        vectors, values = vectors[:, values >= least], values[values >= least]
     return Whitening(mean.float(), (vectors * values.clamp(min=least) ** -0.5).float())

@@ -72,6 +72,7 @@ def slow_whitening(to_fit, samples, centred):
         deviation = row - mean if centred else row
         covariance += np.outer(deviation, deviation) / len(to_fit)
     values, vectors = np.linalg.eigh(covariance)
+    assert values[0] > 1e-3 * values[-1] or not centred, 'nothing is raised in this case'
     return np.stack([(samples - mean) @ vectors[:, i] / values[i] ** 0.5 for i in range(len(values))], axis=1)
 
 
@@ -100,17 +101,25 @@ def test_the_form_about_zero_takes_most_of_the_spread_along_the_mean_away():
     assert spread[1] < 0.5 * spread[0]
 
 
-def test_directions_without_spread_are_dropped():
-    features = torch.randn(50, 3) @ torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]])
-    assert fit_whitening(features)(features).shape == (50, 3)
-    assert fit_whitening(features, centred=False)(features).shape == (50, 4)
+@pytest.mark.parametrize(('centred', 'share'), [(True, 1e-3), (False, 1e-5)])
+def test_directions_with_little_spread_are_divided_as_if_they_had_a_share_of_the_largest(centred, share):
+    """Spreads of 10, 1 and 0.001 along the axes, the last one below the share of the first."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.linalg.qr(torch.randn(100, 3, generator=generator))[0]
+    samples = (samples - samples.mean(dim=0)) * 10 * torch.tensor([10, 1, 0.001])
+    spread = samples.double().T @ samples.double() / 100
+    least = (share * torch.linalg.eigvalsh(spread)[-1]) ** -0.5
+    step = torch.eye(3)[2:]
+    found = fit_whitening(samples, centred)
+    assert float((found(step) - found(torch.zeros(1, 3))).norm()) == pytest.approx(float(least), rel=0.01)
 
 
 @pytest.mark.parametrize(
     ('features', 'message'),
     [
         (torch.zeros(1, 3), 'several images, got 1'),
-        (torch.ones(5, 3), 'all the same'),
+        (torch.full((5, 3), 0.1), 'all the same'),
+        (torch.zeros(5, 3), 'all the same'),
         (torch.tensor([[1.0, torch.nan], [2, 3]]), 'hold NaN'),
     ],
 )
