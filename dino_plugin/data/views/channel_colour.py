@@ -89,35 +89,43 @@ def change_channels(levels: DeviceLevels, colours: Float32[Tensor, 'views number
     columns = colours[:, :, None, None, None].unbind(1)  # each 'views 1 1 1'
     for slot in range(2 * MAX_BLENDS):
         if slot == MAX_BLENDS and rgb is not None:
-            levels = _with(levels, rgb, device_colour.shift_hue(levels[:, rgb], columns[HUE], whole=False))
+            _put(levels, rgb, device_colour.shift_hue(_triple(levels, rgb), columns[HUE], whole=False))
         first = slot * len(NO_BLEND)
         levels = _blended(levels, colours[:, first : first + len(NO_BLEND)], rgb)
     if rgb is not None:
-        triple = levels[:, rgb]
-        levels = _with(levels, rgb, torch.lerp(triple, _device_luma(triple).expand_as(triple), columns[GREYSCALE]))
+        triple = _triple(levels, rgb)
+        _put(levels, rgb, torch.lerp(triple, _device_luma(triple).expand_as(triple), columns[GREYSCALE]))
     levels = device_colour.blur(levels, colours[:, KERNEL:], whole=False)
     if rgb is not None:
-        triple = levels[:, rgb]
-        levels = _with(levels, rgb, torch.where(triple < columns[THRESHOLD], triple, WHITE - triple))
+        triple = _triple(levels, rgb)
+        _put(levels, rgb, torch.where(triple < columns[THRESHOLD], triple, WHITE - triple))
     return levels
 
 
 def _blended(levels: DeviceLevels, shares: Float32[Tensor, 'views 3'], rgb: Rgb | None) -> DeviceLevels:
-    """x -> factor x + (1 - factor) (of_mean mean(x) + of_luma L(x)), the last term for red, green and blue alone."""
+    """x -> factor x + (1 - factor) (of_mean mean(x) + of_luma L(x)), the last term for red, green and blue alone.
+
+    The result is a new tensor, whatever the parameters.
+    """
     factor, of_mean, of_luma = shares[:, :, None, None, None].unbind(1)
     grey = of_mean * levels.mean(dim=(-2, -1), keepdim=True)
     changed = torch.lerp(grey.expand_as(levels), levels, factor + (1 - factor) * of_luma)
     if rgb is not None:
-        triple = levels[:, rgb]
-        changed = _with(changed, rgb, torch.lerp(grey[:, rgb] + of_luma * _device_luma(triple), triple, factor))
+        triple = _triple(levels, rgb)
+        _put(changed, rgb, torch.lerp(_triple(grey, rgb) + of_luma * _device_luma(triple), triple, factor))
     return changed.clamp_(0, WHITE)
 
 
 def _device_luma(triple: Triple) -> Float32[Tensor, 'views 1 rows columns']:
-    return torch.einsum('vchw,c->vhw', triple, triple.new_tensor(LUMA))[:, None]
+    red, green, blue = triple.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-def _with(levels: DeviceLevels, rgb: Rgb, triple: Triple) -> DeviceLevels:
-    levels = levels.clone()
-    levels[:, rgb] = triple
-    return levels
+# One channel at a time: a tuple as an index would be copied to the device, for which the host waits.
+def _triple(levels: DeviceLevels, rgb: Rgb) -> Triple:
+    return torch.stack([levels[:, place] for place in rgb], dim=1)
+
+
+def _put(levels: DeviceLevels, rgb: Rgb, triple: Triple) -> None:
+    for place, plane in zip(rgb, triple.unbind(1)):
+        levels[:, place] = plane

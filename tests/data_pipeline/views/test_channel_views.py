@@ -221,7 +221,7 @@ def test_masks_depend_on_the_image_in_every_split():
     for split in ('worker', 'device', 'decode'):
         collate = [
             masked_collate([views_of(image, split, seed=1)] * 2, patch_size=8, share=1.0, min_patches=1)
-            for image in (IMAGE, IMAGE, OTHERS[0])
+            for image in (IMAGE, IMAGE, 255 - IMAGE)
         ]
         assert torch.equal(collate[0].masks, collate[1].masks)
         assert not torch.equal(collate[0].masks, collate[2].masks)
@@ -296,6 +296,24 @@ def test_levels_outside_of_the_range_are_refused(split):
 def test_as_a_callable_for_lightly_only_rgb_is_taken():
     with pytest.raises(TypeError, match='normalises RGB in uint8, got float32'):
         MultiCrop(**SIZES, photometric='channels')(IMAGE)
+
+
+@pytest.mark.parametrize('split', ['worker', 'device', 'decode'])
+def test_sharp_edges_stay_between_black_and_white(split):
+    stripes = np.zeros((60, 80, 2), np.float32)
+    stripes[:, np.arange(80) // 20 % 2 == 0] = 255
+    sample = views_of(stripes, split, photometric='none')
+    views = ViewPreprocessor([0.0] * 2, [1.0] * 2)(multi_crop_collate([sample]))['views']
+    assert views.global_views.min() == 0
+    assert views.global_views.max() == 255, 'bicubic alone would overshoot'
+
+
+def test_colours_on_a_device_leave_their_argument_alone():
+    levels = torch.from_numpy(IMAGE).permute(2, 0, 1)[None].contiguous()
+    before = levels.clone()
+    for change in [*CHANGES.values(), EVERYTHING]:
+        change_channels(levels, torch.tensor([colour_row(change, TAPS)]), (0, 1, 2))
+        assert torch.equal(levels, before)
 
 
 def test_the_image_itself_is_not_changed():
