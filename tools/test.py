@@ -51,9 +51,9 @@ def apply_test_arguments(cfg: Config, args: argparse.Namespace) -> None:
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
     """A plain backbone loads the checkpoint itself; the state dict of any other model must match exactly."""
     from dino_plugin.commands.runner import Runner
-    from dino_plugin.engine.downstream.trained_model import name_backbone
+    from dino_plugin.engine.downstream.trained_model import name_backbone, only_backbone
 
-    reads_itself = cfg.model.get('backbone', {}).get('type') == 'dino_plugin.TimmBackbone'
+    reads_itself = only_backbone(cfg.model)
     if reads_itself and checkpoint != 'none':
         cfg.model.backbone.checkpoint = checkpoint
     elif checkpoint != 'none':

@@ -1,5 +1,7 @@
 """Steps of mmcv pipelines: views for training, images for evaluation, and the only BGR -> RGB conversion."""
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -13,6 +15,7 @@ from dino_plugin.data.images.channel_loading import AS_STORED
 from dino_plugin.data.images.decoding import check_files, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.multi_crop import Block, MultiCrop, resize
+from dino_plugin.data.views.crop_boxes import checked_scale, checked_size, draw_box
 from dino_plugin.data.views.fine_levels import to_steps
 from dino_plugin.data.views.image_checks import Image, require_image
 from dino_plugin.data.views.unfinished_views import UnfinishedSample
@@ -148,6 +151,43 @@ class ResizeCentreCrop(BaseTransform):
             )
         top, left = round((rows - self.crop) / 2), round((columns - self.crop) / 2)
         return image[top : top + self.crop, left : left + self.crop]
+
+
+class RandomResizedCrop(BaseTransform):
+    """The view that classifiers are trained on: a random box of the image, resized (bicubic), sometimes mirrored.
+
+    All random numbers come from the global generator of ``random``, so :class:`SeededDataset` decides them.
+
+    Args:
+        size: Size of the view in pixels: one number, or (rows, columns).
+        scale: Range of the share of the image area that the view shows, in (0, 1].
+        flip_probability: Probability of mirroring left and right, in [0, 1].
+
+    Raises:
+        ValueError: If a size, the range or the probability is not possible.
+        TypeError: If one of them is of another type.
+    """
+
+    def __init__(
+        self, size: int | Sequence[int] = 224, scale: Sequence[float] = (0.08, 1.0), flip_probability: float = 0.5
+    ) -> None:
+        if not 0 <= flip_probability <= 1:
+            raise ValueError(f'flip_probability is in [0, 1], got {flip_probability}')
+        self.size, self.scale = checked_size('size', size), checked_scale('scale', scale)
+        self.flip_probability = flip_probability
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``img``; an ordinary image is RGB afterwards."""
+        image = image_in_order(results)
+        rows, columns = image.shape[:2]
+        box = draw_box(rows, columns, self.scale)
+        view = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
+        view = resize(np.ascontiguousarray(view), *self.size)
+        if random.random() < self.flip_probability:
+            view = np.ascontiguousarray(view[:, ::-1])
+        order = 'rgb' if view.dtype == np.uint8 else AS_STORED
+        results.update(img=view, channel_order=order, img_shape=view.shape[:2])
+        return results
 
 
 class PackImage(BaseTransform):

@@ -3,8 +3,14 @@
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.safe_loading import load_checkpoint
 
-_BACKBONES = ('TimmFeatureMaps', 'TimmFeatureVector')
+_BACKBONES = ('TimmFeatureMaps', 'TimmFeatureVector', 'TimmBackbone')
 _SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')
+
+
+def only_backbone(model: dict) -> bool:
+    """Whether nothing of the model that this config describes was trained apart from its backbone, a `TimmBackbone`."""
+    trained = str(model.get('type')).split('.')[-1] == 'LinearGrid'
+    return (model.get('backbone') or {}).get('type') == 'dino_plugin.TimmBackbone' and not trained
 
 
 def name_backbone(model: dict, checkpoint: str) -> None:
