@@ -98,8 +98,8 @@ class HeadMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the statistics of each image."""
         for sample in data_samples:
-            given = (sample[name] for name in ('maps', 'labels', 'attended_distances'))
-            self.results.append((sample['heads'], describe_heads(*given, self.threshold)))
+            maps, labels, distances = (sample[name] for name in ('maps', 'labels', 'attended_distances'))
+            self.results.append((sample['heads'], describe_heads(maps, labels, distances, self.threshold)))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """The numbers by name; tables and picture are written, too."""
