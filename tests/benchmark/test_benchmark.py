@@ -17,6 +17,7 @@ COMMANDS = {
     'collate': [*SIZES, '--batch', '2', '--batches', '2', '--rounds', '1'],
     'step': SMALL_NETWORK,
     'knn': ['--bank', '500', '--queries', '200', '--dim', '16', '--classes', '12', '--rounds', '2'],
+    'discovery': ['--grids', '16=8x17', '8=60x40', '--dim', '16', '--rounds', '2'],
     'propagation': ['--grids', '16=8x17', '8=5x9', '--dim', '16', '--rounds', '2'],
     'parts': [*SMALL_NETWORK, '--only', 'ema', 'optimizer', 'loss'],
 }
@@ -26,6 +27,7 @@ TABLES = {
     'collate': {'collate': ({'pseudo_collate', 'collate'}, False)},
     'step': {'step': ({'fp32', 'bf16'}, True)},
     'knn': {'knn': ({'knn', 'products in torch.float32', 'products in torch.bfloat16'}, True)},
+    'discovery': {'discovery_16': ({'dense', 'discovery'}, False), 'discovery_8': ({'discovery'}, False)},
     'propagation': {f'propagation_{patch}': ({'propagation'}, True) for patch in (8, 16)},
     'parts': {
         'ema': ({'plain', 'ours', 'limit'}, False),

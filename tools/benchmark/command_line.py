@@ -9,6 +9,7 @@ COMMANDS = dict(
     step='a whole training step; with --profile where its time goes',
     knn='k-NN classification for four values of k',
     propagation='labels of one frame of a video, from those of the frames before',
+    discovery='the normalised cut of the patches of an image, as in TokenCut',
     parts='parts of a step, and each of its fast paths beside the plain one',
     scaling='speed and memory by batch, views, image size and workers',
 )
@@ -32,8 +33,8 @@ NUMBERS = {
     'bank': ('labelled samples', dict(knn=100_000)),
     'queries': ('samples to classify; the reference needs 100 or more', dict(knn=2_000)),
     'classes': ('of the samples', dict(knn=1_000)),
-    'dim': ('features of a sample or patch', dict(knn=384, propagation=384)),
-    'objects': ('with the background', dict(propagation=4)),
+    'dim': ('features of a sample or patch', dict(knn=384, propagation=384, discovery=384)),
+    'objects': ('with the background', dict(propagation=4, discovery=4)),
 }
 
 
@@ -60,10 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     added['step'].add_argument('--profile', **precisions, help='show where the time of our step goes instead')
     added['scaling'].add_argument('--precision', **precisions, default='bf16', help='(default: bf16)')
     added['scaling'].add_argument('--axes', nargs='+', choices=AXES, default=AXES, help='(default: all)')
-    added['propagation'].add_argument(
-        '--grids', nargs='+', default=['16=30x52', '8=60x104'], metavar='PATCH=ROWSxCOLUMNS',
-        help='of patches, by the size of a patch (default: 16=30x52 8=60x104, of 480p)',
-    )  # fmt: skip
+    for name in ('propagation', 'discovery'):
+        added[name].add_argument(
+            '--grids', nargs='+', default=['16=30x52', '8=60x104'], metavar='PATCH=ROWSxCOLUMNS',
+            help='of patches, by the size of a patch (default: 16=30x52 8=60x104, of 480p)',
+        )  # fmt: skip
     added['parts'].add_argument(
         '--only', nargs='+', choices=PARTS, default=[name for name in PARTS if name not in COMPILED], metavar='NAME',
         help=f'of {", ".join(PARTS)} (default: all but the last two, which take minutes on a CPU)',
