@@ -73,13 +73,14 @@ def main() -> None:
             means.append(summary.means)
     except (ValueError, OSError) as error:
         fail(str(error))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     with (out / 'comparison.csv').open('w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    table = Table(*(key.replace('_', ' ') for key in rows[0]))
-    for row in rows:
-        table.add_row(*row.values())
+    table = Table('mean over heads', *(row['checkpoint'] for row in rows))
+    for name in names[1:]:
+        table.add_row(name.replace('_', ' '), *(row.get(name, '') for row in rows))
     rich_print(table)
     if len(rows) > 1:
         values = {key: [one[key] for one in means] for key in means[0]}

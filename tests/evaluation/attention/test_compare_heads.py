@@ -75,6 +75,8 @@ def test_a_line_for_each_checkpoint_in_their_order(run_tool, checkpoints, tmp_pa
     assert rows[0]['entropy'] != rows[1]['entropy']
     assert cv2.imread(str(tmp_path / 'out/heads_over_time.png')).std() > 10
     assert printed.endswith('comparison.csv\n')
+    (line,) = [line for line in printed.splitlines() if ' entropy ' in line]
+    assert rows[0]['entropy'] in line and rows[1]['entropy'] in line
 
 
 def test_one_checkpoint_without_masks_and_some_blocks(run_tool, checkpoints, tmp_path):
