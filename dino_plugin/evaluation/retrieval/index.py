@@ -9,7 +9,7 @@ from torch import Tensor
 from dino_plugin.evaluation.nearest import nearest_by_cosine, unit_features
 
 KINDS = ('exact', 'flat', 'ivf', 'hnsw')
-IVF_SAMPLES = 64  # to learn each cell from, at most
+LEAST_SAMPLES = 39  # of a cell; with fewer faiss warns
 HNSW_LINKS = 32
 
 
@@ -30,7 +30,7 @@ def indexed_nearest(
         queries: Likewise.
         k: 1 to the size of the bank.
         index: `exact`: every pair is compared, without faiss. `flat`: the same by faiss, on the CPU. `ivf`: the bank is
-            split into cells by k-means, 4 * sqrt(bank) of them, and only the `effort` nearest cells are searched.
+            split into cells by k-means, at most 4 * sqrt(bank), and the `effort` nearest ones are searched.
             `hnsw`: a graph of neighbours, built once without k-means; faster to search, slower to build.
         effort: Cells to search, or candidates of the graph: more are slower and miss less.
 
@@ -69,13 +69,11 @@ def _built(faiss: Any, samples: Any, kind: str, effort: int) -> Any:
         index = faiss.IndexFlatIP(dim)
     elif kind == 'hnsw':
         index = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efSearch = effort
+        faiss.ParameterSpace().set_index_parameter(index, 'efSearch', effort)
     else:
-        cells = max(1, min(round(4 * len(samples) ** 0.5), len(samples) // 2))
+        cells = max(1, min(round(4 * len(samples) ** 0.5), len(samples) // LEAST_SAMPLES))
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
-        index.cp.max_points_per_centroid = IVF_SAMPLES
-        index.cp.min_points_per_centroid = 1  # no warning about small banks
-        index.nprobe = min(effort, cells)
+        faiss.ParameterSpace().set_index_parameter(index, 'nprobe', min(effort, cells))
         index.train(samples)
     index.add(samples)
     return index

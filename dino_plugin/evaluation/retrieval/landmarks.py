@@ -15,13 +15,6 @@ from dino_plugin.evaluation.nearest import unit_features
 from dino_plugin.evaluation.retrieval.plain_pickle import read_plain_pickle
 from dino_plugin.evaluation.retrieval.ranking import AT, mean_scores, score_queries
 
-# What is right and what does not count, of the images that are judged for a query.
-SETUPS = {
-    'Easy': (('easy',), ('hard', 'junk')),
-    'Medium': (('easy', 'hard'), ('junk',)),
-    'Hard': (('hard',), ('easy', 'junk')),
-}
-
 
 class Query(NamedTuple):
     """An image to search for: its box (left, top, right, bottom in pixels) and numbers of images of the bank."""
@@ -38,6 +31,16 @@ class GroundTruth(NamedTuple):
 
     images: tuple[str, ...]
     queries: tuple[Query, ...]
+
+
+Kinds = Callable[[Query], tuple[int, ...]]
+
+# What is right and what does not count, of the images that are judged for a query.
+SETUPS: dict[str, tuple[Kinds, Kinds]] = {
+    'Easy': (lambda query: query.easy, lambda query: query.hard + query.junk),
+    'Medium': (lambda query: query.easy + query.hard, lambda query: query.junk),
+    'Hard': (lambda query: query.hard, lambda query: query.easy + query.junk),
+}
 
 
 def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
@@ -114,7 +117,7 @@ def landmark_retrieval(
     bank, queries = unit_features(bank_features, 'bank'), unit_features(query_features, 'queries')
     found = {}
     for setup, (right, ignored) in SETUPS.items():
-        if not any(getattr(query, kind) for query in truth for kind in right):
+        if not any(right(query) for query in truth):
             continue
         judge = _judge(truth, right, ignored, bank_numbers, query_numbers)
         scores = mean_scores(score_queries(bank, queries, judge, at, trapezoids=True), at, over_ranks, 'a right image')
@@ -124,18 +127,17 @@ def landmark_retrieval(
 
 def _judge(
     truth: Sequence[Query],
-    right: Sequence[str],
-    ignored: Sequence[str],
+    right: Kinds,
+    ignored: Kinds,
     bank_numbers: Int[Tensor, ' bank'],
     query_numbers: Int[Tensor, ' queries'],
 ) -> Callable[[slice], tuple[Bool[Tensor, 'some bank'], Bool[Tensor, 'some bank']]]:
-    def named(number: int, kinds: Sequence[str]) -> Bool[Tensor, ' bank']:
-        numbers = [image for kind in kinds for image in getattr(truth[number], kind)]
+    def among(numbers: tuple[int, ...]) -> Bool[Tensor, ' bank']:
         return torch.isin(bank_numbers, torch.tensor(numbers, dtype=torch.long, device=bank_numbers.device))
 
     def judge(some: slice) -> tuple[Bool[Tensor, 'some bank'], Bool[Tensor, 'some bank']]:
-        numbers = query_numbers[some].tolist()
-        relevant, junk = (torch.stack([named(number, kinds) for number in numbers]) for kinds in (right, ignored))
+        queries = [truth[number] for number in query_numbers[some].tolist()]
+        relevant, junk = (torch.stack([among(kinds(query)) for query in queries]) for kinds in (right, ignored))
         return relevant, junk
 
     return judge
