@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.openmmlab.config_files import config_path, config_root
+from dino_plugin.weights.safe_loading import load_checkpoint
 
 try:
     import mmpretrain
@@ -24,6 +25,7 @@ CONFIGS = sorted(f'classification/{path.name}' for path in (config_root() / 'cla
 LINEAR = 'classification/vit-small-p16_linear_8xb128-100e_in1k.py'
 FINETUNE = 'classification/vit-small-p16_finetune_8xb128-200e_in1k.py'
 CUSTOM = 'classification/vit-small-p16_linear_1xb128-100e_custom.py'
+FINETUNE_CUSTOM = 'classification/vit-small-p16_finetune_1xb64-100e_custom.py'
 NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=48, depth=4, num_heads=2)
 CLASSES = ('airplane', 'frog', 'ship')
 
@@ -118,6 +120,43 @@ def test_fine_tuning_gives_each_layer_its_rate_and_the_field_s_decay(data_root, 
     assert without == {
         name for name in decays if name.endswith('bias') or 'norm' in name or name in ('pos_embed', 'cls_token')
     }
+
+
+@pytest.mark.parametrize('name', [FINETUNE, FINETUNE_CUSTOM])
+def test_fine_tuning_mixes_images_smooths_labels_and_drops_paths(name, data_root, checkpoint, tmp_path):
+    model = Runner.from_cfg(shrink(name, data_root, tmp_path / 'work', checkpoint)).model
+    augments = {type(augment).__name__: augment.alpha for augment in model.data_preprocessor.batch_augments.augments}
+    assert augments == {'Mixup': 0.8, 'CutMix': 1.0}
+    assert (type(model.head.loss_module).__name__, model.head.loss_module.label_smooth_val) == ('LabelSmoothLoss', 0.1)
+    rates = [getattr(block.drop_path1, 'drop_prob', 0.0) for block in model.backbone.backbone.model.blocks]
+    assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
+
+
+def test_the_learning_rate_of_the_custom_config_is_that_of_imagenet_for_its_batch():
+    whole, small = (Config.fromfile(config_path(name)) for name in (FINETUNE, FINETUNE_CUSTOM))
+    images = 8 * whole.train_dataloader.batch_size
+    expected = whole.optim_wrapper.optimizer.lr * small.train_dataloader.batch_size / images
+    assert small.optim_wrapper.optimizer.lr == pytest.approx(expected)
+    assert small.param_scheduler[0].end == small.param_scheduler[1].begin < small.param_scheduler[1].end
+    assert small.param_scheduler[1].end == small.train_cfg.max_epochs
+
+
+def test_with_the_readme_s_hook_the_moving_average_is_tested(data_root, checkpoint, tmp_path, repository):
+    hook = re.search(
+        r'custom_hooks = (\[dict\(.*?\)\])', (repository / 'configs/classification/README.md').read_text()
+    )[1]
+    cfg = shrink(FINETUNE_CUSTOM, data_root, tmp_path / 'work', checkpoint)
+    cfg.custom_hooks = eval(hook)
+    cfg.custom_hooks[0].update(momentum=0.5)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    saved = load_checkpoint(str(tmp_path / 'work/epoch_1.pth'))
+    assert not torch.equal(saved['state_dict']['head.fc.weight'], saved['ema_state_dict']['module.head.fc.weight'])
+    build_runner = runpy.run_path(str(repository / 'tools/test.py'))['build_runner']
+    tested = build_runner(shrink(FINETUNE_CUSTOM, data_root, tmp_path / 'tested'), str(tmp_path / 'work/epoch_1.pth'))
+    assert torch.equal(tested.model.head.fc.weight, saved['state_dict']['head.fc.weight'])
+    validated = runner.message_hub.get_scalar('val/accuracy/top1').current()
+    assert tested.test()['accuracy/top1'] == pytest.approx(validated)
 
 
 def test_mmpretrains_own_tools_train_and_test(data_root, checkpoint, tmp_path, monkeypatch):
