@@ -177,3 +177,21 @@ def test_a_network_without_a_class_token_has_keys_but_no_class_maps():
     assert found.of_patches(found.keys).shape == (2, 2, 3, 4, 16)
     with pytest.raises(ValueError, match='no class token'):
         found.class_maps()
+
+
+@pytest.mark.parametrize('size', [(32, 32), (24, 40)])
+def test_attention_is_that_of_transformers(size, tmp_path):
+    """Hugging Face's DINOv2, whose file TimmBackbone reads; positions are resampled only in the second size."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
+    theirs = Dinov2Model(Dinov2Config(**settings, attn_implementation='eager'))
+    randomised(theirs)
+    theirs.save_pretrained(tmp_path)
+    rule = dict(depth=2, position_resampling='huggingface')
+    backbone = TimmBackbone('vit_small_patch14_dinov2', checkpoint=str(tmp_path), **(_TINY | rule))
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(images, output_attentions=True).attentions
+    for block, attention in zip(attention_of(backbone, images, [0, 1]), expected):
+        torch.testing.assert_close(block.probabilities(range(attention.shape[-1])), attention, rtol=0, atol=1e-5)
