@@ -347,6 +347,8 @@ def test_torchrun_starts_a_stopped_training_again_and_it_goes_on(repository, twe
         os.kill(children(launcher.pid)[-1], signal.SIGUSR1)
         assert launcher.wait(240) == 0, (tmp_path / 'log').read_text()
     finally:
+        for process in children(launcher.pid) if launcher.poll() is None else []:
+            os.kill(process, signal.SIGKILL)
         launcher.kill()
     said = (tmp_path / 'log').read_text()
     (stop,) = re.findall(r'SIGUSR1 stopped training after iteration (\d+), saved in (.*)\. To continue', said)
