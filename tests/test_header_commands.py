@@ -376,9 +376,10 @@ def test_a_linear_probe_of_classification_by_its_commands(folder):
 
 
 def test_the_quickstart_by_its_command(folder, monkeypatch, capsys):
-    """Its segmentation and label propagation take a minute: they are left out here, and run by .ci/run."""
+    """Segmentation, label propagation and scorecard take a minute: they are left out here, and run by .ci/run."""
     program = tool('quickstart')
     monkeypatch.setattr(program, 'measure_dense', lambda *_: {})
+    monkeypatch.setattr(program, 'print_scorecard', lambda *_: None)
     monkeypatch.setattr(program, 'FRAMES', program.FRAMES[:1])
     monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)  # tests have one
     class_folders('images', images=8)

@@ -1,7 +1,7 @@
 """DINO from images to numbers and pictures, on a CPU; tools/quickstart.sh sets everything up and runs this.
 
 Trains by a config and compares k-NN with an untrained network and raw pixels. Then it segments the bundled DAVIS frames
-with mmsegmentation and propagates the first masks through their clips. Checkpoint, exported backbone, log, pictures and
+with mmsegmentation and propagates the first masks through their clips, and prints the scorecard. Checkpoint, exported backbone, log, pictures and
 films are in the work directory. The last line is one JSON object.
 """
 
@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 CONFIG = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 SEGMENTATION = 'segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py'
 DAVIS = CHECKOUT / 'tests/data/davis'
+IMAGES = 'tests/data/cifar10_mini'
 FRAMES = [
     DAVIS / f'JPEGImages/480p/{name}.jpg'
     for name in ('blackswan/00000', 'blackswan/00024', 'car-shadow/00018', 'libby/00012')
@@ -164,6 +168,14 @@ def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
     return ClipResults(folder, clip, settings).write(segment_clip(backbone, clip, **settings))
 
 
+def print_scorecard(backbone: Path, images: Path, out: Path) -> None:
+    """What else the features can be asked, by the command that a user would type."""
+    command = [sys.executable, str(CHECKOUT / 'tools/scorecard.py'), str(backbone), '--images', str(images)]
+    command += ['--masks', str(DAVIS), '--limit', '2000', '--out', str(out)]
+    print(shlex.join(['python', *command[1:]]), flush=True)
+    subprocess.run(command, check=True)
+
+
 def report(result: dict, files: dict[str, Path]) -> None:
     from rich import print as rich_print
     from rich.table import Table
@@ -207,6 +219,7 @@ def main() -> None:
     backbone_file = export_backbone(checkpoint, args.work_dir / 'backbone')
     arguments = {key: value for key, value in cfg.model.backbone.items() if key != 'type'}
     result |= measure_dense(arguments, backbone_file, args.work_dir)
+    print_scorecard(backbone_file, args.images or CHECKOUT / IMAGES, args.work_dir / 'scorecard')
     files = {
         'views': views,
         'checkpoint': checkpoint,
@@ -215,6 +228,7 @@ def main() -> None:
         'patch features': save_features(
             TimmBackbone(**arguments, checkpoint=str(backbone_file)), args.work_dir / 'features.png'
         ),
+        'scorecard': args.work_dir / 'scorecard/scorecard.json',
         'propagated masks': args.work_dir / 'propagation/overlays',
         'log': Path(runner.log_dir),
     }

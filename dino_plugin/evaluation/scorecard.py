@@ -74,7 +74,7 @@ def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) ->
     """The images below a folder, and their classes if there are any.
 
     Classes are known from `labels`, a CSV file with the columns `file` (a path below the folder) and `label`; from
-    folders `train/CLASS` and `val/CLASS`; or from folders `CLASS`, of which a fifth of each is asked about.
+    folders `train/CLASS` and `val/CLASS` (or `test/CLASS`); or from folders `CLASS`, of which a fifth of each is asked about.
 
     Args:
         folder: Of images.
@@ -88,8 +88,10 @@ def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) ->
     """
     if labels is not None:
         infos = _from_csv(folder, labels)
-    elif all((folder / part).is_dir() for part in ('train', 'val')):
-        parts = [_infos(ImageDataset(data_root=folder / part, with_labels=True)) for part in ('train', 'val')]
+    elif asked := next(
+        (name for name in ('val', 'test') if (folder / 'train').is_dir() and (folder / name).is_dir()), None
+    ):
+        parts = [_infos(ImageDataset(data_root=folder / part, with_labels=True)) for part in ('train', asked)]
         parts = [_drawn(part, limit * len(part) // sum(map(len, parts)), seed) for part in parts]
         return parts[0] + parts[1], Labelled(*parts)
     else:
@@ -101,8 +103,8 @@ def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) ->
     numbers = torch.tensor([info['gt_label'] for info in infos])
     if len(numbers.unique()) < 2:
         return infos, None
-    asked = held_out(numbers, 0.2, seed).tolist()
-    parts = [[info for info, ask in zip(infos, asked) if ask is wanted] for wanted in (False, True)]
+    apart = held_out(numbers, 0.2, seed).tolist()
+    parts = [[info for info, ask in zip(infos, apart) if ask is wanted] for wanted in (False, True)]
     return infos, Labelled(*parts)
 
 
