@@ -1,8 +1,8 @@
 """DINO from images to numbers and pictures, on a CPU; tools/quickstart.sh sets everything up and runs this.
 
 Trains by a config and compares k-NN with an untrained network and raw pixels. Then it segments the bundled DAVIS frames
-with mmsegmentation and propagates the first masks through their clips, and prints the scorecard. Checkpoint, exported backbone, log, pictures and
-films are in the work directory. The last line is one JSON object.
+with mmsegmentation, propagates the first masks through their clips, and prints the scorecard. Checkpoint, exported
+backbone, log, pictures and films are in the work directory. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) ->
     """The images below a folder, and their classes if there are any.
 
     Classes are known from `labels`, a CSV file with the columns `file` (a path below the folder) and `label`; from
-    folders `train/CLASS` and `val/CLASS` (or `test/CLASS`); or from folders `CLASS`, of which a fifth of each is asked about.
+    folders `train/CLASS` and `val/CLASS` (or `test/CLASS`); or from folders `CLASS`, of which a fifth of each is asked
+    about.
 
     Args:
         folder: Of images.
