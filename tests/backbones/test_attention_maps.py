@@ -180,18 +180,26 @@ def test_a_network_without_a_class_token_has_keys_but_no_class_maps():
 
 
 @pytest.mark.parametrize('size', [(32, 32), (24, 40)])
-def test_attention_is_that_of_transformers(size, tmp_path):
-    """Hugging Face's DINOv2, whose file TimmBackbone reads; positions are resampled only in the second size."""
-    from transformers import Dinov2Config, Dinov2Model
+@pytest.mark.parametrize('family', ['DINOv2', 'DINOv3'])
+def test_attention_is_that_of_transformers(family, size, tmp_path):
+    """Hugging Face's networks, whose files TimmBackbone reads; DINOv3 has registers and rotary positions."""
+    import transformers
 
     settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
-    theirs = Dinov2Model(Dinov2Config(**settings, attn_implementation='eager'))
+    if family == 'DINOv2':
+        config, network = transformers.Dinov2Config, transformers.Dinov2Model
+        name, rule = 'vit_small_patch14_dinov2', dict(position_resampling='huggingface')
+    else:
+        config, network = transformers.DINOv3ViTConfig, transformers.DINOv3ViTModel
+        name, rule = 'vit_small_patch16_dinov3', {}
+        settings |= dict(num_register_tokens=4, intermediate_size=128)
+        settings |= dict(query_bias=False, key_bias=False, value_bias=False)
+    theirs = network(config(**settings, attn_implementation='eager'))
     randomised(theirs)
     theirs.save_pretrained(tmp_path)
-    rule = dict(depth=2, position_resampling='huggingface')
-    backbone = TimmBackbone('vit_small_patch14_dinov2', checkpoint=str(tmp_path), **(_TINY | rule))
+    backbone = TimmBackbone(name, checkpoint=str(tmp_path), **(_TINY | dict(depth=2) | rule))
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(images, output_attentions=True).attentions
-    for block, attention in zip(attention_of(backbone, images, [0, 1]), expected):
+    for block, attention in zip(attention_of(backbone, images, [0, 1]), expected, strict=True):
         torch.testing.assert_close(block.probabilities(range(attention.shape[-1])), attention, rtol=0, atol=1e-5)
