@@ -9,7 +9,7 @@
 #           CHECKPOINT: see configs/knn/knn_folder.py. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
 # Hardware: any; about a second for an image of 480 px with ViT-S on two CPU cores, and one more with refine=True.
 # Expected: corloc_whole_image and iou_whole_image are the floor. Where without_cut is large, all patches of an image
-#           are alike for this network: try model.features=patches, model.centred=True or another threshold.
+#           are alike for this network: try model.features=values, or patches, or model.centred=True.
 _base_ = '../_base_/default_runtime.py'
 
 model = dict(

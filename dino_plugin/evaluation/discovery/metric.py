@@ -74,7 +74,7 @@ class DiscoveryMetric(BaseMetric):
         if whole > 0.5:
             print_log(
                 f'In {whole:.0%} of the images all patches are alike, or none are, so that nothing can be told apart. '
-                'Try model.centred=True, model.features=patches, or another threshold in model.method_options.',
+                'Try model.features=values, or patches, model.centred=True, or another threshold in model.method_options.',
                 logger='current',
                 level=logging.WARNING,
             )
