@@ -88,10 +88,16 @@ def parts_sheet(images: Images, parts: Sequence[Int[np.ndarray, '_ _']]) -> UInt
     Args:
         images: RGB, as the network sees them.
         parts: As `cluster_patches` gives them.
+
+    Raises:
+        ValueError: If there are more parts than colours that can be told apart.
     """
+    number = 1 + max(int(part.max()) for part in parts)
+    if number > len(PART_COLOURS):
+        raise ValueError(f'at most {len(PART_COLOURS)} parts have a colour of their own, got {number}.')
     tiles = []
     for image, part in zip(images, parts):
-        colours = PART_COLOURS[part % len(PART_COLOURS)]
+        colours = PART_COLOURS[part]
         large = cv2.resize(colours, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         tiles.append([('', image), ('', (0.3 * image + 0.7 * large).round().astype(np.uint8))])
     return tile_sheet(tiles)
@@ -111,7 +117,12 @@ def match_patches(
 
     Returns:
         Row and column of a patch in the first and in the second image, and the cosines, largest first.
+
+    Raises:
+        ValueError: If the number is less than 1.
     """
+    if number < 1:
+        raise ValueError(f'the number of pairs must be at least 1, got {number}.')
     one, other = (normalize(grid, dim=-1).flatten(0, 1) for grid in (first, second))
     cosines = one @ other.T
     nearest, back = cosines.argmax(dim=1), cosines.argmax(dim=0)

@@ -144,6 +144,8 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(run_tool, swans, capsys):
         ([swans[0], '--point', '5'], 'expected row,column in pixels'),
         ([swans[0], '--point', '5000,3'], 'outside the first image'),
         ([swans[0], '--parts', 1], 'parts, got 1'),
+        ([swans[0], '--parts', 13], 'at most 12 parts have a colour of their own, got 13'),
+        ([*swans, '--matches', 0], 'must be at least 1, got 0'),
         ([swans[0], '--parts', 2, '--point', '1,1'], 'not allowed with'),
     ):
         with pytest.raises(SystemExit) as stop:
