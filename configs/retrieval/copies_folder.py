@@ -6,8 +6,9 @@
 #           Some attacks only: test_dataloader.dataset.attacks=[crop-strong,text-strong]; other images that are never
 #           right: test_cfg.bank_dataloader.dataset.distractors=OTHER_DIR. See ../knn/knn_folder.py for CHECKPOINT.
 # Hardware: any; 14 attacks: the network sees each image 15 times.
-# Expected: depends on the images; mAP near 100 for mild attacks, less for strong crops and rotations. An untrained
-#           network finds many, too: compare with it.
+# Expected: depends on the images. 60 images of Imagenette of 128 px at 112 px, among 850 others: raw pixels 76.8 % at
+#           best (32 px, the bank's mean removed), an untrained ViT-S/14 71.0 %. Compressed, blurred and noisy copies
+#           are easy for pixels, strong crops (8 %) and rotations (18 %) are not.
 _base_ = './retrieval_folder.py'
 
 model = dict(features='class+gem')

@@ -1,6 +1,7 @@
 """Class-labelled images as a retrieval set: the images of a query's class are the right answers."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,7 +9,21 @@ from torch import Tensor
 
 from dino_plugin.core.reduce import gather_over_ranks, rows_before, sum_over_ranks
 from dino_plugin.evaluation.nearest import unit_features
-from dino_plugin.evaluation.retrieval.ranking import AT, mean_scores, score_queries
+from dino_plugin.evaluation.retrieval.index import indexed_nearest
+from dino_plugin.evaluation.retrieval.ranking import (
+    AT,
+    QueryScores,
+    average_precision,
+    mean_scores,
+    precision_at,
+    ranked_relevance,
+    score_queries,
+)
+
+
+class _Labelled(NamedTuple):
+    features: Float[Tensor, 'images dim']
+    labels: Int[Tensor, ' images']
 
 
 def class_retrieval(
@@ -19,6 +34,8 @@ def class_retrieval(
     at: Sequence[int] = AT,
     trapezoids: bool = False,
     over_ranks: bool = False,
+    depth: int | None = None,
+    index: str = 'exact',
 ) -> dict[str, float]:
     """Mean average precision over the whole bank and precision at k, by cosine; in percent.
 
@@ -34,15 +51,21 @@ def class_retrieval(
         trapezoids: As in `average_precision`.
         over_ranks: Each process of a distributed run has its own part of bank and queries; the result, on each process,
             is that of all together. All processes must call the function.
+        depth: Rank only so many nearest images, for banks of millions. Average precision is then divided by the number
+            of images of the class or by the depth, whichever is less. None: the whole bank.
+        index: How the nearest are found, see `indexed_nearest`; needs a `depth`.
 
     Raises:
         ValueError: If the bank has one class only (every ranking would be right), no query has an image of its class,
-            a query has no label, features are not finite, or as in `score_queries`.
+            a query has no label, features are not finite, `depth` is less than a number of `at`, an index has no
+            depth, or as in `score_queries` and `indexed_nearest`.
+        ImportError: As in `indexed_nearest`.
     """
     if over_ranks:
         bank_features, bank_labels = gather_over_ranks(bank_features), gather_over_ranks(bank_labels)
+    bank, queries = _Labelled(bank_features, bank_labels), _Labelled(query_features, query_labels)
     no_own = torch.full_like(query_labels, -1)
-    return _retrieval(bank_features, bank_labels, query_features, query_labels, no_own, at, trapezoids, over_ranks)
+    return _retrieval(bank, queries, no_own, at, trapezoids, over_ranks, depth, index)
 
 
 def retrieval_among(
@@ -51,6 +74,8 @@ def retrieval_among(
     at: Sequence[int] = AT,
     trapezoids: bool = False,
     over_ranks: bool = False,
+    depth: int | None = None,
+    index: str = 'exact',
 ) -> dict[str, float]:
     """`class_retrieval` of each image among all others: every image is a query once, and is left out of the answers.
 
@@ -63,33 +88,66 @@ def retrieval_among(
         ValueError: As in `class_retrieval`.
     """
     own = torch.arange(len(labels), device=labels.device)
-    bank_features, bank_labels = features, labels
+    bank = images = _Labelled(features, labels)
     if over_ranks:
         own = own + rows_before(labels)
-        bank_features, bank_labels = gather_over_ranks(features), gather_over_ranks(labels)
-    return _retrieval(bank_features, bank_labels, features, labels, own, at, trapezoids, over_ranks)
+        bank = _Labelled(gather_over_ranks(features), gather_over_ranks(labels))
+    return _retrieval(bank, images, own, at, trapezoids, over_ranks, depth, index)
 
 
 def _retrieval(
-    bank_features: Float[Tensor, 'bank dim'],
-    bank_labels: Int[Tensor, ' bank'],
-    query_features: Float[Tensor, 'queries dim'],
-    query_labels: Int[Tensor, ' queries'],
+    bank: _Labelled,
+    queries: _Labelled,
     own: Int[Tensor, ' queries'],
     at: Sequence[int],
     trapezoids: bool,
     over_ranks: bool,
+    depth: int | None,
+    index: str,
 ) -> dict[str, float]:
     """`own` is the number of each query in the bank, -1 if it is not in it."""
-    _check_labels(bank_labels, query_labels, over_ranks)
-    bank, queries = unit_features(bank_features, 'bank'), unit_features(query_features, 'queries')
-    numbers = torch.arange(len(bank), device=bank.device)
+    _check_labels(bank.labels, queries.labels, over_ranks)
+    if depth is None:
+        if index != 'exact':
+            raise ValueError(f'index={index!r} needs a depth, the number of nearest images to rank.')
+        scores = _whole_ranking(bank, queries, own, at, trapezoids)
+    else:
+        if max(at) > depth:
+            raise ValueError(f'depth={depth} is less than {max(at)} of at={tuple(at)}: rank as many images.')
+        scores = _cut_off(bank, queries, own, at, trapezoids, depth, index)
+    return mean_scores(scores, at, over_ranks, 'another image of its class')
+
+
+def _whole_ranking(
+    bank: _Labelled, queries: _Labelled, own: Int[Tensor, ' queries'], at: Sequence[int], trapezoids: bool
+) -> QueryScores:
+    features = unit_features(bank.features, 'bank')
+    numbers = torch.arange(len(features), device=features.device)
 
     def judge(some: slice) -> tuple[Bool[Tensor, 'some bank'], Bool[Tensor, 'some bank']]:
-        return query_labels[some, None] == bank_labels, own[some, None] == numbers
+        return queries.labels[some, None] == bank.labels, own[some, None] == numbers
 
-    scores = score_queries(bank, queries, judge, at, trapezoids)
-    return mean_scores(scores, at, over_ranks, 'another image of its class')
+    return score_queries(features, unit_features(queries.features, 'queries'), judge, at, trapezoids)
+
+
+def _cut_off(
+    bank: _Labelled,
+    queries: _Labelled,
+    own: Int[Tensor, ' queries'],
+    at: Sequence[int],
+    trapezoids: bool,
+    depth: int,
+    index: str,
+) -> QueryScores:
+    k = min(depth + 1, len(bank.labels))  # the query itself may be one of them
+    similarities, numbers = indexed_nearest(bank.features, queries.features, k, index)
+    relevant = bank.labels[numbers.clamp(min=0)] == queries.labels[:, None]
+    ranked = ranked_relevance(similarities, relevant, (numbers < 0) | (numbers == own[:, None]))[:, :depth]
+    classes = int(max(bank.labels.max(), queries.labels.max())) + 1 if len(queries.labels) else 0
+    of_class = torch.bincount(bank.labels[bank.labels >= 0], minlength=classes)
+    num_relevant = of_class[queries.labels] - (own >= 0).long()
+    precision = average_precision(ranked, trapezoids, num_relevant.clamp(max=depth))
+    return QueryScores(precision, precision_at(ranked, at, num_relevant))
 
 
 def _check_labels(bank_labels: Int[Tensor, ' bank'], query_labels: Int[Tensor, ' queries'], over_ranks: bool) -> None:

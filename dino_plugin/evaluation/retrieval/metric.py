@@ -65,19 +65,30 @@ class RankingMetric(BankMetric):
 class ClassRetrievalMetric(RankingMetric):
     """`class_retrieval` of a test set against a bank, or `retrieval_among` the test set: `retrieval/mAP` and so on.
 
+    Args:
+        at: As in `RankingMetric`, like `whitening`.
+        depth: As in `class_retrieval`, like `index`.
+
     Raises:
         ValueError: As in `RankingMetric`, and when it evaluates, as in `class_retrieval`.
+        ImportError: When it evaluates, as in `class_retrieval`.
     """
 
     default_prefix = 'retrieval'
 
+    def __init__(
+        self, at: Sequence[int] = AT, whitening: str = 'none', depth: int | None = None, index: str = 'exact'
+    ) -> None:
+        super().__init__(at, whitening)
+        self.options = dict(depth=depth, index=index)
+
     def score(self, bank: Labelled, queries: Labelled) -> dict[str, float]:
         """Percent."""
-        return class_retrieval(*bank, *queries, self.at, over_ranks=True)
+        return class_retrieval(*bank, *queries, self.at, over_ranks=True, **self.options)
 
     def score_among(self, images: Labelled) -> dict[str, float]:
         """Percent; each image is searched for among the others."""
-        return retrieval_among(*images, self.at, over_ranks=True)
+        return retrieval_among(*images, self.at, over_ranks=True, **self.options)
 
 
 class CopyMetric(RankingMetric):

@@ -71,15 +71,24 @@ def average_precision(
     return (precision * ranked).double().sum(dim=1).float() / num_relevant  # 0 / 0 is NaN
 
 
-def precision_at(ranked: Bool[Tensor, 'queries bank'], numbers: Sequence[int]) -> Float[Tensor, 'queries numbers']:
+def precision_at(
+    ranked: Bool[Tensor, 'queries bank'], numbers: Sequence[int], num_relevant: Tensor | None = None
+) -> Float[Tensor, 'queries numbers']:
     """Share of relevant images among the first k, for each number k; NaN without relevant images.
 
     Where the last relevant image comes before position k, k is that position: a query with three relevant images, all
     found first, reaches 1 also at k = 10. So does the evaluation of the revisited Oxford and Paris.
+
+    Args:
+        ranked: As `ranked_relevance` gives it.
+        numbers: The ks, each at least 1.
+        num_relevant: As in `average_precision`; the numbers k must not exceed the length of a ranking that is cut off.
     """
     hits = ranked.cumsum(dim=1)
     positions = torch.arange(1, ranked.shape[1] + 1, device=ranked.device)
     last = (ranked * positions).amax(dim=1)
+    if num_relevant is not None:
+        last = last.where(hits[:, -1] >= num_relevant, ranked.shape[1])
     ends = torch.stack([last.clamp(max=k) for k in numbers], dim=1)
     return hits.gather(1, (ends - 1).clamp(min=0)) / ends.where(ends > 0, torch.nan)
 

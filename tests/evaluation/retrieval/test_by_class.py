@@ -138,3 +138,56 @@ def test_two_processes_with_any_shares_find_what_one_finds(labelled):
         class_retrieval(features[:40], labels[:40], features[40:], labels[40:]),
     )
     run_in_processes(check_processes, features, labels, expected)
+
+
+# --- cut off at a depth -----------------------------------------------------------------------------------------------
+
+
+def slow_map_at_depth(features, labels, depth):
+    """By the definition, each image among the others."""
+    values = []
+    for number, label in enumerate(labels):
+        cosines = torch.cosine_similarity(features[number][None].double(), features.double(), dim=1)
+        order = [i for i in cosines.argsort(descending=True).tolist() if i != number][:depth]
+        hits, total = 0, 0.0
+        for place, i in enumerate(order, 1):
+            hits += bool(labels[i] == label)
+            total += bool(labels[i] == label) * hits / place
+        values.append(total / min(depth, int((labels == label).sum()) - 1))
+    return 100 * sum(values) / len(values)
+
+
+@pytest.mark.parametrize('depth', [1, 5, 12])
+def test_a_ranking_that_is_cut_off_scores_as_by_the_definition(depth, labelled):
+    features, labels = labelled
+    found = retrieval_among(features, labels, (1,), depth=depth)
+    assert found['mAP'] == pytest.approx(slow_map_at_depth(features, labels, depth))
+
+
+def test_a_depth_does_not_change_the_precision_before_it(labelled):
+    features, labels = labelled
+    whole, cut = retrieval_among(features, labels), retrieval_among(features, labels, depth=10)
+    assert [cut[f'mP@{k}'] for k in (1, 5, 10)] == pytest.approx([whole[f'mP@{k}'] for k in (1, 5, 10)])
+    assert cut['mAP'] != pytest.approx(whole['mAP'])
+
+
+@pytest.mark.parametrize('index', ['exact', 'flat'])
+def test_a_depth_of_all_images_is_the_whole_ranking(index, labelled):
+    if index == 'flat':
+        pytest.importorskip('faiss', reason='faiss is not installed (the extra "index")')
+    features, labels = labelled
+    options = dict(depth=1000, index=index)
+    assert retrieval_among(features, labels, **options) == pytest.approx(retrieval_among(features, labels))
+    parts = features[:40], labels[:40] - (labels[:40] == 5).long() * 6, features[40:], labels[40:]  # a class is missing
+    whole = class_retrieval(*parts, trapezoids=True)
+    assert class_retrieval(*parts, trapezoids=True, **options) == pytest.approx(whole)
+    assert whole['queries'] < 20
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [(dict(index='flat'), 'needs a depth'), (dict(depth=9), 'less than 10'), (dict(depth=20, index='tree'), 'one of')],
+)
+def test_depths_and_indices_that_do_not_fit_are_refused(options, message, labelled):
+    with pytest.raises(ValueError, match=message):
+        retrieval_among(*labelled, **options)

@@ -73,6 +73,16 @@ def test_images_for_whitening_are_not_searched_where_nothing_is_whitened():
     assert evaluated(ClassRetrievalMetric(), images, extra) == evaluated(ClassRetrievalMetric(), images)
 
 
+def test_a_ranking_can_be_cut_off():
+    images, bank = predictions(25, 1), predictions(40, 0, in_bank=True)
+    expected = retrieval_among(*joined(images), at=(1, 3), depth=4)
+    assert evaluated(ClassRetrievalMetric(at=(1, 3), depth=4), images) == named(expected)
+    expected = class_retrieval(*joined(bank), *joined(images), at=(1, 3), depth=4)
+    assert evaluated(ClassRetrievalMetric(at=(1, 3), depth=4), bank, images) == named(expected)
+    with pytest.raises(ValueError, match='index must be one of'):
+        evaluated(ClassRetrievalMetric(depth=10, index='tree'), images)
+
+
 def test_another_word_for_whitening_is_refused():
     with pytest.raises(ValueError, match=r"one of .*got 'pca'"):
         ClassRetrievalMetric(whitening='pca')
