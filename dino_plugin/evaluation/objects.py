@@ -11,9 +11,8 @@ from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import check_header, image_size, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
-from dino_plugin.data.images.image_dataset import EXTENSIONS, find_images, missing_files
 from dino_plugin.data.images.label_masks import labels_in, read_mask
-from dino_plugin.data.images.user_files import expanded, natural_key, read_lines
+from dino_plugin.data.images.user_files import expanded
 from dino_plugin.evaluation.object_boxes import (
     AnnotatedImage,
     Boxes,
@@ -22,6 +21,7 @@ from dino_plugin.evaluation.object_boxes import (
     read_coco_boxes,
     read_voc_boxes,
 )
+from dino_plugin.evaluation.object_files import chosen, images_in, images_named, listed, partners, refuse_missing
 
 VOID = 255
 LABELS = ('each', 'one', 'bright')
@@ -154,25 +154,20 @@ class ObjectDataset:
             None if path is None else self._existing(path, name)
             for name, path in dict(images=images, masks=masks, boxes=boxes).items()
         )
-        listed = None if names is None else _listed(self._existing(names, 'names'))
+        names_listed = None if names is None else listed(self._existing(names, 'names'))
         coco = read_coco_boxes(self.boxes) if self.boxes is not None and self.boxes.is_file() else None
-        paths = _images_in(self.images) if coco is None else _images_named(coco, self.images)
-        chosen = _chosen(list(paths), listed, indices, self.images)
-        missing = missing_files([str(paths[name]) for name in chosen])
-        if missing:
-            raise FileNotFoundError(
-                f'{len(missing)} of {len(chosen)} images that {boxes} names are not in {self.images} (first: '
-                f'{missing[0]}). Correct images, or take the others by a list: names=FILE.'
-            )
-        masks_of = {} if self.masks is None else _partners(chosen, self.masks, '.png')
-        voc = {} if coco is not None or self.boxes is None else _partners(chosen, self.boxes, '.xml')
+        paths = images_in(self.images) if coco is None else images_named(coco, self.images)
+        chosen_names = chosen(list(paths), names_listed, indices, self.images)
+        refuse_missing([paths[name] for name in chosen_names], f'images that {boxes} names', self.images)
+        masks_of = {} if self.masks is None else partners(chosen_names, self.masks, '.png')
+        voc = {} if coco is not None or self.boxes is None else partners(chosen_names, self.boxes, '.xml')
         boxes_of = {name: read_voc_boxes(path) for name, path in voc.items()} if coco is None else _by_stem(coco)
         self.items = [
             _checked(ObjectImage(
                 name, paths[name], image_size(paths[name], max_pixels), masks_of.get(name), labels, boxes_of.get(name),
                 max_pixels,
             ), self.boxes)
-            for name in chosen
+            for name in chosen_names
         ]  # fmt: skip
         self.metainfo: dict = {}  # mmengine warns without it
         known = [word for word, given in (('masks', masks), ('boxes', boxes)) if given is not None]
@@ -194,72 +189,8 @@ class ObjectDataset:
         raise FileNotFoundError(f'{name} is not {kind}: {found} (working directory: {os.getcwd()}). Correct {name}.')
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
-    """Path of each image below a folder by its name there, in natural order."""
-    found, _ = find_images(str(folder))
-    if not found:
-        raise ValueError(f'no image in {folder} or below: looked for {" ".join(EXTENSIONS)}.')
-    return _unique(sorted((Path(path) for path in found), key=lambda path: natural_key(str(path))), folder)
-
-
-def _images_named(annotations: dict[str, AnnotatedImage], folder: Path) -> dict[str, Path]:
-    """The same of the images that a file of COCO names, in its order."""
-    return _unique([folder / name for name in annotations], folder)
-
-
-def _unique(paths: list[Path], folder: Path) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in paths:
-        name = path.relative_to(folder).with_suffix('').as_posix()
-        if name in named:
-            raise ValueError(f'{named[name]} and {path.name} differ in their ending only: keep one of them.')
-        named[name] = path
-    return named
-
-
 def _by_stem(annotations: dict[str, AnnotatedImage]) -> dict[str, AnnotatedImage]:
     return {Path(name).with_suffix('').as_posix(): annotated for name, annotated in annotations.items()}
-
-
-def _listed(path: Path) -> list[str]:
-    """The first word of each line: VOC's lists of a class have a second one."""
-    names = [line.split()[0] for _, line in read_lines(path)]
-    if len(set(names)) < len(names):
-        raise ValueError(f'{path} names an image twice: it would count twice. Remove one of the lines.')
-    return names
-
-
-def _chosen(names: list[str], listed: list[str] | None, indices: int | Sequence[int] | None, folder: Path) -> list[str]:
-    if listed is not None:
-        known = set(names)
-        names = [name if name in known else Path(name).with_suffix('').as_posix() for name in listed]
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise FileNotFoundError(
-                f'{len(missing)} of {len(names)} listed images are not in {folder}, or not in the annotation '
-                f'(first: {missing[0]}). Names are taken below images, with or without their ending.'
-            )
-    if indices is not None:
-        wanted = range(len(names))[:indices] if isinstance(indices, int) else indices
-        outside = [index for index in wanted if not -len(names) <= index < len(names)]
-        if outside:
-            raise ValueError(f'indices has {outside[0]}, but there are {len(names)} images in {folder}, from 0 on.')
-        names = [names[index] for index in wanted]
-    if not names:
-        raise ValueError(f'no image of {folder} is chosen: correct names or indices.')
-    return names
-
-
-def _partners(names: list[str], folder: Path, ending: str) -> dict[str, Path]:
-    """The file of each image's name in another folder."""
-    paths = {name: folder / f'{name}{ending}' for name in names}
-    missing = missing_files([str(path) for path in paths.values()])
-    if missing:
-        raise FileNotFoundError(
-            f'{len(missing)} of {len(paths)} images have no {ending} file of their name in {folder} (first: '
-            f'{missing[0]}). Take the others by a list: names=FILE.'
-        )
-    return paths
 
 
 def _checked(item: ObjectImage, boxes: Path | None) -> ObjectImage:

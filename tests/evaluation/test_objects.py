@@ -225,10 +225,14 @@ def test_names_that_do_not_exist_are_counted_and_the_first_is_named(root):
 
 def test_missing_masks_and_boxes_are_counted_and_the_first_is_named(root):
     save_labels(root / 'masks/a.png', (1, 0, 0, 5, 5))
-    with pytest.raises(FileNotFoundError, match=r'1 of 2 images have no \.png file .*masks/b\.png.*names=FILE'):
+    with pytest.raises(
+        FileNotFoundError, match=r'1 of 2 \.png files of the names of the images are not in .*masks/b\.png.*names=FILE'
+    ):
         ObjectDataset(root, images='images', masks='masks')
     (root / 'xml').mkdir()
-    with pytest.raises(FileNotFoundError, match=r'2 of 2 images have no \.xml file .*xml/a\.xml'):
+    with pytest.raises(
+        FileNotFoundError, match=r'2 of 2 \.xml files of the names of the images are not in .*xml/a\.xml'
+    ):
         ObjectDataset(root, images='images', boxes='xml')
 
 

@@ -74,7 +74,7 @@ class DiscoveryMetric(BaseMetric):
         if whole > 0.5:
             print_log(
                 f'In {whole:.0%} of the images all patches are alike, or none are, so that nothing can be told apart. '
-                'Try model.features=values, or patches, model.centred=True, or another threshold in model.method_options.',
+                'Try model.features=values, or patches, or model.centred=True, or another threshold.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -131,10 +131,12 @@ def _saliency_numbers(scores: list[dict]) -> dict[str, float]:
         return {}
     # mmengine has made plain tuples of them.
     means = {kind: mean_saliency([ImageSaliency(*score[kind]) for score in scores]) for kind in scores[0]}
-    numbers = means['found']._asdict()
-    if 'refined' in means:
-        numbers |= {f'refined_{name}': value for name, value in means['refined']._asdict().items()}
-    return numbers | dict(iou_whole_image=means['whole_image'].iou)
+    numbers = dict(iou_whole_image=means['whole_image'].iou)
+    for kind, prefix in (('found', ''), ('refined', 'refined_')):
+        if kind in means:
+            mean = means[kind]
+            numbers |= {f'{prefix}max_f': mean.max_f, f'{prefix}iou': mean.iou, f'{prefix}accuracy': mean.accuracy}
+    return numbers
 
 
 def _write_boxes(results: list[dict], path: Path) -> None:
