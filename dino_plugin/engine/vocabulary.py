@@ -66,6 +66,7 @@ from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric, Head
 from dino_plugin.evaluation.classification.grid_metric import LinearGridMetric
 from dino_plugin.evaluation.classification.held_out_split import held_out_split
 from dino_plugin.evaluation.classification.metric import KNNMetric
+from dino_plugin.evaluation.classification.other_labels import ImagesOfClasses, NumberedImages
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects import ObjectDataset
@@ -94,6 +95,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.DATASETS: [
         ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
         (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
+        ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],

@@ -43,7 +43,6 @@ class LinearGrid(BaseModel):
         last_blocks: Numbers of last blocks.
         average_pool: With and without the mean patch.
         precision: Precision of the backbone: `fp32`, `bf16` or `fp16`. Classifiers are always float32.
-        answers: In `predict`, only these classes are possible, as for ImageNet-A and -R; None: all.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
 
     Raises:
@@ -63,7 +62,6 @@ class LinearGrid(BaseModel):
         last_blocks: Sequence[int] = (1, 4),
         average_pool: Sequence[bool] = (False, True),
         precision: str = 'fp32',
-        answers: Sequence[int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
@@ -78,7 +76,7 @@ class LinearGrid(BaseModel):
         for number in last_blocks:
             self.backbone.check_last_blocks(number)
         self.num_classes, self.autocast_dtype = num_classes, PRECISIONS[precision]
-        self.answers = None if answers is None else _checked(answers, num_classes)
+        self.answers: Sequence[int] | None = None  # the only classes of predictions, see LinearGridTestLoop
         self._inputs = list(itertools.product(last_blocks, average_pool))
         self.settings = [HeadSetting(rate, *seen) for seen in self._inputs for rate in learning_rates]
         self.register_buffer('_rates', torch.tensor(learning_rates)[:, None], persistent=False)
@@ -144,9 +142,3 @@ class LinearGrid(BaseModel):
 def _vector(blocks: Sequence[Tokens], average: bool) -> Float[Tensor, 'batch dim']:
     parts = [block.class_token.float() for block in blocks]
     return torch.cat([*parts, blocks[-1].patches.float().mean(dim=(-3, -2))] if average else parts, dim=-1)
-
-
-def _checked(answers: Sequence[int], num_classes: int) -> list[int]:
-    if not answers or len(set(answers)) < len(answers) or not 0 <= min(answers) <= max(answers) < num_classes:
-        raise ValueError(f'LinearGrid: answers are different classes from 0 to {num_classes - 1}, got {answers}.')
-    return list(answers)
