@@ -131,7 +131,7 @@ def test_a_file_that_is_no_list_of_labels_is_refused(tmp_path, content):
         ValidLabels(write(tmp_path / 'real.json', content))
 
 
-# --- the configs, by an untrained classifier: labels are tested, not what it learnt ------------------------------------
+# --- the configs, by an untrained classifier: labels are tested, not what it learnt ---
 
 
 def run(name: str, folder: Path, **test_dataset):
