@@ -93,7 +93,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(run_tool, checkpoints, tm
     convnet = saved(tmp_path / 'convnet.pth', 0, 'resnet10t')
     for arguments, said in (
         ([convnet], 'ResNet is a convolutional network'),
-        ([checkpoints[0], '--masks', tmp_path], 'images have no .png file of their name'),
+        ([checkpoints[0], '--masks', tmp_path], 'others by a list: names=FILE'),
         ([checkpoints[0], '--blocks', 5], 'block 5 does not exist'),
         ([checkpoints[0], tmp_path / 'no.pth'], 'no.pth does not exist'),
     ):
