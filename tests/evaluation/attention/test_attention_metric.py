@@ -188,7 +188,7 @@ def test_an_unknown_precision_and_training_are_refused(weights, tmp_path):
     runner = Runner.from_cfg(cfg)
     with pytest.raises(ValueError, match='has no loss'):
         runner.model(runner.test_loop.dataloader.dataset[0], mode='loss')
-    cfg.model.precision = 'fp8'
+    cfg.model.precision, cfg.experiment_name = 'fp8', f'{tmp_path.name}again'
     with pytest.raises(ValueError, match='precision must be one of'):
         Runner.from_cfg(cfg)
 
