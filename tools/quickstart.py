@@ -171,7 +171,7 @@ def propagate(backbone: TimmBackbone, folder: Path, clip: Clip) -> Iterable:
 def print_scorecard(backbone: Path, images: Path, out: Path) -> None:
     """What else the features can be asked, by the command that a user would type."""
     command = [sys.executable, str(CHECKOUT / 'tools/scorecard.py'), str(backbone), '--images', str(images)]
-    command += ['--masks', str(DAVIS), '--limit', '2000', '--out', str(out)]
+    command += ['--masks', str(DAVIS), '--out', str(out)]
     print(shlex.join(['python', *command[1:]]), flush=True)
     subprocess.run(command, check=True)
 

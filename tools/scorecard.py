@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dino_plugin.evaluation.scorecard import Card
 
 
+MOST_WITH_MASKS = 100
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure networks beside an untrained one and raw pixels.',
@@ -34,19 +37,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--image-size', type=int,
                         help="pixels of the square from an image (default: the network's, at most 224)")  # fmt: skip
     parser.add_argument('--short-side', type=int, default=240, help='shorter side of images with masks and of frames')
-    parser.add_argument('--limit', type=int, default=5000, help='largest number of images (default: 5000)')
+    parser.add_argument('--limit', type=int, default=10000, help='largest number of images (default: 10,000)')
     parser.add_argument('--no-cache', action='store_true', help='keep no features and take none')
     add_options(parser, '--backbone', 'what the checkpoints do not say: model_name=vit_small_patch16_224')
     return parser.parse_args()
 
 
 def object_images(folder: Path) -> list:
-    """Images with masks: of any folder with the two sub-folders, or DAVIS's at 480p, every tenth of a clip's."""
+    """Images with masks, at most so many, spread over all: below `JPEGImages` and `Annotations`, or DAVIS's 480p there."""
     from dino_plugin.evaluation.objects import ObjectDataset
 
     davis = (folder / 'JPEGImages/480p').is_dir()
     places = ('JPEGImages/480p', 'Annotations/480p') if davis else ('JPEGImages', 'Annotations')
-    return list(ObjectDataset(folder, *places))[:: 10 if davis else 1]
+    found = list(ObjectDataset(folder, *places))
+    return found[:: -(-len(found) // MOST_WITH_MASKS)]
 
 
 def show(columns: dict[str, dict]) -> None:
@@ -120,7 +124,9 @@ def main() -> None:
         fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
     show(columns)
     known = '' if labelled is None else f', {len(labelled.bank)} to learn from and {len(labelled.queries)} to classify'
-    print(f'{len(images)} images of {card.size} px{known}; {len(card.objects)} with masks, {len(card.clips)} clips.')
+    print(
+        f'{len(images)} images of {card.size} px{known}, class token and mean patch; {len(card.objects)} with masks, {len(card.clips)} clips.'
+    )
     content = dict(measures=columns, seconds=seconds, images=len(images), size=card.size, short_side=card.short_side)
     (out / 'scorecard.json').write_text(json.dumps(content, indent=1) + '\n')
     print(*pictures, out / 'scorecard.json', sep='\n')

@@ -144,13 +144,14 @@ def measure_pixels(card: Card) -> dict[str, float]:
 def features_of(
     backbone: nn.Module, infos: list[dict], size: int, cache: FeatureCache | None = None
 ) -> tuple[Float[Tensor, 'images dim'], Int[Tensor, ' images']]:
-    """Class tokens and labels; -1 for images without."""
+    """Class token and mean patch, as `pool` joins them, and labels; -1 for images without."""
     key = None if cache is None else cache_key(backbone, infos, ['scorecard', __version__, torch.__version__, size])
     kept = None if key is None else cache.read(key, len(infos))
     device = next(backbone.parameters()).device
     if kept is not None:
         return kept['features'].to(device), kept['labels'].to(device)
-    features, labels = extract_features(backbone, progress(_loader(infos, size), f'features of {len(infos)} images'))
+    loader = progress(_loader(infos, size), f'features of {len(infos)} images')
+    features, labels = extract_features(backbone, loader, 'class+mean')
     if key is not None:
         cache.write(key, dict(features=features, labels=labels))
     return features, labels
@@ -244,7 +245,7 @@ class _Images(Dataset):
         self.pipeline = Compose(
             [
                 dict(type='dino_plugin.LoadImage'),
-                dict(type='dino_plugin.ResizeCentreCrop', resize=round(size * 256 / 224), crop=size),
+                dict(type='dino_plugin.ResizeCentreCrop', resize=size, crop=size),
                 dict(type='dino_plugin.PackImage'),
             ]
         )
