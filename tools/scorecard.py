@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def object_images(folder: Path) -> list:
-    """Images with masks, at most so many, spread over all: below `JPEGImages` and `Annotations`, or DAVIS's 480p there."""
+    """Images with masks below `JPEGImages` and `Annotations`, or DAVIS's `480p` there; at most 100, spread over all."""
     from dino_plugin.evaluation.objects import ObjectDataset
 
     davis = (folder / 'JPEGImages/480p').is_dir()
@@ -124,9 +124,8 @@ def main() -> None:
         fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
     show(columns)
     known = '' if labelled is None else f', {len(labelled.bank)} to learn from and {len(labelled.queries)} to classify'
-    print(
-        f'{len(images)} images of {card.size} px{known}, class token and mean patch; {len(card.objects)} with masks, {len(card.clips)} clips.'
-    )
+    print(f'{len(images)} images of {card.size} px{known}; {len(card.objects)} with masks, {len(card.clips)} clips.')
+    print('Features are class token and mean patch; LiDAR is of class tokens.')
     content = dict(measures=columns, seconds=seconds, images=len(images), size=card.size, short_side=card.short_side)
     (out / 'scorecard.json').write_text(json.dumps(content, indent=1) + '\n')
     print(*pictures, out / 'scorecard.json', sep='\n')

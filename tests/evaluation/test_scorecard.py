@@ -138,5 +138,5 @@ def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, re
     assert [*content['measures']] == ['mine', 'untrained', 'raw pixels'] and content['size'] == 32
     for name in ('k-NN', 'linear', 'LiDAR', 'attention Jaccard, mean map', 'TokenCut CorLoc'):
         assert name in printed and 0 <= content['measures']['mine'][name] <= 100
-    assert '35 images of 32 px, 28 to learn from and 7 to classify, class token and mean patch; 2 with masks, 0 clips.' in printed
+    assert '35 images of 32 px, 28 to learn from and 7 to classify; 2 with masks, 0 clips.' in printed
     assert {path.name for path in out.glob('*.png')} == {'features_0_mine.png', 'features_1_untrained.png'}
