@@ -94,7 +94,8 @@ def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: A
 
     Args:
         model: Its parameters and buffers count.
-        images: Samples before the pipeline; path, size, time of last change and label of each file count.
+        images: Samples before the pipeline; path, size and time of last change of each file count, and all that the
+            sample says of it: label, box, attack.
         settings: Of model and pipeline, in anything that has a text.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
@@ -102,7 +103,7 @@ def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: A
         if not isinstance(info.get('img_path'), str):
             return None
         status = os.stat(info['img_path'])
-        digest.update(f'{info["img_path"]} {status.st_size} {status.st_mtime_ns} {info.get("gt_label")}\n'.encode())
+        digest.update(f'{status.st_size} {status.st_mtime_ns} {sorted(info.items())}\n'.encode())
     for name, value in model.state_dict().items():
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
         digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())

@@ -38,11 +38,12 @@ def test_the_key_changes_with_everything_that_features_depend_on_and_with_nothin
         cache_key(model, images[::-1], dict(size=224)),
         cache_key(model, images[:1], dict(size=224)),
         cache_key(model, [images[0], images[1] | dict(gt_label=0)], dict(size=224)),
+        cache_key(model, [images[0], images[1] | dict(box=(0, 0, 5, 5))], dict(size=224)),
         cache_key(model, images, dict(size=225)),
     ]
     os.utime(tmp_path / 'a.jpg', ns=(1, 1))
     others.append(cache_key(model, images, dict(size=224)))
-    assert len({key, *others}) == 8
+    assert len({key, *others}) == 9
 
 
 def test_weights_of_any_type_count(tmp_path):

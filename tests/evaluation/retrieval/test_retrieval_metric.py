@@ -5,6 +5,7 @@ import torch
 from bundled import CIFAR
 from mmengine.config import Config
 from mmengine.runner import Runner
+from processes import run_in_processes
 from torch.nn.functional import interpolate
 
 from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
@@ -66,6 +67,19 @@ def test_features_are_whitened_by_the_images_for_it_else_by_the_bank_else_by_all
         else:
             expected = retrieval_among(whiten(features), labels)
         assert evaluated(ClassRetrievalMetric(whitening=whitening), *parts) == named(expected)
+
+
+def check_processes(rank, bank, queries, extra, expected):
+    """The second process has no images for whitening, and the first one no bank."""
+    parts = [bank[:0], queries[:1], extra] if rank == 0 else [bank, queries[1:], []]
+    assert evaluated(ClassRetrievalMetric(whitening='centred'), *parts) == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_processes_whiten_as_one():
+    bank, queries = predictions(40, 0, in_bank=True), predictions(25, 1)
+    extra = predictions(60, 2, for_whitening=True)
+    expected = evaluated(ClassRetrievalMetric(whitening='centred'), bank, queries, extra)
+    run_in_processes(check_processes, bank, queries, extra, expected)
 
 
 def test_images_for_whitening_are_not_searched_where_nothing_is_whitened():
