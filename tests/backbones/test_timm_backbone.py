@@ -131,8 +131,8 @@ def test_bad_names_and_two_sources_of_weights_are_refused():
         TimmBackbone('resnet10t', pretrained=True, checkpoint='x.pth')
     with pytest.raises(ValueError, match=r"resnet10t has no argument 'in_channels'.*in_chans"):
         TimmBackbone('resnet10t', in_channels=1)
-    with pytest.raises(ValueError, match=r"no argument 'chekpoint'.*checkpoint"):
-        TimmBackbone('vit_tiny_patch16_224', chekpoint='x.pth')
+    with pytest.raises(ValueError, match=r"no argument 'checkpoints'.*checkpoint"):
+        TimmBackbone('vit_tiny_patch16_224', checkpoints='x.pth')
     with pytest.raises(ValueError, match=r'timm cannot build .*divisible by num_heads'):
         TimmBackbone('vit_tiny_patch16_224', num_heads=5)
 
