@@ -39,7 +39,7 @@ class DiscoveryMetric(BaseMetric):
     boxes of all images (`boxes.csv`) and a sheet of the first images (`objects.png`): image, found, refined, true.
 
     Args:
-        refine: Follow the edges of the image by the bilateral solver, which takes about a second an image.
+        refine: Follow the edges of the image by the bilateral solver: some tenths of a second an image.
         num_pictures: Images on the sheet of each process.
     """
 

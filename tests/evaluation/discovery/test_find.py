@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.images.label_masks import write_mask
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.engine.evaluating import object_finder
 from dino_plugin.engine.evaluating.object_finder import ObjectFinder
 from dino_plugin.evaluation.discovery import find, metric
 from dino_plugin.evaluation.discovery.drawing import draw_objects, picture_row
@@ -306,6 +307,42 @@ def test_every_config_finds_objects_and_equals_the_functions(name, folder, backb
         assert np.array_equal(
             expected.masks, enlarged(token_cut(features.patches).mask[None], features.cell, item.size)
         )
+
+
+@pytest.mark.parametrize(
+    ('option', 'seen'),
+    [
+        (dict(features='patches'), dict(features='patches')),
+        (dict(block=0), dict(block=0)),
+        (dict(short_side=32), dict(short_side=32)),
+        (dict(precision='bf16'), dict(autocast_dtype=torch.bfloat16)),
+        (
+            dict(data_preprocessor=dict(type='dino_plugin.ViewPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)),
+            dict(preprocessor=ViewPreprocessor(mean=[0.0] * 3, std=[1.0] * 3)),
+        ),
+        (dict(centred=True), {}),
+        (dict(method='lost', method_options=dict(num_candidates=3)), {}),
+    ],
+    ids=lambda option: next(iter(option), 'as usual'),
+)
+def test_each_argument_of_the_model_reaches_the_functions(option, seen, folder, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        object_finder, 'find_objects', lambda features, size, **options: calls.append((features, size, options))
+    )
+    item = ObjectDataset(folder, images='images')[0]
+    torch.manual_seed(0)
+    model = ObjectFinder(dict(type='dino_plugin.TimmBackbone', **TINY), **option).eval()
+    assert model.test_step([item])[0]['item'] is item
+    (features, size, options), usual = calls[0], patch_features(model.backbone, item.read_image())
+    expected = patch_features(model.backbone, item.read_image(), **seen)
+    assert torch.equal(features.patches, expected.patches)
+    assert (features.cell, size) == (expected.cell, (60, 90))
+    assert torch.equal(usual.patches, expected.patches) == (not seen)
+    found = dict(method='token_cut', centred=False) | {
+        key: option[key] for key in ('centred', 'method') if key in option
+    }
+    assert options == found | option.get('method_options', {})
 
 
 def test_there_is_nothing_to_train(folder):
