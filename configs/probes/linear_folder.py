@@ -5,8 +5,8 @@
 #               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
 #           CHECKPOINT: as in configs/knn/knn_folder.py.
 # Hardware: any; a GPU for more than some thousands of images.
-# Expected: depends on the images. The learning rate is chosen on a held-out tenth of train, never on val. Images are not
-#           augmented; for that see configs/classification/README.md.
+# Expected: depends on the images. The learning rate is chosen on a held-out tenth of train, never on val. Images
+#           are not augmented; for that see configs/classification/README.md.
 _base_ = '../knn/knn_folder.py'
 
 model = dict(features='class+mean')

@@ -46,9 +46,11 @@ class FeatureCache:
         try:
             found = load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            return self._unreadable(path, str(error))
+            self._tell(path, str(error))
+            return None
         if any(len(tensor) != num_samples for tensor in found.values()):
-            return self._unreadable(path, f'it does not have {num_samples} rows')
+            self._tell(path, f'it does not have {num_samples} rows')
+            return None
         path.touch()
         return found
 
@@ -71,7 +73,7 @@ class FeatureCache:
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}-{get_rank()}-of-{get_world_size()}.safetensors'
 
-    def _unreadable(self, path: Path, reason: str) -> None:
+    def _tell(self, path: Path, reason: str) -> None:
         print_log(f'Features in {path} are computed again: {reason}', logger='current')
 
     def _make_room(self) -> None:

@@ -29,7 +29,8 @@ def use_safe_loading(checkpoint_module: ModuleType) -> None:
     loader = checkpoint_module.CheckpointLoader
     loader.register_scheme(prefixes='', loader=load_from_file, force=True)
     loader.register_scheme(prefixes=('http://', 'https://', HUB), loader=load_from_http, force=True)
-    vars(checkpoint_module)['load_from_http'] = load_from_http  # torchvision:// and open-mmlab:// are names of addresses
+    # torchvision:// and open-mmlab:// are names of addresses.
+    vars(checkpoint_module)['load_from_http'] = load_from_http
     inner = loader.load_checkpoint.__func__
 
     def load(cls: type, filename: str, map_location: Any = None, logger: Any = 'current') -> dict[str, Any]:
