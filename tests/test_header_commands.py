@@ -366,13 +366,40 @@ def test_a_linear_probe_of_classification_by_its_commands(folder):
     name = 'classification/vit-small-p16_linear_1xb128-100e_custom.py'
     save_training('CHECKPOINT', depth=4)
     class_folders('data/custom/train', 'data/custom/val', images=1)
-    small = {'num_workers': 0, 'persistent_workers': 0, 'dataset.pipeline.1.scale': 32}
+    small = {'num_workers': 0, 'persistent_workers': 0, 'dataset.pipeline.2.scale': 32}
     evaluation = {f'{split}_dataloader.{key}': value for split in ('val', 'test') for key, value in small.items()}
-    evaluation |= {f'{split}_dataloader.dataset.pipeline.2.crop_size': 32 for split in ('val', 'test')}
+    evaluation |= {f'{split}_dataloader.dataset.pipeline.3.crop_size': 32 for split in ('val', 'test')}
     training = evaluation | {f'train_dataloader.{key}': value for key, value in (small | {'batch_size': 5}).items()}
     training |= {'train_cfg.max_epochs': 1}
     results = trains_and_tests(name, 'epoch_1.pth', training, evaluation)
     assert 0 <= results['accuracy/top1'] <= 100
+
+
+def test_the_grid_of_linear_probes_by_its_commands(folder):
+    name = 'probes/linear-grid_vit-small-p16_1xb128-10e_custom.py'
+    save_training('CHECKPOINT', depth=4)
+    class_folders('data/custom/train', 'data/custom/val', images=3)
+    held_out = 'test_cfg.held_out_dataloader'
+    small = {'model.num_classes': 10, 'train_cfg.max_epochs': 1}
+    for loader, dataset in (('val_dataloader', 'dataset.dataset'), (held_out, 'dataset.dataset'),
+                            ('test_dataloader', 'dataset')):  # fmt: skip
+        small |= {f'{loader}.num_workers': 0, f'{loader}.{dataset}.pipeline.1.resize': 32}
+        small |= {f'{loader}.{dataset}.pipeline.1.crop': 32}
+    train = 'train_dataloader'
+    training = small | {f'{train}.batch_size': 5, f'{train}.num_workers': 0, f'{train}.persistent_workers': 0}
+    training |= {f'{train}.dataset.dataset.dataset.pipeline.1.size': 32}
+    results = trains_and_tests(name, 'epoch_1.pth', training, small)
+    assert 0 <= results['linear/top1'] <= results['linear/top5'] <= 100 and 'linear/held_out_top1' in results
+
+
+def test_segmentation_without_training_by_its_command(folder):
+    name = 'probes/patches_folder.py'
+    save_training('CHECKPOINT')
+    for split in ('train', 'val'):
+        lay_out_clip(f'DIR/{split}/images', f'DIR/{split}/masks', size=(96, 54))
+    run(name, commands(name)[0], '--out', 'results.json', **{'model.short_side': 48})
+    results = json.loads(Path('results.json').read_text())
+    assert results['patch_knn/miou'] > 60 and 0 < results['patch_logistic/miou'] <= 100  # the clip stands still
 
 
 def test_the_quickstart_by_its_command(folder, monkeypatch, capsys):
