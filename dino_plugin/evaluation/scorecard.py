@@ -195,7 +195,7 @@ def _of_attention(backbone: nn.Module, card: Card, cache: FeatureCache | None) -
         objects = torch.from_numpy(item.read_masks())
         found.append(image_jaccard(attention.class_maps()[0].cpu(), objects, labels == VOID))
     summary = summarise_jaccard(found)
-    shares = {'attention Jaccard, mean map': summary.mean_map, 'best head': summary.best_fixed_head}
+    shares = {'attention Jaccard, mean map': summary.mean_map, 'best fixed head': summary.best_fixed_head}
     return {name: 100 * share for name, share in shares.items()}
 
 

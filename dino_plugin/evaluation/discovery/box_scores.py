@@ -35,7 +35,7 @@ def overlaps(found: Boxes, truth: Float[np.ndarray, 'truths 4']) -> Float[np.nda
     return shared / (areas[:, None] + true_areas - shared)
 
 
-def score_boxes(found: Sequence[Boxes], truth: Sequence[Float[np.ndarray, '_ 4']]) -> BoxScores:
+def score_boxes(found: Sequence[Float[np.ndarray, '_ 4']], truth: Sequence[Float[np.ndarray, '_ 4']]) -> BoxScores:
     """Scores of boxes of a data set.
 
     A found box counts if its intersection over union with a true one is at least 0.5. CorLoc looks at the first box of

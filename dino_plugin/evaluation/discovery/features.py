@@ -56,6 +56,9 @@ def patch_features(
     """
     if features not in FEATURES:
         raise ValueError(f'features must be one of {list(FEATURES)}, got {features!r}.')
+    if features != 'patches' and backbone.patch_size is None:
+        name = type(backbone.model).__name__
+        raise ValueError(f"{name} is a convolutional network without {features}: set features='patches'.")
     device = next(backbone.parameters()).device
     preprocessor = preprocessor or ViewPreprocessor().to(device)
     size = image.shape[:2]

@@ -41,7 +41,7 @@ def second_eigenvector(edges: Bool[Tensor, 'patches patches']) -> Float[np.ndarr
         edges: Symmetric.
 
     Returns:
-        The vector, or None if no cut is better than another: all patches are alike, or none are.
+        The vector, one of several where cuts are equally good; None if all cuts are: all patches are alike, or none.
 
     References:
         Shi and Malik 2000, Normalized Cuts and Image Segmentation.

@@ -81,6 +81,16 @@ def test_the_learning_rate_is_chosen_on_the_held_out_part_and_not_on_the_test_se
     assert linear_probe(train, labels, test, wrong, learning_rates=(1e-9, 1.0), epochs=5)[2:] == found[2:]
 
 
+def test_scale_and_mean_of_features_do_not_matter():
+    train, labels = clusters(200, noise=2.0)
+    test, test_labels = clusters(60, noise=2.0, seed=1)
+    found = linear_probe(train, labels, test, test_labels)
+    scaled = linear_probe(1e-3 * train + 5, labels, 1e-3 * test + 5, test_labels)
+    assert scaled.setting == found.setting and scaled.top1 == pytest.approx(found.top1, abs=2)
+    constant = torch.cat([train, torch.ones(200, 1)], dim=1), torch.cat([test, torch.ones(60, 1)], dim=1)
+    assert linear_probe(constant[0], labels, constant[1], test_labels).top1 == pytest.approx(found.top1, abs=2)
+
+
 def test_the_order_of_test_images_does_not_matter():
     train, labels = clusters(90, noise=2.5)
     test, test_labels = clusters(60, noise=2.5, seed=1)
