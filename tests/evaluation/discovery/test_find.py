@@ -114,7 +114,7 @@ def test_a_convolutional_network_has_patches_but_no_keys():
     network = TimmBackbone('resnet10t').eval()
     features = patch_features(network, square_image(), 'patches')
     assert (features.patches.shape, features.cell) == ((2, 3, 512), (30, 30))
-    with pytest.raises(ValueError, match='is a convolutional network'):
+    with pytest.raises(ValueError, match="convolutional network without keys: set features='patches'"):
         patch_features(network, square_image(), 'keys')
 
 
