@@ -1,12 +1,15 @@
 """Segmentation without training: labels of patches, choice of settings, pixels; slow references and truths by hand."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bundled import DAVIS
 from mmengine.config import Config
+from processes import run_in_processes
 from torch.nn.functional import interpolate, normalize
 
 from dino_plugin.commands.runner import Runner
@@ -330,3 +333,17 @@ def test_precision_and_preprocessor_change_the_features(folders):
         other.backbone.load_state_dict(exact.backbone.state_dict())
         difference = (exact(item)['patches'] - other(item)['patches']).abs().max()
         assert difference > 0
+
+
+def _segment_on_two(rank: int, folders: Path) -> None:
+    scores = shipped(folders, launcher='pytorch', model_wrapper_cfg=dict(device_ids=None)).test()
+    if rank == 0:
+        (folders / 'scores.json').write_text(json.dumps({name: float(value) for name, value in scores.items()}))
+
+
+def test_two_processes_give_what_one_gives(folders):
+    expected = shipped(folders).test()
+    run_in_processes(_segment_on_two, folders)
+    found = json.loads((folders / 'scores.json').read_text())
+    # scikit-learn sums in the order of the patches, which is that of the processes.
+    assert found == pytest.approx(expected, rel=1e-2)
