@@ -14,6 +14,7 @@ import torch
 from bundled import CIFAR
 from mmengine.config import Config
 from mmengine.runner.checkpoint import _load_checkpoint
+from processes import run_in_processes
 from torch import nn
 
 from dino_plugin.commands.runner import Runner
@@ -320,3 +321,25 @@ def test_training_on_real_images_beats_chance_and_the_log_has_the_best_accuracy(
     lines = [json.loads(line) for line in next((tmp_path / 'out').glob('*/vis_data/scalars.json')).open()]
     best = [line['linear/best_top1'] for line in lines if 'linear/best_top1' in line]
     assert len(best) == 4 and max(best) > 14
+    assert all(line['images_per_second'] > 0 for line in lines if 'lr' in line)
+
+
+def _train_and_save(rank: int, folder: Path, processes: int) -> None:
+    cfg = load(CONFIGS[0], folder / f'{processes}_{rank}', launcher='pytorch', model_wrapper_cfg=dict(device_ids=None))
+    cfg.train_dataloader.batch_size = 16 // processes
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    scores = {
+        name: float(scalar.current()) for name, scalar in runner.message_hub.log_scalars.items() if 'best_top1' in name
+    }
+    torch.save(dict(state=runner.model.module.state_dict(), **scores), folder / f'{processes}_{rank}.pth')
+
+
+def test_two_processes_train_what_one_trains_with_the_joint_batch(tmp_path):
+    run_in_processes(_train_and_save, tmp_path, 2)
+    run_in_processes(_train_and_save, tmp_path, 1, processes=1)
+    first, second, alone = (torch.load(tmp_path / f'{name}.pth', weights_only=True) for name in ('2_0', '2_1', '1_0'))
+    for key, value in first['state'].items():
+        assert torch.equal(value, second['state'][key]), key
+        torch.testing.assert_close(value, alone['state'][key], rtol=1e-4, atol=1e-6)
+    assert first['val/linear/best_top1'] == second['val/linear/best_top1'] == alone['val/linear/best_top1'] > 0
