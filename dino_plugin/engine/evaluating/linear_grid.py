@@ -47,7 +47,8 @@ class LinearGrid(BaseModel):
 
     Raises:
         ValueError: If the precision is unknown, the grid is empty, a learning rate is not positive, or the network has
-            fewer blocks; in `forward`, if a label is no class.
+            fewer blocks; in `forward`, if a label is no class, or, in mode 'predict',
+            features are not finite.
 
     References:
         Oquab et al. 2023, arXiv:2304.07193, appendix B: 13 x 2 x 2 classifiers. With one classifier: Caron et al. 2021,
@@ -96,7 +97,7 @@ class LinearGrid(BaseModel):
         """Outputs `heads batch classes` in mode 'tensor', the loss in mode 'loss'.
 
         In mode 'predict' `[dict(features=..., labels=...)]` with the best classes, at most five, as
-        `batch heads ranks`.
+        `batch heads ranks`; -1 of a classifier whose weights are not finite any more.
         """
         vectors = self._vectors(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -106,6 +107,10 @@ class LinearGrid(BaseModel):
         found = torch.cat(logits)
         if mode == 'tensor':
             return found
+        if not all(vector.isfinite().all() for vector in vectors):
+            raise ValueError(
+                'LinearGrid: features hold NaN or infinity: the checkpoint is damaged, or its training diverged.'
+            )
         return [dict(features=self._ranked(found), labels=labels)]
 
     def _vectors(self, images: Tensor) -> list[Float[Tensor, 'batch _']]:
@@ -135,8 +140,11 @@ class LinearGrid(BaseModel):
 
     def _ranked(self, logits: Float[Tensor, 'heads batch classes']) -> Int[Tensor, 'batch heads ranks']:
         among = logits if self.answers is None else logits[..., self.answers]
-        best = among.topk(min(NUM_RANKS, among.shape[-1]), dim=-1).indices.transpose(0, 1)
-        return best if self.answers is None else torch.tensor(self.answers, device=best.device)[best]
+        best = among.topk(min(NUM_RANKS, among.shape[-1]), dim=-1).indices
+        if self.answers is not None:
+            best = torch.tensor(self.answers, device=best.device)[best]
+        diverged = ~logits.isfinite().all(dim=-1, keepdim=True)  # a learning rate was too large: no class at all
+        return best.masked_fill(diverged, -1).transpose(0, 1)
 
 
 def _vector(blocks: Sequence[Tokens], average: bool) -> Float[Tensor, 'batch dim']:

@@ -104,7 +104,7 @@ class ValidLabels:
         """Whether predictions are valid, and which images count.
 
         Args:
-            predicted: Labels.
+            predicted: Labels; -1 for none.
             rows: The row of each image, as `NumberedImages` gives it.
 
         Raises:
@@ -116,9 +116,9 @@ class ValidLabels:
                 'dino_plugin.NumberedImages as data set.'
             )
         table = self.table.to(rows.device)
-        known = predicted < table.shape[1]
+        known = (predicted >= 0) & (predicted < table.shape[1])
         places = rows.view(-1, *[1] * (predicted.ndim - 1)).expand_as(predicted)
-        return table[places, predicted.clamp(max=table.shape[1] - 1)] & known, table[rows].any(dim=1)
+        return table[places, predicted.clamp(0, table.shape[1] - 1)] & known, table[rows].any(dim=1)
 
 
 def learnt_classes(source: str | os.PathLike) -> tuple[str, ...]:

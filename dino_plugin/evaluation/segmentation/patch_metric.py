@@ -78,7 +78,7 @@ class _PatchMetric(BaseMetric, ABC):
         """Count the pixels of each image.
 
         Raises:
-            ValueError: If no bank was fitted.
+            ValueError: If no bank was fitted, or features are not finite.
         """
         if self.chosen is None:
             raise ValueError(
@@ -87,6 +87,8 @@ class _PatchMetric(BaseMetric, ABC):
             )
         for sample in data_samples:
             grid, mask = sample['patches'].shape[:2], sample['mask']
+            if not sample['patches'].isfinite().all():
+                raise ValueError(f'Features of {sample["name"]} hold NaN or infinity: did training diverge?')
             probabilities = self.chosen.predict(sample['patches'].flatten(0, 1)).unflatten(0, grid)
             self.results.append(confusion(mask, enlarged_labels(probabilities, mask.shape)))
 

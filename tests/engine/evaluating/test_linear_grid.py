@@ -148,6 +148,18 @@ def test_precision_and_preprocessor_reach_the_network():
     assert other.data_preprocessor.mean.tolist() == [1.0] * 3
 
 
+def test_a_classifier_that_diverged_is_never_right_and_features_that_are_not_finite_are_refused():
+    (batch,) = batches(1)
+    grid = LinearGrid(NETWORK, **GRID).eval()
+    expected = grid(**batch, mode='predict')[0]['features']
+    grid.weights[0].data[1, 3, 4] = torch.inf
+    found = grid(**batch, mode='predict')[0]['features']
+    assert (found[:, 1] == -1).all() and torch.equal(found[:, [0, *range(2, 8)]], expected[:, [0, *range(2, 8)]])
+    grid.backbone.model.norm.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match='features hold NaN or infinity'):
+        grid(**batch, mode='predict')
+
+
 def test_a_convolutional_network_has_one_block():
     convolutional = dict(type='dino_plugin.TimmBackbone', model_name='resnet18')
     assert LinearGrid(convolutional, 10, (0.1,), (1,), (False,)).weights[0].shape == (1, 512, 10)

@@ -102,7 +102,7 @@ def test_the_number_of_a_file_is_its_row_whatever_its_folder(tmp_path):
 
 def test_any_valid_label_is_right_and_images_without_one_do_not_count(tmp_path):
     valid = ValidLabels(write(tmp_path / 'real.json', [[3], [], [1, 4], [0]]))
-    predicted = torch.tensor([[[3, 9], [0, 3]], [[0, 1], [2, 3]], [[4, 0], [99, 1]], [[1, 2], [2, 1]]])
+    predicted = torch.tensor([[[3, 9], [0, 3]], [[0, 1], [2, 3]], [[4, -1], [99, 1]], [[1, 2], [2, 1]]])
     hits, counted = valid.hits(predicted, torch.tensor([0, 1, 2, 3]))
     assert counted.tolist() == [True, False, True, True]
     assert hits.tolist() == [

@@ -213,10 +213,19 @@ def test_features_that_say_the_label_give_the_mask_back(metric):
         PatchBank(torch.cat([grid.flatten(0, 1) for grid in grids]), labels, torch.arange(4).repeat_interleave(24))
     )
     for grid, mask in zip(grids, masks):
-        metric.process(None, [dict(patches=grid, mask=mask)])
+        metric.process(None, [dict(name='image', patches=grid, mask=mask)])
     scores = metric.evaluate(4)
     # Bilinear enlargement rounds the corners of the blocks.
     assert scores[f'{metric.prefix}/accuracy'] > 80 and scores[f'{metric.prefix}/classes'] == 3
+
+
+@pytest.mark.parametrize('metric', [PatchKNNMetric(), PatchLogisticMetric((1.0,))])
+def test_an_image_whose_features_are_not_finite_is_named(metric):
+    metric.fit(bank())
+    patches = torch.zeros(2, 3, 8)
+    patches[1, 2, 0] = torch.nan
+    with pytest.raises(ValueError, match='Features of swan hold NaN'):
+        metric.process(None, [dict(name='swan', patches=patches, mask=np.zeros((4, 6), np.uint8))])
 
 
 def test_a_metric_without_a_bank_names_the_loop():
