@@ -140,7 +140,7 @@ def test_every_import_of_the_package_is_declared(repository):
         | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
         | set(sys.stdlib_module_names)
     )
-    aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'faiss': 'faiss-cpu'}
+    aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'sklearn': 'scikit_learn', 'faiss': 'faiss-cpu'}
     missing = set()
     for path in (repository / 'dino_plugin').rglob('*.py'):
         if '.mim' not in path.parts:
