@@ -53,6 +53,22 @@ def object_images(folder: Path) -> list:
     return found[:: -(-len(found) // MOST_WITH_MASKS)]
 
 
+def untrained(network: nn.Module) -> nn.Module:
+    """The same architecture with initial weights, seed 0.
+
+    LayerScale is 1 in it: with timm's 1e-5 the blocks do nothing, and the class tokens of all images are alike.
+    """
+    import torch
+
+    from dino_plugin.backbones.timm_backbone import TimmBackbone
+
+    torch.manual_seed(0)
+    arguments = dict(network.description['timm_arguments'])
+    if any(name.endswith(('ls1.gamma', '.gamma_1')) for name in network.model.state_dict()):
+        arguments['init_values'] = 1.0
+    return TimmBackbone(network.description['model_name'], **arguments)
+
+
 def show(columns: dict[str, dict]) -> None:
     """Measures down, networks across."""
     from rich.console import Console
@@ -99,9 +115,7 @@ def main() -> None:
     try:
         networks = {Path(name).stem: TimmBackbone(**options, checkpoint=name).to(device) for name in args.checkpoints}
         first = next(iter(networks.values()))
-        torch.manual_seed(0)
-        description = first.description
-        networks['untrained'] = TimmBackbone(description['model_name'], **description['timm_arguments']).to(device)
+        networks['untrained'] = untrained(first).to(device)
         images, labelled = read_images(Path(args.images), args.labels and Path(args.labels), args.limit)
         card = Card(
             images=images,

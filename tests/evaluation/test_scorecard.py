@@ -140,3 +140,11 @@ def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, re
         assert name in printed and 0 <= content['measures']['mine'][name] <= 100
     assert '35 images of 32 px, 28 to learn from and 7 to classify; 2 with masks, 0 clips.' in printed
     assert {path.name for path in out.glob('*.png')} == {'features_0_mine.png', 'features_1_untrained.png'}
+
+
+def test_the_untrained_network_has_no_layer_scale_that_switches_its_blocks_off(repository):
+    untrained = runpy.run_path(str(repository / 'tools/scorecard.py'))['untrained']
+    for name, scaled in (('vit_tiny_patch16_224', False), ('vit_small_patch14_dinov2', True)):
+        network = untrained(TimmBackbone(name, **ARGUMENTS))
+        gammas = [value for key, value in network.model.state_dict().items() if key.endswith('ls1.gamma')]
+        assert bool(gammas) is scaled and all((value == 1).all() for value in gammas)
