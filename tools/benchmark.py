@@ -1,4 +1,4 @@
-"""Measure speed: python tools/benchmark.py {data,collate,step,knn,propagation,discovery,parts,scaling} [--reference CHECKOUT]"""
+"""Measure speed: python tools/benchmark.py {data,collate,step,knn,propagation,discovery,parts,scaling} [--help]"""
 
 import sys
 

@@ -7,7 +7,8 @@
 #           CHECKPOINT: see configs/knn/knn_folder.py. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
 # Hardware: any; about 2.3 seconds of one CPU core for an image of 480 x 854 px with ViT-S/14.
 # Expected: jaccard_best_head takes the best head of each object, which the masks choose: DINO's protocol and an upper
-#           limit. jaccard_best_fixed_head and jaccard_mean_map stand beside it; jaccard_whole_image is the mask of all patches.
+#           limit. jaccard_best_fixed_head and jaccard_mean_map stand beside it; jaccard_whole_image is the mask of all
+#           patches.
 _base_ = '../_base_/default_runtime.py'
 
 model = dict(

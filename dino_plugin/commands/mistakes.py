@@ -4,6 +4,7 @@ import copy
 import inspect
 import linecache
 import logging
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -71,7 +72,8 @@ def refused_options(sections: dict, message: str, classes: list[type]) -> list[s
         for name, value in settings.items():
             named = cls is not None or any(_has(message, word) for word in (name, *path[-1:]))
             named = named if classes else name in EXAMPLES
-            if name != 'type' and named and _has(message, str(value).rstrip('/')):
+            forms = {str(value).rstrip('/'), os.path.expanduser(str(value)).rstrip('/')}  # messages have the real path
+            if name != 'type' and named and any(_has(message, form) for form in forms):
                 found.append('.'.join([*path, name]))
         if cls is not None:
             arguments = [name for name in inspect.signature(cls).parameters if _has(message, name)]
