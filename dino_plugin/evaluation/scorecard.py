@@ -33,6 +33,8 @@ from dino_plugin.evaluation.features import extract_features, stream_features
 from dino_plugin.evaluation.objects import VOID, ObjectImage
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
+from dino_plugin.evaluation.segmentation.patch_classifiers import PatchBank, choose_logistic, patches_of_image
+from dino_plugin.evaluation.segmentation.patch_labels import confusion, mean_iou, patch_labels
 from dino_plugin.evaluation.spectrum import alpha_req, lidar
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
@@ -41,6 +43,7 @@ from dino_plugin.evaluation.video.segment_clip import segment_clip
 SIZE_OF_PIXELS = 32  # of the images whose raw pixels are compared
 _LIDAR_IMAGES, _LIDAR_VIEWS = 200, 8
 _SHOTS = 5
+_PATCHES_OF_IMAGE = 256
 
 
 class Labelled(NamedTuple):
@@ -216,6 +219,27 @@ def _of_discovery(backbone: nn.Module, card: Card, cache: FeatureCache | None) -
     }
 
 
+def _of_patches(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
+    """Figure or ground of patches: the first half of the images teaches a logistic regression, the other half asks."""
+    features, labels, images = [], [], []
+    for number, item in enumerate(progress(card.objects, 'patches')):
+        patches = patch_features(backbone, item.read_image(), 'patches', short_side=card.short_side).patches
+        stored = item.read_labels()
+        figure = np.where(stored == VOID, VOID, stored > 0).astype(np.uint8)
+        found = torch.from_numpy(patch_labels(figure, tuple(patches.shape[:2]))).flatten().long()
+        usable = patches_of_image(found, _PATCHES_OF_IMAGE, number)
+        features.append(patches.flatten(0, 1).cpu()[usable])
+        labels.append(found[usable])
+        images.append(torch.full((len(usable),), number))
+    half = len(card.objects) // 2
+    if half < 2:
+        raise ValueError(f'{len(card.objects)} images with masks; four are needed, of which a half teaches.')
+    bank = PatchBank(torch.cat(features[:half]), torch.cat(labels[:half]), torch.cat(images[:half]))
+    predicted = choose_logistic(bank).predict(torch.cat(features[half:])).argmax(dim=1)
+    counts = confusion(torch.cat(labels[half:]).numpy().astype(np.uint8), predicted.cpu().numpy().astype(np.uint8))
+    return {'figure of patches mIoU': mean_iou(counts)}
+
+
 def _of_clips(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
     multiple = max(backbone.patch_size or (32,))
     scores = [
@@ -233,6 +257,7 @@ MEASURES: dict[str, tuple[str, Measure]] = {
     'LiDAR': ('images', _of_views),
     'attention Jaccard': ('objects', _of_attention),
     'TokenCut': ('objects', _of_discovery),
+    'figure of patches': ('objects', _of_patches),
     'video J&F': ('clips', _of_clips),
 }
 

@@ -148,3 +148,22 @@ def test_the_untrained_network_has_no_layer_scale_that_switches_its_blocks_off(r
         network = untrained(TimmBackbone(name, **ARGUMENTS))
         gammas = [value for key, value in network.model.state_dict().items() if key.endswith('ls1.gamma')]
         assert bool(gammas) is scaled and all((value == 1).all() for value in gammas)
+
+
+def test_patches_of_other_images_are_told_figure_from_ground(tmp_path, backbone):
+    """Red squares on blue: any network's patches tell them apart, so the score says that labels and patches fit."""
+    import cv2
+    import numpy as np
+
+    for number in range(6):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:48, 8 * number : 8 * number + 24] = 1
+        image = np.where(mask[..., None] == 1, np.uint8([40, 40, 220]), np.uint8([200, 60, 20])).astype(np.uint8)
+        for kind, content in (('images', image), ('masks', mask)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / kind / f'{number}.png'), content)
+    objects = list(ObjectDataset(tmp_path, 'images', 'masks'))
+    found = measure(backbone, card_of([], objects=objects), measures=['figure of patches'])
+    assert found['figure of patches mIoU'] > 95
+    few = measure(backbone, card_of([], objects=objects[:3]), measures=['figure of patches'])
+    assert few == {'figure of patches': '3 images with masks; four are needed, of which a half teaches.'}
