@@ -3,6 +3,7 @@ import timm
 import torch
 from torch.nn.functional import pad
 
+from dino_plugin.backbones.pre_norm_blocks import _compiled
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 
 SMALL_VIT = {'embed_dim': 24, 'depth': 2, 'num_heads': 2, 'patch_size': 8, 'img_size': 32}
@@ -103,7 +104,9 @@ def test_a_string_is_the_mode_of_compilation(given, mode, monkeypatch):
     modes = []
     monkeypatch.setattr(torch, 'compile', lambda function, mode=None: modes.append(mode) or function)
     backbone = make('plain', compile_blocks=given)
+    _compiled.cache_clear()  # of other tests in this process
     backbone(torch.randn(2, 3, 32, 32), patches=False)
+    _compiled.cache_clear()
     assert modes == [mode] * 4, 'two blocks for timm itself, all blocks but the last, the last one for the class token'
 
 
