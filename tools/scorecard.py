@@ -70,15 +70,20 @@ def untrained(network: nn.Module) -> nn.Module:
 
 
 def show(columns: dict[str, dict]) -> None:
-    """Measures down, networks across."""
+    """Measures down, networks across; below, why some could not be measured."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table('measure', *columns)
+    table, reasons = Table('measure', *columns), []
+    table.columns[0].no_wrap = True
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         values = [column.get(name, '') for column in columns.values()]
-        table.add_row(name, *(f'{value:.1f}' if isinstance(value, float) else str(value)[:60] for value in values))
-    Console(width=max(80, 28 + 18 * len(columns))).print(table)
+        table.add_row(
+            name, *(f'{value:.1f}' if isinstance(value, float) else value and 'see below' for value in values)
+        )
+        reasons += [f'{name}: {text}' for text in dict.fromkeys(values) if isinstance(text, str) and text]
+    Console(width=max(80, 30 + 18 * len(columns))).print(table)
+    print(*reasons, sep='\n', end='\n' if reasons else '')
 
 
 def save_pictures(networks: dict[str, nn.Module], card: Card, folder: Path) -> list[Path]:

@@ -139,6 +139,7 @@ def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, re
     for name in ('k-NN', 'linear', 'LiDAR', 'attention Jaccard, mean map', 'TokenCut CorLoc'):
         assert name in printed and 0 <= content['measures']['mine'][name] <= 100
     assert '35 images of 32 px, 28 to learn from and 7 to classify; 2 with masks, 0 clips.' in printed
+    assert 'figure of patches: 2 images with masks; four are needed, of which a half teaches.' in printed
     assert {path.name for path in out.glob('*.png')} == {'features_0_mine.png', 'features_1_untrained.png'}
 
 
