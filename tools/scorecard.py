@@ -72,10 +72,9 @@ def untrained(network: nn.Module) -> nn.Module:
 def show(columns: dict[str, dict]) -> None:
     """Measures down, networks across; below, why some could not be measured."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table, reasons = Table('measure', *columns), []
-    table.columns[0].no_wrap = True
+    table, reasons = Table(Column('measure', no_wrap=True), *columns), []
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         values = [column.get(name, '') for column in columns.values()]
         table.add_row(
