@@ -5,15 +5,6 @@
 #           WORK_DIR is of linear-grid_vit-small-p16_8xb128-10e_in1k.py; data/imagenet/train chooses the classifier.
 # Hardware: one GPU. Not run by us.
 # Expected: top-1 accuracy; not run by us.
-_base_ = './linear-grid_vit-small-p16_8xb128-10e_in1k.py'
+_base_ = './linear-grid_vit-small-p16_in1k-v2.py'
 
-__plain = _base_.test_dataloader.dataset.pipeline
-test_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='dino_plugin.ImagesOfClasses',
-        data_root='data/imagenet-sketch',
-        classes='data/imagenet/train',
-        pipeline=__plain,
-    )
-)
+test_dataloader = dict(dataset=dict(data_root='data/imagenet-sketch'))

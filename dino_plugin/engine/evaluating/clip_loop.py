@@ -7,17 +7,14 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from mmengine.runner import TestLoop
 from rich.progress import track
-from torch.utils.data import DataLoader
 
-from dino_plugin.data.workers.dataloaders import without_unused_options
-from dino_plugin.engine.evaluating.bank_loop import refuse_repeated_samples
+from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.clip_results import ClipResults, run_clip
 
 
-class ClipTestLoop(TestLoop):
+class ClipTestLoop(ObjectTestLoop):
     """mmengine's test loop for a `ClipSegmenter`: the masks of each clip are written to the work directory and scored.
 
     Finished clips of the same weights and settings are not computed again. A clip that fails is logged and counted, and
@@ -31,12 +28,7 @@ class ClipTestLoop(TestLoop):
         ValueError: If the sampler gives a clip to two processes.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict, evaluator, **kwargs) -> None:
-        super().__init__(runner, without_unused_options(dataloader), evaluator, **kwargs)
-        refuse_repeated_samples(self.dataloader, 'clips')
-        for metric in self.evaluator.metrics:
-            if getattr(metric, 'out_dir', '') is None:
-                metric.out_dir = runner.work_dir
+    items = 'clips'
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Sequence[Clip]) -> None:

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
-from mmengine.model import BaseModel
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dino_plugin.engine.precision import PRECISIONS
+from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.evaluation.retrieval.descriptors import describe
-from dino_plugin.registry import MODELS
 
 
-class DescriptorExtractor(BaseModel):
+class DescriptorExtractor(FeatureExtractor):
     """Images -> descriptors, for `ClassRetrievalMetric` and its like: generalised means and several scales.
 
     Args:
@@ -38,37 +36,16 @@ class DescriptorExtractor(BaseModel):
         precision: str = 'fp32',
         data_preprocessor: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
-        if precision not in PRECISIONS:
-            raise ValueError(f'DescriptorExtractor: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
+        super().__init__(backbone, features, precision, data_preprocessor)
         if not scales or min(scales) <= 0:
             raise ValueError(f'DescriptorExtractor: scales are factors above 0, got {scales!r}.')
-        self.backbone = MODELS.build(backbone)
-        self.features = features
         self.power = power
         self.scales = tuple(scales)
-        self.precision = precision
 
-    def forward(
-        self,
-        images: Float[Tensor, 'batch channels rows columns'],
-        labels: Int[Tensor, ' batch'] | None = None,
-        mode: str = 'tensor',
-    ) -> Float[Tensor, 'batch dim'] | list[dict[str, Tensor]]:
-        """Descriptors in mode 'tensor'; `[dict(features=..., labels=...)]` in mode 'predict'.
-
-        Raises:
-            ValueError: In mode 'loss': there is nothing to train.
-        """
-        if mode == 'loss':
-            raise ValueError('DescriptorExtractor has no loss: run its config by tools/test.py, not by tools/train.py.')
-        dtype = PRECISIONS[self.precision]
-        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
-            found = [
-                describe(self.backbone(_scaled(images, scale)), self.features, self.power) for scale in self.scales
-            ]
-        features = torch.stack(found).mean(dim=0)
-        return [dict(features=features, labels=labels)] if mode == 'predict' else features
+    def extract(self, images: Float[Tensor, 'batch channels rows columns']) -> Float[Tensor, 'batch dim']:
+        """The descriptors of one batch, averaged over the scales."""
+        found = [describe(self.backbone(_scaled(images, scale)), self.features, self.power) for scale in self.scales]
+        return torch.stack(found).mean(dim=0)
 
 
 def _scaled(

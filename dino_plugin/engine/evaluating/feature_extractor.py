@@ -34,7 +34,7 @@ class FeatureExtractor(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
         if precision not in PRECISIONS:
-            raise ValueError(f'FeatureExtractor: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
+            raise ValueError(f'{type(self).__name__}: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
         self.backbone = MODELS.build(backbone)
         if last_blocks != 1:
             self.backbone.check_last_blocks(last_blocks)
@@ -54,8 +54,13 @@ class FeatureExtractor(BaseModel):
             ValueError: In mode 'loss': there is nothing to train.
         """
         if mode == 'loss':
-            raise ValueError('FeatureExtractor has no loss: run its config by tools/test.py, not by tools/train.py.')
+            name = type(self).__name__
+            raise ValueError(f'{name} has no loss: run its config by tools/test.py, not by tools/train.py.')
         dtype = PRECISIONS[self.precision]
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
-            features = pool(last_blocks(self.backbone, images, self.last_blocks), self.features)
+            features = self.extract(images)
         return [dict(features=features, labels=labels)] if mode == 'predict' else features
+
+    def extract(self, images: Float[Tensor, 'batch channels rows columns']) -> Float[Tensor, 'batch dim']:
+        """The features of one batch; float32."""
+        return pool(last_blocks(self.backbone, images, self.last_blocks), self.features)

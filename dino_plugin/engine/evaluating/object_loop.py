@@ -18,9 +18,11 @@ class ObjectTestLoop(TestLoop):
         ValueError: If the sampler gives an image to two processes.
     """
 
+    items = 'images'
+
     def __init__(self, runner, dataloader: DataLoader | dict, evaluator, **kwargs) -> None:
         super().__init__(runner, without_unused_options(dataloader), evaluator, **kwargs)
-        refuse_repeated_samples(self.dataloader, 'images')
+        refuse_repeated_samples(self.dataloader, self.items)
         for metric in self.evaluator.metrics:
             if getattr(metric, 'out_dir', '') is None:
                 metric.out_dir = runner.work_dir
