@@ -16,7 +16,7 @@ from dino_plugin.commands.command_line import add_options, existing, fail, optio
 if TYPE_CHECKING:
     from torch import nn
 
-    from dino_plugin.evaluation.scorecard import Card
+    from dino_plugin.evaluation.scorecard_data import Card
 
 
 MOST_WITH_MASKS = 100
@@ -110,7 +110,8 @@ def main() -> None:
     import dino_plugin.engine.vocabulary  # noqa: F401
     from dino_plugin.backbones.timm_backbone import TimmBackbone
     from dino_plugin.evaluation.feature_cache import FeatureCache
-    from dino_plugin.evaluation.scorecard import Card, measure, measure_pixels, read_images
+    from dino_plugin.evaluation.scorecard import measure, measure_pixels
+    from dino_plugin.evaluation.scorecard_data import Card, read_images
     from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
     from dino_plugin.export.graphs import own_size
 

@@ -1,27 +1,19 @@
 """Everything that a network's features can be asked with the data at hand: names and numbers for one table."""
 
-import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from mmengine.dataset import Compose
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dino_plugin import __version__
 from dino_plugin.core.statistics import effective_rank
-from dino_plugin.data.collate import image_collate
-from dino_plugin.data.images.image_dataset import ImageDataset
-from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.evaluation.attention.images import attention_of_image
 from dino_plugin.evaluation.attention.jaccard import image_jaccard, summarise_jaccard
 from dino_plugin.evaluation.classification.few_shot import few_shot
 from dino_plugin.evaluation.classification.knn import knn_accuracy
-from dino_plugin.evaluation.classification.labelled_features import held_out
 from dino_plugin.evaluation.classification.linear import linear_probe
 from dino_plugin.evaluation.classification.raw_pixels import raw_pixel_accuracy
 from dino_plugin.evaluation.discovery.box_scores import score_boxes
@@ -30,86 +22,20 @@ from dino_plugin.evaluation.discovery.find import find_objects
 from dino_plugin.evaluation.discovery.saliency import image_saliency, mean_saliency
 from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key
 from dino_plugin.evaluation.features import extract_features, stream_features
-from dino_plugin.evaluation.objects import VOID, ObjectImage
+from dino_plugin.evaluation.objects import VOID
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
+from dino_plugin.evaluation.scorecard_data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
 from dino_plugin.evaluation.segmentation.patch_classifiers import PatchBank, choose_logistic, patches_of_image
 from dino_plugin.evaluation.segmentation.patch_labels import confusion, mean_iou, patch_labels
 from dino_plugin.evaluation.spectrum import alpha_req, lidar
-from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip
 
 SIZE_OF_PIXELS = 32  # of the images whose raw pixels are compared
-_LIDAR_IMAGES, _LIDAR_VIEWS = 200, 8
+_LIDAR_IMAGES = 200
 _SHOTS = 5
 _PATCHES_OF_IMAGE = 256
-
-
-class Labelled(NamedTuple):
-    """Images with classes: to search and to learn among, and to ask about."""
-
-    bank: list[dict]
-    queries: list[dict]
-
-
-class Card(NamedTuple):
-    """What is measured with.
-
-    Args:
-        images: Samples with `img_path`; with `gt_label` where classes are known.
-        labelled: The same images with their classes, in two parts; None without classes.
-        objects: Images with masks.
-        clips: Video clips with masks.
-        size: Pixels of the square that the network sees of an image in `images`.
-        short_side: Shorter side of images in `objects` and `clips`.
-    """
-
-    images: list[dict]
-    labelled: Labelled | None
-    objects: Sequence[ObjectImage]
-    clips: Sequence[Clip]
-    size: int
-    short_side: int
-
-
-def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) -> tuple[list[dict], Labelled | None]:
-    """The images below a folder, and their classes if there are any.
-
-    Classes are known from `labels`, a CSV file with the columns `file` (a path below the folder) and `label`; from
-    folders `train/CLASS` and `val/CLASS` (or `test/CLASS`); or from folders `CLASS`, of which a fifth of each is asked
-    about.
-
-    Args:
-        folder: Of images.
-        labels: The CSV file, or None.
-        limit: Largest number of images; of more, that many are drawn, of each class the same share.
-        seed: Of all draws.
-
-    Raises:
-        FileNotFoundError: If a file in `labels` does not exist.
-        ValueError: If there is no image, or `labels` has other columns.
-    """
-    if labels is not None:
-        infos = _from_csv(folder, labels)
-    elif asked := next(
-        (name for name in ('val', 'test') if (folder / 'train').is_dir() and (folder / name).is_dir()), None
-    ):
-        parts = [_infos(ImageDataset(data_root=folder / part, with_labels=True)) for part in ('train', asked)]
-        parts = [_drawn(part, limit * len(part) // sum(map(len, parts)), seed) for part in parts]
-        return parts[0] + parts[1], Labelled(*parts)
-    else:
-        try:
-            infos = _infos(ImageDataset(data_root=folder, with_labels=True))
-        except ValueError:  # images lie outside of class folders
-            return _drawn(_infos(ImageDataset(data_root=folder)), limit, seed), None
-    infos = _drawn(infos, limit, seed)
-    numbers = torch.tensor([info['gt_label'] for info in infos])
-    if len(numbers.unique()) < 2:
-        return infos, None
-    apart = held_out(numbers, 0.2, seed).tolist()
-    parts = [[info for info, ask in zip(infos, apart) if ask is wanted] for wanted in (False, True)]
-    return infos, Labelled(*parts)
 
 
 def measure(
@@ -139,7 +65,7 @@ def measure_pixels(card: Card) -> dict[str, float]:
         return {}
     parts = []
     for infos in card.labelled:
-        images = torch.cat([batch[0] for batch in _loader(infos, SIZE_OF_PIXELS)])
+        images = torch.cat([batch[0] for batch in loader_of(infos, SIZE_OF_PIXELS)])
         parts += [images, torch.tensor([info['gt_label'] for info in infos])]
     return {'k-NN': raw_pixel_accuracy(*parts, k=min(20, len(card.labelled.bank))).accuracy}
 
@@ -153,7 +79,7 @@ def features_of(
     device = next(backbone.parameters()).device
     if kept is not None:
         return kept['features'].to(device), kept['labels'].to(device)
-    loader = progress(_loader(infos, size), f'features of {len(infos)} images')
+    loader = progress(loader_of(infos, size), f'features of {len(infos)} images')
     features, labels = extract_features(backbone, loader, 'class+mean')
     if key is not None:
         cache.write(key, dict(features=features, labels=labels))
@@ -183,11 +109,11 @@ def _of_spectrum(backbone: nn.Module, card: Card, cache: FeatureCache | None) ->
 
 
 def _of_views(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
-    infos = _drawn(card.images, _LIDAR_IMAGES, seed=0)
-    views = DataLoader(_Views(infos, card.size), batch_size=4)
-    batches = ((pixels.flatten(0, 1), torch.zeros(len(pixels) * _LIDAR_VIEWS)) for pixels in progress(views, 'views'))
+    infos = drawn(card.images, _LIDAR_IMAGES, seed=0)
+    views = DataLoader(RandomViews(infos, card.size), batch_size=4)
+    batches = ((pixels.flatten(0, 1), torch.zeros(len(pixels) * VIEWS_OF_IMAGE)) for pixels in progress(views, 'views'))
     rows = torch.cat([features for features, _ in stream_features(backbone, batches)])
-    return {'LiDAR': lidar(rows.unflatten(0, (-1, _LIDAR_VIEWS)))}
+    return {'LiDAR': lidar(rows.unflatten(0, (-1, VIEWS_OF_IMAGE)))}
 
 
 def _of_attention(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
@@ -260,73 +186,3 @@ MEASURES: dict[str, tuple[str, Measure]] = {
     'figure of patches': ('objects', _of_patches),
     'video J&F': ('clips', _of_clips),
 }
-
-
-class _Images(Dataset):
-    """Samples as an `ImageDataset` gives them, cut to squares."""
-
-    def __init__(self, infos: list[dict], size: int) -> None:
-        self.infos = infos
-        self.pipeline = Compose(
-            [
-                dict(type='dino_plugin.LoadImage'),
-                dict(type='dino_plugin.ResizeCentreCrop', resize=size, crop=size),
-                dict(type='dino_plugin.PackImage'),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.infos)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.pipeline(dict(self.infos[index]))
-
-
-class _Views(_Images):
-    """Random views of each image, as DINO's global views."""
-
-    def __init__(self, infos: list[dict], size: int) -> None:
-        super().__init__(infos, size)
-        self.pipeline = Compose([dict(type='dino_plugin.LoadImage'), dict(type='dino_plugin.PackImage')])
-        self.views = MultiCrop(size, num_local=0)
-
-    def __getitem__(self, index: int) -> Tensor:
-        image = super().__getitem__(index)[0].numpy()
-        return torch.cat([self.views.blocks(image)[0] for _ in range(_LIDAR_VIEWS // 2)])
-
-
-def _loader(infos: list[dict], size: int) -> DataLoader:
-    return DataLoader(_Images(infos, size), batch_size=64, num_workers=2, collate_fn=image_collate)
-
-
-def _infos(dataset: ImageDataset) -> list[dict]:
-    return [dataset.get_data_info(index) for index in range(len(dataset))]
-
-
-def _drawn(infos: list[dict], limit: int, seed: int) -> list[dict]:
-    """At most so many samples; of each class the same share, in their order."""
-    if len(infos) <= limit:
-        return infos
-    order = torch.randperm(len(infos), generator=torch.Generator().manual_seed(seed)).tolist()
-    by_class: dict[Any, list[int]] = {}
-    for number in order:
-        by_class.setdefault(infos[number].get('gt_label'), []).append(number)
-    share = limit / len(infos)
-    chosen: Iterable[int] = (
-        number for part in by_class.values() for number in part[: max(round(share * len(part)), 1)]
-    )
-    return [infos[number] for number in sorted(chosen)]
-
-
-def _from_csv(folder: Path, labels: Path) -> list[dict]:
-    with labels.open(newline='', encoding='utf-8-sig') as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {'file', 'label'} <= rows[0].keys():
-        raise ValueError(f'{labels} must have the columns file and label, and at least one row.')
-    paths = [folder / row['file'] for row in rows]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise FileNotFoundError(
-            f'{len(missing)} of {len(paths)} files in {labels} do not exist, the first: {missing[0]}'
-        )
-    names = sorted({row['label'] for row in rows})
-    return [dict(img_path=str(path), gt_label=names.index(row['label'])) for path, row in zip(paths, rows)]

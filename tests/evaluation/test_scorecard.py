@@ -18,7 +18,8 @@ from dino_plugin.evaluation.classification.linear import linear_probe
 from dino_plugin.evaluation.feature_cache import FeatureCache
 from dino_plugin.evaluation.objects import ObjectDataset
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
-from dino_plugin.evaluation.scorecard import Card, features_of, measure, measure_pixels, read_images
+from dino_plugin.evaluation.scorecard import features_of, measure, measure_pixels
+from dino_plugin.evaluation.scorecard_data import Card, read_images
 
 ARGUMENTS = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
 

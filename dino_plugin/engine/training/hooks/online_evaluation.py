@@ -9,7 +9,8 @@ from torch import nn
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
 from dino_plugin.evaluation.objects import ObjectDataset
-from dino_plugin.evaluation.scorecard import MEASURES, Card, measure, read_images
+from dino_plugin.evaluation.scorecard import MEASURES, measure
+from dino_plugin.evaluation.scorecard_data import Card, read_images
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 
 
