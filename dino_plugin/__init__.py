@@ -12,7 +12,7 @@ __all__ = ['__version__', 'config_path']
 
 
 def _read_checkpoints_safely(module: ModuleType) -> None:
-    from dino_plugin.weights.mmengine_loaders import use_safe_loading  # not above: PyTorch takes seconds
+    from dino_plugin.weights.reading.mmengine_loaders import use_safe_loading  # not above: PyTorch takes seconds
 
     use_safe_loading(module)
 

@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from dino_plugin.export.backbone import export_backbone  # not above: PyTorch takes seconds
-    from dino_plugin.weights.sources import is_remote
+    from dino_plugin.weights.reading.sources import is_remote
 
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
     beside = Path(args.checkpoint).name if is_remote(args.checkpoint) else args.checkpoint

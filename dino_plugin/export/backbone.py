@@ -17,7 +17,7 @@ from dino_plugin.export.formats import GRAPH_FORMATS
 from dino_plugin.export.graphs import Graph, graph_of, own_size
 from dino_plugin.export.tensors import in_format
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
-from dino_plugin.weights.file_checks import sha256_of
+from dino_plugin.weights.reading.file_checks import sha256_of
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from dino_plugin.export.architecture import Architecture, architecture_of
 from dino_plugin.export.formats import FORMATS
 from dino_plugin.export.huggingface import huggingface_config
-from dino_plugin.weights import layouts
-from dino_plugin.weights.key_values import from_timm
+from dino_plugin.weights.key_tables import layouts
+from dino_plugin.weights.key_tables.key_values import from_timm
 
 
 class Exported(NamedTuple):

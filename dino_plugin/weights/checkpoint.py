@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from dino_plugin.weights.descriptions import checked_description, read_card
-from dino_plugin.weights.key_names import layout_of
-from dino_plugin.weights.key_values import to_timm
-from dino_plugin.weights.published_models import published_description
-from dino_plugin.weights.sources import local_file
-from dino_plugin.weights.subtrees import Network, chosen, how_to_choose, networks
+from dino_plugin.weights.key_tables.key_names import layout_of
+from dino_plugin.weights.key_tables.key_values import to_timm
+from dino_plugin.weights.networks.descriptions import checked_description, read_card
+from dino_plugin.weights.networks.published_models import published_description
+from dino_plugin.weights.networks.subtrees import Network, chosen, how_to_choose, networks
+from dino_plugin.weights.reading.sources import local_file
 
 _SHOWN_KEYS = 5
 

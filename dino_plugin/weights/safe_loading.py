@@ -14,10 +14,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from dino_plugin.weights.descriptions import read_card
-from dino_plugin.weights.file_checks import check_archive, check_claims, num_bytes, sha256_of
-from dino_plugin.weights.sharded import is_sharded, load_sharded
-from dino_plugin.weights.sources import is_downloadable, is_remote, local_file
+from dino_plugin.weights.networks.descriptions import read_card
+from dino_plugin.weights.reading.file_checks import check_archive, check_claims, num_bytes, sha256_of
+from dino_plugin.weights.reading.sharded import is_sharded, load_sharded
+from dino_plugin.weights.reading.sources import is_downloadable, is_remote, local_file
 
 _load = torch.load  # as it is outside of mmengine's loaders, see `mmengine_loaders`
 # What PyTorch, zipfile and numpy raise for files that are not what they say.

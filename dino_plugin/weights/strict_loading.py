@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dino_plugin.weights.descriptions import described_grid
-from dino_plugin.weights.file_checks import check_finite
-from dino_plugin.weights.key_values import fold_class_position
+from dino_plugin.weights.key_tables.key_values import fold_class_position
+from dino_plugin.weights.networks.descriptions import described_grid
 from dino_plugin.weights.positions import Rule, resampled, rule_named
+from dino_plugin.weights.reading.file_checks import check_finite
 
 _SHOWN_KEYS = 5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from dino_plugin.weights.checkpoint import backbone_description
-from dino_plugin.weights.key_names import under
+from dino_plugin.weights.key_tables.key_names import under
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 

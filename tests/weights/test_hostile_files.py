@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights import descriptions
 from dino_plugin.weights.checkpoint import backbone_description
+from dino_plugin.weights.networks import descriptions
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.export.tensors import in_format
 from dino_plugin.weights.checkpoint import backbone_description
-from dino_plugin.weights.published_models import published_description
+from dino_plugin.weights.networks.published_models import published_description
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 # Of the tables in the authors' repositories, with the image size of their position embeddings.

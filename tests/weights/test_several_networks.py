@@ -27,8 +27,8 @@ from dino_plugin.engine.training.frozen_teacher import build_frozen_teacher
 from dino_plugin.export.backbone import export_backbone
 from dino_plugin.registry import MODELS
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.networks.subtrees import networks
 from dino_plugin.weights.safe_loading import load_checkpoint
-from dino_plugin.weights.subtrees import networks
 
 TINY = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.weights.checkpoint import backbone_state
+from dino_plugin.weights.reading.sharded import is_sharded, load_sharded
 from dino_plugin.weights.safe_loading import load_checkpoint
-from dino_plugin.weights.sharded import is_sharded, load_sharded
 
 TINY = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
 

@@ -21,8 +21,8 @@ from torch import nn
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
-from dino_plugin.weights import sources
 from dino_plugin.weights.checkpoint import backbone_description
+from dino_plugin.weights.reading import sources
 from dino_plugin.weights.safe_loading import load_checkpoint as load_safely
 
 

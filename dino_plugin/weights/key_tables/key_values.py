@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dino_plugin.weights.key_names import layout_of, matching, names_from_timm, names_to_timm, rename
-from dino_plugin.weights.layouts import ORIGINAL_ROTARY, Layout
+from dino_plugin.weights.key_tables.key_names import layout_of, matching, names_from_timm, names_to_timm, rename
+from dino_plugin.weights.key_tables.layouts import ORIGINAL_ROTARY, Layout
 
 _BLOCK_IN_CHUNK = re.compile(r'^blocks\.\d+\.(\d+)\.')
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dino_plugin.weights.key_names import under
-from dino_plugin.weights.layouts import WITH_MARKERS
+from dino_plugin.weights.key_tables.key_names import under
+from dino_plugin.weights.key_tables.layouts import WITH_MARKERS
 
 _SOURCES = ('teacher', 'student')
 # Words in the path of a network: the moving average, what is trained, other parts. `anchor` is Lightly's MSN.

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from dino_plugin.weights.file_checks import check_finite
+from dino_plugin.weights.reading.file_checks import check_finite
+from dino_plugin.weights.reading.sources import HUB
 from dino_plugin.weights.safe_loading import load_checkpoint, load_pytorch_file
-from dino_plugin.weights.sources import HUB
 
 
 def use_safe_loading(checkpoint_module: ModuleType) -> None:

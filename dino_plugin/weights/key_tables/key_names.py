@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dino_plugin.weights.layouts import ORIGINAL, WITH_MARKERS, Layout, Names
+from dino_plugin.weights.key_tables.layouts import ORIGINAL, WITH_MARKERS, Layout, Names
 
 
 def under(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
