@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import dino_plugin
@@ -237,3 +238,8 @@ def test_the_check_does_not_import_what_it_checks():
     )
     run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
     assert run.stdout.strip() == 'False', run.stderr
+
+
+def test_the_citation_names_this_version(repository: Path) -> None:
+    citation = yaml.safe_load((repository / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert (citation['version'], citation['license']) == (dino_plugin.__version__, 'Apache-2.0')
