@@ -11,7 +11,9 @@ from mmengine.evaluator import BaseMetric
 from small_training import small_config
 from torch import nn
 
-from dino_plugin.commands.runner import SILENCED_WARNINGS, ConsoleFilter, Runner
+from dino_plugin.commands.console import SILENCED_WARNINGS, ConsoleFilter
+from dino_plugin.commands.first_log import _count
+from dino_plugin.commands.runner import Runner
 
 
 def record(text: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -148,7 +150,5 @@ def test_only_the_warnings_that_are_named_are_silenced(tmp_path):
 
 @pytest.mark.parametrize('number', [99_999, 100_000, 21_665_664])
 def test_a_number_of_parameters_is_exact_where_it_is_small(number):
-    from dino_plugin.commands.runner import _count
-
     said = _count([torch.empty(number)])
     assert said == (f'{number:,}' if number < 100_000 else f'{number / 1e6:.1f} million')
