@@ -19,7 +19,8 @@ class DINOHead(nn.Module):
 
     Args:
         in_dim: Features of a token.
-        prototypes: Number of outputs K (65,536 in the paper; far fewer for small data).
+        prototypes: Number of outputs K (65,536 in the paper; far fewer for small data). None: the output is z / |z|
+            itself (SimDINO); the arguments of the last layer then say nothing.
         hidden_dim: Width of the two hidden layers.
         bottleneck_dim: Width of the normalised bottleneck.
         norm_last_layer: Keep the prototypes' magnitudes at 1. More stable, and needed by large networks; off in the
@@ -42,7 +43,7 @@ class DINOHead(nn.Module):
     def __init__(
         self,
         in_dim: int,
-        prototypes: int = 65536,
+        prototypes: int | None = 65536,
         hidden_dim: int = 2048,
         bottleneck_dim: int = 256,
         norm_last_layer: bool = True,
@@ -50,8 +51,10 @@ class DINOHead(nn.Module):
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
-        if prototypes < 2:
-            raise ValueError(f'DINOHead: prototypes={prototypes}; at least 2 are needed.')
+        if prototypes is not None and prototypes < 2:
+            raise ValueError(
+                f'DINOHead: prototypes={prototypes}; at least 2 are needed, or None for a head without prototypes.'
+            )
         if norm_last_layer and not weight_norm:
             raise ValueError(
                 'DINOHead: norm_last_layer=True keeps the magnitudes of weight normalisation at 1, but '
@@ -69,6 +72,9 @@ class DINOHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         self.prototypes = prototypes
+        if prototypes is None:
+            self.last_layer = nn.Identity()
+            return
         self.last_layer = nn.Linear(bottleneck_dim, prototypes, bias=False)
         if weight_norm:
             parametrizations.weight_norm(self.last_layer)
@@ -79,7 +85,7 @@ class DINOHead(nn.Module):
             nn.init.trunc_normal_(self.last_layer.weight, std=0.02)
 
     def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading prototypes']:
-        """Scores, before temperature and softmax."""
+        """Scores, before temperature and softmax; without prototypes the projections, of length 1."""
         bottleneck = self.mlp(tokens.flatten(end_dim=-2))
         # Half precision would underflow in the norm of a small bottleneck (fp16 squares below 2.4e-4 vanish).
         bottleneck = normalize(full_precision(bottleneck), dim=-1).to(bottleneck.dtype)

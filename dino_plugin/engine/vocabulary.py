@@ -10,6 +10,8 @@ from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead
+from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss
+from dino_plugin.core.losses.coding_rate import CodingRateLoss
 from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.gram import GramLoss
 from dino_plugin.core.losses.ibot import IBOTPatchLoss
@@ -86,7 +88,8 @@ VOCABULARY: dict[Registry, list] = {
         PatchExtractor, ObjectFinder, LinearGrid,
         ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
-        DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, LightlyPairLoss, LightlySwAVLoss,
+        DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
+        LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,

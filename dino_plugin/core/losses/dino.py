@@ -96,11 +96,17 @@ class DINOLoss(Loss):
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Loss in nats; moves the target's statistics."""
-        class_tokens = step.student_global.class_token
-        if step.student_local is not None:
-            class_tokens = torch.cat([class_tokens, step.student_local.class_token])
-        student_scores = step.student_heads[self.head](class_tokens)
-        teacher_scores = step.teacher_heads[self.head](step.teacher_global.class_token)
+        student_scores, teacher_scores = class_projections(step, self.head)
         probabilities = self.target(teacher_scores, self.teacher_temperature(step.progress))
         local_weight = self.local_weight(step.progress)
         return cross_view_entropy(student_scores, probabilities, self.student_temperature, local_weight)
+
+
+def class_projections(
+    step: Step, head: str
+) -> tuple[Float[Tensor, 'student_views batch dim'], Float[Tensor, 'teacher_views batch dim']]:
+    """Class tokens of all views after a head: the student's, global views first, and the teacher's."""
+    class_tokens = step.student_global.class_token
+    if step.student_local is not None:
+        class_tokens = torch.cat([class_tokens, step.student_local.class_token])
+    return step.student_heads[head](class_tokens), step.teacher_heads[head](step.teacher_global.class_token)

@@ -1,12 +1,11 @@
 """iBOT: at masked patches, the student predicts the distribution of the teacher, which sees them."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.losses.compared_patches import check_which, compared_patches, patch_weights
 from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature_schedule
-from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule
 
 
@@ -22,8 +21,7 @@ def masked_patch_entropy(
     H(j) = -sum_k teacher_probabilities[j, k] * log softmax(student_scores[j] / temperature)[k]
     L = 1/n sum_i (1/|M_i| sum_{j in M_i} H(j)),     M_i: the masked patches of image i
 
-    An image without masked patches contributes 0: if half of the images are masked, each masked patch weighs half as
-    much as if all were.
+    An image without masked patches contributes 0, see :func:`~dino_plugin.core.losses.compared_patches.patch_weights`.
 
     Args:
         student_scores: Before the softmax, of the masked patches of all images.
@@ -39,9 +37,7 @@ def masked_patch_entropy(
         Zhou et al. 2022, arXiv:2111.07832, equation 2; the mean over masked patches and the zeros of other images,
         as in the authors' code.
     """
-    ones = torch.ones_like(full_precision(student_scores[:, 0]))
-    num_masked = ones.new_zeros(num_images).index_add_(0, image, ones)
-    weights = 1 / (num_images * num_masked[image])
+    weights = patch_weights(student_scores[:, 0], image, num_images)
     scores, targets = student_scores[None], teacher_probabilities[None]  # as one view
     return soft_cross_entropy(scores, targets, weights[None], temperature, targets_of=[(0,)])
 
@@ -80,8 +76,7 @@ class IBOTPatchLoss(Loss):
         super().__init__(weight, [head])
         if student_temperature <= 0:
             raise ValueError(f'IBOTPatchLoss: student_temperature={student_temperature} must be positive.')
-        if patches not in ('masked', 'all'):
-            raise ValueError(f"IBOTPatchLoss: patches={patches!r} must be 'masked' or 'all'.")
+        check_which(patches, 'IBOTPatchLoss')
         self.head = head
         self.target = target
         self.student_temperature = student_temperature
@@ -90,27 +85,10 @@ class IBOTPatchLoss(Loss):
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Loss in nats; moves the target's statistics."""
-        student, teacher = step.student_global.patches, step.teacher_global.patches
-        if student.shape[:-1] != teacher.shape[:-1]:
-            raise ValueError(
-                f'IBOTPatchLoss: the student has {tuple(student.shape[2:4])} patches and the teacher '
-                f'{tuple(teacher.shape[2:4])}; give both the same patch size.'
-            )
-        views, batch, rows, columns, _ = student.shape
-        chosen = self._chosen(step, views * batch * rows * columns)
-        student_scores = step.student_heads[self.head](student.flatten(end_dim=-2)[chosen])
-        teacher_scores = step.teacher_heads[self.head](teacher.flatten(end_dim=-2)[chosen])
+        chosen = compared_patches(step, self.patches, 'IBOTPatchLoss')
+        student_scores = step.student_heads[self.head](chosen.student)
+        teacher_scores = step.teacher_heads[self.head](chosen.teacher)
         probabilities = self.target(teacher_scores, self.teacher_temperature(step.progress))
-        image = chosen // (rows * columns)
-        return masked_patch_entropy(student_scores, probabilities, image, views * batch, self.student_temperature)
-
-    def _chosen(self, step: Step, num_patches: int) -> Int[Tensor, ' patches']:
-        """Indices of the compared patches among all patches of all views."""
-        if self.patches == 'all':
-            return torch.arange(num_patches, device=step.student_global.patches.device)
-        if step.views.mask_indices is None:
-            raise ValueError(
-                'IBOTPatchLoss: the batch has no masks; set collate_fn=dict(type="dino_plugin.masked_collate", '
-                'patch_size=...) in the dataloader, and mask_token=True in the backbone.'
-            )
-        return step.views.mask_indices
+        return masked_patch_entropy(
+            student_scores, probabilities, chosen.image, chosen.num_images, self.student_temperature
+        )
