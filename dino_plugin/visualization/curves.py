@@ -1,11 +1,12 @@
 """Training curves from the scalars that mmengine's visualizer writes into the working directory."""
 
-import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from dino_plugin.visualization.scalars import read_scalars
 
 # Title, unit of the axis, and patterns of the names of the scalars in a panel.
 PANELS = (
@@ -13,28 +14,6 @@ PANELS = (
     ('Entropy of the target', 'nats', ('target_entropy', '*_target_entropy')),
     ('k-NN top-1', '%', ('knn/top1_*',)),
 )
-
-
-def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
-    """The values of every scalar by iteration, from all runs in a directory; where two overlap, the later one counts.
-
-    Raises:
-        FileNotFoundError: If the directory has no `vis_data/scalars.json`.
-    """
-    files = sorted(Path(work_dir).rglob('vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(
-            f'No vis_data/scalars.json in {work_dir}: give the working directory of a training whose visualizer has '
-            "vis_backends=[dict(type='LocalVisBackend')]."
-        )
-    scalars: dict[str, dict[int, float]] = {}
-    for file in files:
-        for line in file.read_text().splitlines():
-            record = json.loads(line)
-            for name, value in record.items():
-                if isinstance(value, int | float):
-                    scalars.setdefault(name, {})[record['step']] = value
-    return {name: dict(sorted(values.items())) for name, values in scalars.items()}
 
 
 def plot_curves(work_dir: str | Path, out: str | Path) -> Path:

@@ -5,7 +5,8 @@ import json
 import cv2
 import pytest
 
-from dino_plugin.visualization.curves import plot_curves, read_scalars
+from dino_plugin.visualization.curves import plot_curves
+from dino_plugin.visualization.scalars import read_scalars
 
 
 def write(folder, lines):

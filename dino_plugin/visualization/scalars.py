@@ -1,0 +1,95 @@
+"""The scalars that mmengine's visualizer writes into the working directory, of a finished or of a running training."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+SCALARS = 'vis_data/scalars.json'
+
+
+class GrowingFile:
+    """A text file that another program may still write: each call gives the lines that are complete since the last.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._offset = 0
+
+    def new_lines(self) -> Iterator[str]:
+        """Lines without their ends; a last line without an end is half-written, and waits for the next call."""
+        with self.path.open('rb') as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b'\n'):
+                    return
+                self._offset += len(line)
+                yield line.decode(errors='replace').rstrip('\r\n')
+
+
+class ScalarFile:
+    """The values of a ``scalars.json``, read once however often one asks.
+
+    mmengine counts epochs, not iterations, in the lines of a validation of an epoch-based training. They are placed at
+    the iteration of the training line before them, so that all curves share one axis.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        values: Values of every scalar by iteration, in the order of the file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.values: dict[str, dict[int, float]] = {}
+        self._file = GrowingFile(path)
+        self._epoch, self._step = -1, -1
+
+    def update(self) -> None:
+        """Read what is new; damaged lines are left out."""
+        for line in self._file.new_lines():
+            try:
+                record = json.loads(line)
+                step = int(record['step'])
+                numbers = {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue
+            if 'iter' in record:
+                self._epoch, self._step = record.get('epoch', -1), step
+            elif step == self._epoch < self._step:
+                step = self._step
+            for name, value in numbers.items():
+                self.values.setdefault(name, {})[step] = value
+
+
+def scalar_files(work_dir: str | Path) -> list[Path]:
+    """The files of all trainings in a working directory, the oldest first; not of working directories inside it."""
+    return sorted([*Path(work_dir).glob(SCALARS), *Path(work_dir).glob(f'*/{SCALARS}')])
+
+
+def joined(files: list[ScalarFile]) -> dict[str, dict[int, float]]:
+    """The values of every scalar by iteration, sorted; where files overlap, the later one counts."""
+    scalars: dict[str, dict[int, float]] = {}
+    for file in files:
+        for name, values in file.values.items():
+            scalars[name] = scalars.get(name, {}) | values
+    return {name: dict(sorted(values.items())) for name, values in scalars.items()}
+
+
+def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
+    """The values of every scalar by iteration, from all trainings in a directory; where two overlap, the later counts.
+
+    Raises:
+        FileNotFoundError: If the directory has no `vis_data/scalars.json`.
+    """
+    files = [ScalarFile(path) for path in scalar_files(work_dir)]
+    if not files:
+        raise FileNotFoundError(
+            f'No {SCALARS} in {work_dir}: give the working directory of a training whose visualizer has '
+            "vis_backends=[dict(type='LocalVisBackend')]."
+        )
+    for file in files:
+        file.update()
+    return joined(files)
