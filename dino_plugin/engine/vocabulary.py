@@ -10,12 +10,13 @@ from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead
-from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss
+from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss, ViewMeanLoss
 from dino_plugin.core.losses.coding_rate import CodingRateLoss
 from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.gram import GramLoss
 from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
+from dino_plugin.core.losses.sigreg import SIGRegLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
@@ -56,6 +57,7 @@ from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHo
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
 from dino_plugin.engine.training.hooks.knn import KNNHook
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
+from dino_plugin.engine.training.hooks.pictures import PicturesHook
 from dino_plugin.engine.training.hooks.skipped_steps import SkippedStepsHook
 from dino_plugin.engine.training.hooks.throughput import ThroughputHook
 from dino_plugin.engine.training.lightly_losses import LightlyPairLoss, LightlySwAVLoss
@@ -89,7 +91,7 @@ VOCABULARY: dict[Registry, list] = {
         ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
-        LightlyPairLoss, LightlySwAVLoss,
+        ViewMeanLoss, SIGRegLoss, LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,
@@ -108,7 +110,7 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
-        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, ThroughputHook,
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, PicturesHook, ThroughputHook,
         CheckpointHook, DescribeBackboneHook,
     ],
     registry.LOOPS: [

@@ -72,6 +72,27 @@ def patch_alignment(
     return (patch_weights(distances, image, num_images) * distances).sum()
 
 
+def distance_from_mean(views: Float[Tensor, 'views batch dim'], num_global: int) -> Float[Tensor, '']:
+    """Mean squared distance of all views of an image from the mean of its global views.
+
+    L = 1/(V n d) sum_v sum_i |z_vi - 1/G sum_{g <= G} z_gi|^2
+
+    The gradient also flows through the mean.
+
+    Args:
+        views: z: projections; global views first.
+        num_global: G.
+
+    Returns:
+        The loss, a mean over dimensions too, computed in float32 under any autocast.
+
+    References:
+        Balestriero and LeCun 2025 (LeJEPA), arXiv:2511.08544, section 5: the predictive loss.
+    """
+    views = full_precision(views)
+    return (views - views[:num_global].mean(dim=0)).square().mean()
+
+
 class AlignmentLoss(Loss):
     """`cross_view_alignment` of class tokens after a head: SimDINO's term in place of DINO's cross-entropy.
 
@@ -118,3 +139,26 @@ class PatchAlignmentLoss(Loss):
         chosen = compared_patches(step, self.patches, 'PatchAlignmentLoss')
         student, teacher = step.student_heads[self.head](chosen.student), step.teacher_heads[self.head](chosen.teacher)
         return patch_alignment(student, teacher, chosen.image, chosen.num_images)
+
+
+class ViewMeanLoss(Loss):
+    """`distance_from_mean` of class tokens after a head: LeJEPA's predictive term. No teacher is used.
+
+    Alone it has a trivial solution, equal projections of all images; `SIGRegLoss` excludes it.
+
+    Args:
+        head: Name of the head, shared with `SIGRegLoss`.
+        weight: Factor of the term; 1 - lambda in LeJEPA.
+    """
+
+    uses_teacher = False
+    reads_patches = ()
+
+    def __init__(self, head: str, weight: Schedule | float = 0.95) -> None:
+        super().__init__(weight, [head])
+        self.head = head
+
+    def forward(self, step: Step) -> Float[Tensor, '']:
+        """Mean squared distance."""
+        views, _ = class_projections(step, self.head)
+        return distance_from_mean(views, len(step.student_global.class_token))

@@ -104,9 +104,16 @@ class DINOLoss(Loss):
 
 def class_projections(
     step: Step, head: str
-) -> tuple[Float[Tensor, 'student_views batch dim'], Float[Tensor, 'teacher_views batch dim']]:
-    """Class tokens of all views after a head: the student's, global views first, and the teacher's."""
+) -> tuple[Float[Tensor, 'student_views batch dim'], Float[Tensor, 'teacher_views batch dim'] | None]:
+    """Class tokens of all views after a head: the student's, global views first, and the teacher's if it ran.
+
+    The head gets all views of all images in one batch, as heads of Lightly expect it.
+    """
     class_tokens = step.student_global.class_token
     if step.student_local is not None:
         class_tokens = torch.cat([class_tokens, step.student_local.class_token])
-    return step.student_heads[head](class_tokens), step.teacher_heads[head](step.teacher_global.class_token)
+    student = step.student_heads[head](class_tokens.flatten(end_dim=1)).unflatten(0, class_tokens.shape[:2])
+    if step.teacher_global is None:
+        return student, None
+    of_teacher = step.teacher_global.class_token
+    return student, step.teacher_heads[head](of_teacher.flatten(end_dim=1)).unflatten(0, of_teacher.shape[:2])
