@@ -1,0 +1,169 @@
+"""A run as its working directory tells it: numbers, log, settings, and whether it still goes on."""
+
+import re
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dino_plugin.report import files
+from dino_plugin.report.log_file import LogFile, Warned
+from dino_plugin.report.settings import read_settings
+from dino_plugin.visualization.scalars import SCALARS, ScalarFile, joined
+
+_DEPTH = 3  # how far below a given folder working directories are looked for
+_QUIET = 300.0  # seconds without a sign of life after which a run is given up, if it logs often
+_DATED = '[0-9]*_[0-9]*'  # mmengine's folder of one start of a run
+
+
+def is_run(folder: Path) -> bool:
+    """Whether mmengine wrote a log or scalars here."""
+    return any(next(folder.glob(pattern), None) for pattern in ('vis_data', '*/vis_data', f'{_DATED}/*.log'))
+
+
+def find_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Working directories by name: the folders themselves, or those below a folder that is none.
+
+    Names are the shortest that tell them apart.
+    """
+    found = [run for folder in folders for run in _below(Path(folder), Path(folder), _DEPTH)]
+    found = [(root, run) for root, run in dict(((run.resolve()), (root, run)) for root, run in found).values()]
+    names: dict[str, Path] = {}
+    for root, run in found:
+        short = run.relative_to(root).as_posix() if run != root else run.resolve().name
+        parts = run.resolve().parts
+        while short in names:
+            length = len(Path(short).parts) + 1
+            short = '/'.join(parts[-length:]) if length <= len(parts) else f'{short} (again)'
+        names[short] = run
+    return names
+
+
+def _below(root: Path, folder: Path, depth: int) -> list[tuple[Path, Path]]:
+    if is_run(folder):
+        return [(root, folder)]
+    if not depth or not folder.is_dir():
+        return []
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and files.inside(root, path)]
+    return [pair for path in folders for pair in _below(root, path, depth - 1)]
+
+
+class Run:
+    """A working directory; `update` reads what is new.
+
+    Args:
+        name: What the page calls it.
+        folder: The working directory. Nothing outside it is read.
+
+    Attributes:
+        scalars: Values of every scalar by iteration.
+        warnings: Of all logs, the oldest first.
+        settings: Of the newest config, by names for ``--cfg-options``.
+        config: The newest config as text.
+        environment: From the newest log that tells it.
+        description: What is trained, by the words of the first log.
+        state: ``running``, ``ended``, ``stopped`` (by a signal, with a checkpoint), ``crashed`` or ``empty``.
+        sentence: The state in words.
+    """
+
+    def __init__(self, name: str, folder: str | Path) -> None:
+        self.name, self.folder = name, Path(folder)
+        self._scalars: dict[Path, ScalarFile] = {}
+        self._logs: dict[Path, LogFile] = {}
+        self.scalars: dict[str, dict[int, float]] = {}
+
+    def update(self, now: float | None = None) -> None:
+        """Read the files as they are now.
+
+        Args:
+            now: Seconds since 1970; None: the clock's.
+        """
+        scalars, logs, configs = (
+            files.found(self.folder, self.folder, patterns)
+            for patterns in ((SCALARS, f'*/{SCALARS}'), ('*.log', f'{_DATED}/*.log'),
+                             ('vis_data/config.py', '*.py', f'{_DATED}/vis_data/config.py'))
+        )  # fmt: skip
+        self._scalars = {path: self._scalars.get(path) or ScalarFile(path) for path in scalars}
+        self._logs = {path: self._logs.get(path) or LogFile(path) for path in logs}
+        for file in [*self._scalars.values(), *self._logs.values()]:
+            file.update()
+        self.scalars = joined(list(self._scalars.values()))
+        told = list(self._logs.values())
+        self.warnings: list[Warned] = [warned for log in told for warned in log.warnings.values()]
+        self.environment = next((log.environment for log in reversed(told) if log.environment), '')
+        self.description = next((log.description for log in reversed(told) if log.description), {})
+        self.times = (told[0].times[0], told[-1].times[1]) if told else ('', '')
+        self.progress = told[-1].progress if told else None
+        self.config = files.read_text(configs[-1]) if configs else ''
+        self.settings = read_settings(self.config)
+        self._checkpoint = self._newest_checkpoint()
+        seen = files.modified([*scalars, *logs, *self.folder.glob('*.pth')])
+        self.state, self.sentence = self._state(seen, time.time() if now is None else now)
+
+    @property
+    def step(self) -> int:
+        """The last iteration that was logged; 0 without any."""
+        return max((next(reversed(values)) for values in self.scalars.values()), default=0)
+
+    @property
+    def checkpoint(self) -> str:
+        """The newest checkpoint, and whether its file is whole."""
+        path = self._checkpoint
+        if path is None:
+            return 'none'
+        return path.name if zipfile.is_zipfile(path) else f'{path.name}, which is damaged'
+
+    def _newest_checkpoint(self) -> Path | None:
+        """The file that mmengine's pointer names, in this folder."""
+        named = files.found(self.folder, self.folder, ['last_checkpoint'])
+        name = Path(files.read_text(named[0]).strip('\0 \t\r\n')).name if named else ''
+        path = self.folder / name
+        try:
+            return path if name and files.inside(self.folder, path) and path.is_file() else None
+        except (OSError, ValueError):
+            return None
+
+    def _state(self, seen: float, now: float) -> tuple[str, str]:
+        done = self._done()
+        if not self._logs and not self.scalars:
+            return 'empty', 'No log yet.'
+        if self._finished():
+            damaged = self._checkpoint is not None and not zipfile.is_zipfile(self._checkpoint)
+            return 'ended', f'Ended: {done}.' + (' Its newest checkpoint is damaged.' if damaged else '')
+        stopped = self._checkpoint and re.fullmatch(r'stopped_iter_(\d+)\.pth', self._checkpoint.name)
+        if stopped and int(stopped[1]) >= self.step:
+            return 'stopped', f'Stopped by a signal: {done}. The same command with --resume goes on.'
+        quiet = now - seen
+        if quiet < max(_QUIET, 10 * self._seconds_between_logs()):
+            return 'running', f'Running: {done}.'
+        return 'crashed', (
+            f'No sign of life for {_duration(quiet)}: {done}. It crashed or was killed; the same command with --resume '
+            'goes on from the newest whole checkpoint.'
+        )
+
+    def _done(self) -> str:
+        if self.progress is None:
+            return f'{self.step:,} iterations done' if self.step else 'nothing done yet'
+        epoch, iteration, length = self.progress
+        if not epoch:
+            return f'iteration {iteration:,} of {length:,}'
+        last = self.settings.get('train_cfg.max_epochs', '?')
+        return f'epoch {epoch} of {last}, {max(self.step, iteration):,} iterations done'
+
+    def _finished(self) -> bool:
+        if self.progress is None:
+            return False
+        epoch, iteration, length = self.progress
+        return iteration == length and (not epoch or str(epoch) == self.settings.get('train_cfg.max_epochs'))
+
+    def _seconds_between_logs(self) -> float:
+        times = self.scalars.get('time', {})
+        steps = list(times)[-2:]
+        return times[steps[-1]] * (steps[-1] - steps[0]) if len(steps) == 2 else 0.0
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (('days', 86400), ('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * length:
+            return f'{seconds / length:.0f} {unit}'
+    return f'{seconds:.0f} seconds'

@@ -1,0 +1,50 @@
+"""The settings of a run from its config, which is parsed and never run."""
+
+import ast
+from collections.abc import Iterator, Sequence
+
+NOT_COMPARED = ('work_dir',)  # differs always and tells nothing
+
+
+def read_settings(text: str) -> dict[str, str]:
+    """Settings by their names for ``--cfg-options`` (``optim_wrapper.optimizer.lr``), from a config that mmengine dumped.
+
+    Values are Python as written. A text that is no Python has no settings.
+    """
+    try:
+        statements = ast.parse(text).body
+        pairs = [
+            pair
+            for statement in statements
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+            for pair in _flat(statement.targets[0].id, statement.value)
+        ]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    return dict(pairs)
+
+
+def differences(settings: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs, with the value of each run; empty where a run has none."""
+    names = dict.fromkeys(name for one in settings for name in one if name not in NOT_COMPARED)
+    rows = {name: [one.get(name, '') for one in settings] for name in names}
+    return {name: values for name, values in rows.items() if len(set(values)) > 1}
+
+
+def _flat(name: str, node: ast.expr) -> Iterator[tuple[str, str]]:
+    parts = _parts(node)
+    if not parts:
+        yield name, ast.unparse(node)
+    for key, value in parts.items():
+        yield from _flat(f'{name}.{key}', value)
+
+
+def _parts(node: ast.expr) -> dict[str, ast.expr]:
+    """The entries of a dict, or of a list that holds dicts."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return {str(keyword.arg): keyword.value for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {ast.unparse(key).strip('\'"'): value for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, ast.List | ast.Tuple) and any(map(_parts, node.elts)):
+        return {str(index): value for index, value in enumerate(node.elts)}
+    return {}
