@@ -14,6 +14,7 @@ from dino_plugin.report.settings import differences
 from dino_plugin.report.words import FILMS, about_picture
 
 MOST_FRAMES = 40  # pictures of one series of one run
+_CARD_PICTURES = ('features_*.png',)
 _LEFT_OUT = ('writes to', 'continue')  # of the first log: paths and commands
 
 
@@ -114,10 +115,10 @@ def _scorecards(run: Run, sources: Sources) -> list[dict]:
             continue
         names = dict.fromkeys(name for column in measures.values() for name in column)
         rows = [[name, *(_value(column.get(name, '')) for column in measures.values())] for name in names]
-        beside = [picture for picture in found(run.folder, path.parent, ['features_*.png'])]
-        shown = [
-            dict(name=picture.stem, source=source) for picture in beside if (source := sources.picture(run, picture))
-        ]
+        beside = (
+            (picture, sources.picture(run, picture)) for picture in found(run.folder, path.parent, _CARD_PICTURES)
+        )
+        shown = [dict(name=picture.stem, source=source) for picture, source in beside if source]
         cards.append(dict(run=run.name, networks=list(measures), rows=rows, pictures=shown))
     return cards
 

@@ -26,26 +26,26 @@ def find_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
 
     Names are the shortest that tell them apart.
     """
-    found = [run for folder in folders for run in _below(Path(folder), Path(folder), _DEPTH)]
-    found = [(root, run) for root, run in dict(((run.resolve()), (root, run)) for root, run in found).values()]
+    runs: dict[Path, Path] = {}  # by their true places, as folders may be given twice
+    for folder in map(Path, folders):
+        for run in _below(folder, folder, _DEPTH):
+            runs.setdefault(run.resolve(), run)
     names: dict[str, Path] = {}
-    for root, run in found:
-        short = run.relative_to(root).as_posix() if run != root else run.resolve().name
-        parts = run.resolve().parts
-        while short in names:
-            length = len(Path(short).parts) + 1
-            short = '/'.join(parts[-length:]) if length <= len(parts) else f'{short} (again)'
-        names[short] = run
+    for place, run in runs.items():
+        length = 1
+        while (name := '/'.join(place.parts[-length:])) in names:
+            length += 1
+        names[name] = run
     return names
 
 
-def _below(root: Path, folder: Path, depth: int) -> list[tuple[Path, Path]]:
+def _below(root: Path, folder: Path, depth: int) -> list[Path]:
     if is_run(folder):
-        return [(root, folder)]
+        return [folder]
     if not depth or not folder.is_dir():
         return []
     folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and files.inside(root, path)]
-    return [pair for path in folders for pair in _below(root, path, depth - 1)]
+    return [run for path in folders for run in _below(root, path, depth - 1)]
 
 
 class Run:
@@ -85,8 +85,10 @@ class Run:
         )  # fmt: skip
         self._scalars = {path: self._scalars.get(path) or ScalarFile(path) for path in scalars}
         self._logs = {path: self._logs.get(path) or LogFile(path) for path in logs}
-        for file in [*self._scalars.values(), *self._logs.values()]:
-            file.update()
+        for scalar_file in self._scalars.values():
+            scalar_file.update()
+        for log_file in self._logs.values():
+            log_file.update()
         self.scalars = joined(list(self._scalars.values()))
         told = list(self._logs.values())
         self.warnings: list[Warned] = [warned for log in told for warned in log.warnings.values()]

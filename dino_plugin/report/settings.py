@@ -7,7 +7,7 @@ NOT_COMPARED = ('work_dir',)  # differs always and tells nothing
 
 
 def read_settings(text: str) -> dict[str, str]:
-    """Settings by their names for ``--cfg-options`` (``optim_wrapper.optimizer.lr``), from a config that mmengine dumped.
+    """Settings by their names for ``--cfg-options`` (``train_cfg.max_epochs``), from a config that mmengine dumped.
 
     Values are Python as written. A text that is no Python has no settings.
     """
