@@ -124,7 +124,7 @@ def test_the_two_providers_are_never_installed_together(repository):
     assert not {'mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation'} & names['onedl']
     assert not any(name.startswith(('mm', 'onedl')) for name in names[''])
     setup = (repository / 'setup.cfg').read_text()
-    assert 'dino_plugin[onedl,lightly,channels,onnx,test]' in setup, 'the extra "all" names its parts'
+    assert 'dino_plugin[onedl,lightly,channels,onnx,test,docs]' in setup, 'the extra "all" names its parts'
 
 
 def test_there_is_one_distribution_of_opencv(repository):

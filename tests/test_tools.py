@@ -17,8 +17,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from dino_plugin.commands.launch import load_config
 from dino_plugin.commands.runner import Runner
+from dino_plugin.commands.training import training_config
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
@@ -40,10 +40,7 @@ def parse(train, monkeypatch):
 
     def config_of(*arguments: str) -> Config:
         monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
-        args = train.parse_args()
-        cfg = load_config(args)
-        train.apply_training_arguments(cfg, args)
-        return cfg
+        return training_config(train.parse_args())
 
     return config_of
 
@@ -437,7 +434,7 @@ def test_a_launcher_without_arguments_says_how_it_is_called(name, repository):
     assert f'bash tools/{name}' in done.stderr
 
 
-@pytest.mark.parametrize('path', ['tools/quickstart.sh', 'tools/run_tests.sh', 'tools/setup_env.sh', '.ci/run'])
+@pytest.mark.parametrize('path', ['tools/quickstart.sh', 'tools/run_tests.sh', 'tools/build_docs.sh', 'tools/setup_env.sh', '.ci/run'])
 def test_a_script_is_valid_bash(path, repository):
     subprocess.run(['bash', '-n', repository / path], check=True)
 
@@ -484,7 +481,7 @@ def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
     done, calls = checkout.run('run_tests.sh', 'tests/core', '-x')
     assert done.returncode == 0, done.stderr
     assert '-m venv .venv' in calls
-    assert '--editable .[onedl,lightly,onnx,test]' in calls
+    assert '--editable .[onedl,lightly,onnx,test,docs]' in calls
     assert calls.strip().endswith('-m pytest -n 2 --dist loadfile tests/core -x')
     done, calls = checkout.run('run_tests.sh')
     assert done.returncode == 0
@@ -504,7 +501,7 @@ def test_the_tests_install_what_the_quickstart_did_not(checkout):
     assert '--editable .[onedl]' in calls
     _, calls = checkout.run('run_tests.sh')
     assert 'venv' not in calls
-    assert '--editable .[onedl,lightly,onnx,test]' in calls
+    assert '--editable .[onedl,lightly,onnx,test,docs]' in calls
 
 
 def test_changed_dependencies_are_installed(checkout):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sourced by quickstart.sh and run_tests.sh. After `set_up_environment EXTRA...`, .venv/bin/python can import
-# dino_plugin and the packages of the extras. PYTHON chooses the interpreter for .venv.
+# Sourced by quickstart.sh, run_tests.sh and build_docs.sh. After `set_up_environment EXTRA...`, .venv/bin/python can
+# import dino_plugin and the packages of the extras. PYTHON chooses the interpreter for .venv.
 #
 # A stamp for each extra records that it was installed for this checkout and this setup.cfg, so a second call does
 # nothing and needs no network.
