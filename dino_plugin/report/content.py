@@ -14,7 +14,7 @@ from dino_plugin.report.settings import differences
 from dino_plugin.report.words import FILMS, about_picture
 
 MOST_FRAMES = 40  # pictures of one series of one run
-_CARD_PICTURES = ('features_*.png',)
+_BESIDE = ('features_*.png',)
 _LEFT_OUT = ('writes to', 'continue')  # of the first log: paths and commands
 
 
@@ -54,6 +54,13 @@ def summary(run: Run) -> dict[str, Any]:
         loss=_last(run, 'loss'),
         quality=next((_course(run, name) for name in run.scalars if name.startswith('knn/top1')), ''),
     )
+
+
+def shown_files(run: Run) -> list[Path]:
+    """The pictures and films of a run: all files that its page shows as they are."""
+    series = [path for frames in pictures(run.folder).values() for path in frames.values()]
+    beside = [picture for path in _cards(run) for picture in found(run.folder, path.parent, _BESIDE)]
+    return [*series, *films(run.folder).values(), *beside]
 
 
 def _details(run: Run) -> dict[str, Any]:
@@ -108,19 +115,21 @@ def _films(runs: Sequence[Run], sources: Sources) -> list[dict]:
 def _scorecards(run: Run, sources: Sources) -> list[dict]:
     """Tables of measures by networks, with the pictures beside them."""
     cards = []
-    for path in found(run.folder, run.folder, ('scorecard.json', '*/scorecard.json')):
+    for path in _cards(run):
         read = read_json(path)
         measures = read.get('measures') if isinstance(read, dict) else None
         if not isinstance(measures, dict) or not all(isinstance(column, dict) for column in measures.values()):
             continue
         names = dict.fromkeys(name for column in measures.values() for name in column)
         rows = [[name, *(_value(column.get(name, '')) for column in measures.values())] for name in names]
-        beside = (
-            (picture, sources.picture(run, picture)) for picture in found(run.folder, path.parent, _CARD_PICTURES)
-        )
-        shown = [dict(name=picture.stem, source=source) for picture, source in beside if source]
+        beside = {picture.stem: sources.picture(run, picture) for picture in found(run.folder, path.parent, _BESIDE)}
+        shown = [dict(name=name, source=source) for name, source in beside.items() if source]
         cards.append(dict(run=run.name, networks=list(measures), rows=rows, pictures=shown))
     return cards
+
+
+def _cards(run: Run) -> list[Path]:
+    return found(run.folder, run.folder, ('scorecard.json', '*/scorecard.json'))
 
 
 def _value(value: Any) -> str:

@@ -320,12 +320,57 @@
     const there = PARTS.filter(([, , needed]) => needed(content).length);
     main.replaceChildren(...(content.runs.length
       ? there.map(([id, title, , make]) => (id === 'curves' ? curves() : section(id, title, make()))) : [empty()]));
-    document.querySelector('nav').replaceChildren(...there.map(([id, title]) => el('a', { href: `#${id}` }, title)));
-    document.querySelector('footer').textContent = `Written ${content.written} by dino_plugin ${content.version}.`;
+    document.querySelector('nav').replaceChildren(
+      ...(content.others ? [el('a', { href: './' }, 'All runs')] : []),
+      ...there.map(([id, title]) => el('a', { href: `#${id}` }, title)));
+  };
+
+  // New content of the same runs: curves keep their zoom, and parts that have not changed are left alone.
+  const renew = (fresh) => {
+    const before = content;
+    content = fresh;
+    const same = (part) => JSON.stringify(part(before)) === JSON.stringify(part(fresh));
+    const layoutKept = same((c) => [c.runs.map((run) => run.name), c.panels.map((panel) => panel.name)])
+      && PARTS.every(([, , needed]) => !needed(before).length === !needed(fresh).length);
+    if (!layoutKept) { build(); return; }
+    for (const spec of fresh.panels) {
+      const panel = panels.get(spec.name);
+      if (JSON.stringify(panel.spec) === JSON.stringify(spec)) continue;
+      fill(panel, spec);
+      if (panel.drawn) draw(panel);
+    }
+    for (const [id, title, needed, make] of PARTS) {
+      if (make && needed(fresh).length && !same(needed)) document.getElementById(id).replaceWith(section(id, title, make()));
+    }
+  };
+
+  const renewIndex = (fresh) => {
+    const chosen = new Set([...document.querySelectorAll('input[name=run]:checked')].map((box) => box.value));
+    content = fresh;
+    main.replaceChildren(section('runs', 'Runs', index()));
+    for (const box of document.querySelectorAll('input[name=run]')) box.checked = chosen.has(box.value);
+  };
+
+  const sign = (text) => { document.querySelector('footer').textContent = text; };
+  const written = () => sign(`Written ${content.written} by dino_plugin ${content.version}.`);
+
+  const ask = async () => {
+    try {
+      const answer = await fetch(`content${location.search}`, { cache: 'no-store' });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const fresh = await answer.json();
+      if (!fresh.index !== !content.index || !fresh.runs.length) { content = fresh; start(); }
+      else if (fresh.index) renewIndex(fresh);
+      else renew(fresh);
+      written();
+    } catch (error) {
+      sign(`The server does not answer. This is what it said ${content.written}.`);
+    }
+    setTimeout(ask, 1000 * content.seconds);
   };
 
   const start = () => {
-    if (content.index) main.replaceChildren(content.runs.length ? section('runs', 'Runs', index()) : empty());
+    if (content.index) main.replaceChildren(section('runs', 'Runs', index()));
     else build();
   };
 
@@ -334,4 +379,6 @@
     redraw();
   });
   start();
+  written();
+  if (content.seconds) setTimeout(ask, 1000 * content.seconds);
 })();
