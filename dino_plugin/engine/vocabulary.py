@@ -110,8 +110,8 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
-        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, PicturesHook, ThroughputHook,
-        CheckpointHook, DescribeBackboneHook,
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, PicturesHook,
+        ThroughputHook, CheckpointHook, DescribeBackboneHook,
     ],
     registry.LOOPS: [
         ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,

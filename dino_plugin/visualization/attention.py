@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 
+from dino_plugin.data.multi_crop import resize
 from dino_plugin.visualization.tiles import tile_sheet
 
 _OUTLINE = (255, 200, 40)
@@ -79,6 +80,26 @@ def attention_sheet(
         band = tiles[start : start + columns]
         rows.append([(name, heat) for name, heat, _ in band])
         rows.append([('', mask) for _, _, mask in band])
+    return tile_sheet(rows)
+
+
+def heads_sheet(
+    images: Sequence[UInt8[np.ndarray, '_ _ 3']], maps: Sequence[Float[np.ndarray, 'heads _ _']], width: int = 2000
+) -> UInt8[np.ndarray, 'sheet_rows sheet_columns 3']:
+    """A row for each image: the image, the heat of the mean of its heads, and of each head.
+
+    Args:
+        images: RGB, of any shapes.
+        maps: Attention of each head to each patch, for each image.
+        width: Of the sheet in pixels, about; pictures are 96 to 192 pixels high.
+    """
+    height = min(192, max(96, width // (len(maps[0]) + 2)))
+    rows = []
+    for image, heads in zip(images, maps):
+        small = resize(image, height, max(1, round(image.shape[1] * height / image.shape[0])))
+        titles = ['image', 'mean of heads', *(f'head {number}' for number in range(len(heads)))]
+        heats = [heat_overlay(small, one) for one in (heads.mean(axis=0), *heads)]
+        rows.append([('' if rows else title, tile) for title, tile in zip(titles, [small, *heats])])
     return tile_sheet(rows)
 
 

@@ -1,6 +1,7 @@
 """Patch features of images, each in its own shape."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ _LONGEST = 4  # longer side, in shorter sides that were asked for: attention tak
 
 
 def patch_grids(
-    backbone: nn.Module, images: Sequence[UInt8[np.ndarray, '_ _ 3']], size: int = 480
+    backbone: nn.Module,
+    images: Sequence[UInt8[np.ndarray, '_ _ 3']],
+    size: int = 480,
+    preprocessor: Callable[[Any], dict] | None = None,
 ) -> tuple[list[UInt8[np.ndarray, '_ _ 3']], list[Float[Tensor, '_ _ dim']]]:
     """The images as the network sees them, and the features of their patches.
 
@@ -24,10 +28,11 @@ def patch_grids(
         images: RGB, of any size and shape.
         size: Shorter side in pixels of what the network sees, rounded down to whole patches. It is less where the
             longer side would be more than four times as long.
+        preprocessor: Batch -> `dict(images=...)` on the device. Default: ImageNet's mean and deviation.
     """
     cells = backbone.patch_size or (32, 32)
     images = [resize(image, *_size_in_cells(image.shape[:2], size, cells)) for image in images]
-    preprocessor = ViewPreprocessor().to(next(backbone.parameters()).device)
+    preprocessor = preprocessor or ViewPreprocessor().to(next(backbone.parameters()).device)
     batches = ((torch.from_numpy(image)[None], torch.zeros(1), None) for image in images)
     with torch.no_grad(), evaluation_mode(backbone):
         return images, [backbone(preprocessor(batch)['images']).patches[0].float().cpu() for batch in batches]

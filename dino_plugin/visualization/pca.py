@@ -13,7 +13,9 @@ from dino_plugin.visualization.patch_grids import patch_grids
 _DARKEST, _BRIGHTEST = 0.02, 0.98
 
 
-def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor, 'images rows columns 3']:
+def patch_pca(
+    patches: Float[Tensor, 'images rows columns dim'], like: Float[Tensor, 'images rows columns 3'] | None = None
+) -> Float[Tensor, 'images rows columns 3']:
     """The first three principal components of all patches together, each scaled to [0, 1].
 
     colour_c(patch) = (v_c . (patch - mean) - q_2%) / (q_98% - q_2%), cut to [0, 1]
@@ -23,6 +25,9 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
 
     Args:
         patches: Patch features of all images that share one set of colours.
+        like: Earlier colours of the same patches. The three components, scaled to a variance of 1, are turned to come
+            as near to them as a rotation and mirroring can, so that colours keep their meaning from one network to the
+            next although signs and order of components are arbitrary.
 
     Raises:
         ValueError: If there are fewer than three features in a patch.
@@ -35,11 +40,40 @@ def patch_pca(patches: Float[Tensor, 'images rows columns dim']) -> Float[Tensor
     directions = directions[:, -3:].flip(1)
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
     components = samples @ (directions * largest.sign())
+    if like is not None:
+        components = _turned(components, like.flatten(end_dim=-2).to(components))
     low, high = torch.tensor(np.quantile(components.cpu().numpy(), (_DARKEST, _BRIGHTEST), axis=0)).to(components)
     spread = high - low
     varies = spread > 1e-6 * spread.max().clamp_min(1e-12)
     colours = torch.where(varies, (components - low) / spread.clamp_min(1e-30), 0.5)
     return colours.clamp(0, 1).float().unflatten(0, patches.shape[:-1])
+
+
+def _turned(components: Float[Tensor, 'patches 3'], like: Float[Tensor, 'patches 3']) -> Float[Tensor, 'patches 3']:
+    """Orthogonal Procrustes: the rotation and mirroring R with the smallest ||C R - L||."""
+    deviations = components.std(dim=0, correction=0)
+    scaled = components / deviations.clamp_min(1e-6 * float(deviations.max().clamp_min(1e-12)))
+    left, _, right = torch.linalg.svd(scaled.T @ (like - like.mean(dim=0)))
+    return scaled @ left @ right
+
+
+def shared_colours(
+    grids: Sequence[Float[Tensor, '_ _ dim']], like: Sequence[Float[Tensor, '_ _ 3']] | None = None
+) -> list[Float[Tensor, '_ _ 3']]:
+    """`patch_pca` of images with grids of any shapes.
+
+    Args:
+        grids: Patch features of each image.
+        like: Earlier colours of the same patches, as in `patch_pca`.
+    """
+    before = None if like is None else _in_one_row(like)
+    colours = patch_pca(_in_one_row(grids), before)[0, 0]
+    parts = colours.split([grid.shape[0] * grid.shape[1] for grid in grids])
+    return [part.unflatten(0, grid.shape[:2]) for part, grid in zip(parts, grids)]
+
+
+def _in_one_row(grids: Sequence[Float[Tensor, '_ _ dim']]) -> Float[Tensor, '1 1 patches dim']:
+    return torch.cat([grid.flatten(0, 1) for grid in grids])[None, None]
 
 
 def pca_sheet(
@@ -86,7 +120,4 @@ def pca_of_images(
         smooth: As in `pca_sheet`.
     """
     images, grids = patch_grids(backbone, images, size)
-    together = patch_pca(torch.cat([grid.flatten(0, 1) for grid in grids])[None, None])[0, 0]
-    parts = together.split([grid.shape[0] * grid.shape[1] for grid in grids])
-    colours = [part.unflatten(0, grid.shape[:2]) for part, grid in zip(parts, grids)]
-    return pca_sheet(images, colours, smooth)
+    return pca_sheet(images, shared_colours(grids), smooth)

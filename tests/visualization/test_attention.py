@@ -10,7 +10,7 @@ import torch
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.evaluation.attention.images import attention_of_image
 from dino_plugin.evaluation.attention.mass import mass_mask
-from dino_plugin.visualization.attention import attention_sheet, heat_overlay, spotlight
+from dino_plugin.visualization.attention import attention_sheet, heads_sheet, heat_overlay, spotlight
 from dino_plugin.visualization.tiles import tile_sheet
 
 IMAGE = np.full((40, 60, 3), (200, 100, 50), np.uint8)
@@ -36,6 +36,19 @@ def test_the_mask_keeps_the_colours_inside_and_greys_the_rest():
     assert (shown[3:17, 3:17] == IMAGE[0, 0]).all()
     assert (np.ptp(shown[:, 25:].astype(int), axis=-1) == 0).all() and shown[:, 25:].max() < 60
     assert (shown[19, 10] == (255, 200, 40)).all()  # the outline
+
+
+def test_a_row_for_each_image_shows_it_the_mean_of_its_heads_and_each_head():
+    maps = np.random.default_rng(0).random((2, 3, 2, 3))
+    tall = np.full((60, 40, 3), 90, np.uint8)
+    sheet = heads_sheet([IMAGE, tall], list(maps), width=480)  # 480 / 5 pictures: 96 rows each
+    widths = [144, 64]
+    text = sheet.shape[0] - 2 * 96 - 8 - 8  # gaps below each row; the title stands above the first
+    for row, (image, heads, width) in enumerate(zip([IMAGE, tall], maps, widths)):
+        small = np.full((96, width, 3), image[0, 0], np.uint8)
+        for place, tile in enumerate([small, *(heat_overlay(small, one) for one in (heads.mean(axis=0), *heads))]):
+            top, left = text + row * (96 + 8), place * (width + 8)
+            assert (sheet[top : top + 96, left : left + width] == tile).all(), (row, place)
 
 
 @pytest.mark.parametrize('number', [1, 3, 7, 13])

@@ -59,6 +59,22 @@ def test_the_sign_is_settled_so_that_mirrored_solutions_cannot_differ():
     assert torch.allclose(patch_pca(patches)[:, :, order], patch_pca(patches[:, :, order]), atol=1e-4)
 
 
+def test_colours_like_earlier_ones_keep_their_meaning_when_signs_order_and_axes_change():
+    components = torch.randn(1, 12, 20, 3, generator=torch.Generator().manual_seed(1))
+    components = torch.linalg.qr(components.flatten(end_dim=-2) - components.mean(dim=(0, 1, 2))).Q  # no axis leads
+    before = patch_pca(components.view(1, 12, 20, 3) * torch.tensor([3.0, 2.0, 1.0]))
+    swapped = components[:, [2, 0, 1]].view(1, 12, 20, 3) * torch.tensor([-3.0, 2.0, -1.0])
+    assert (patch_pca(swapped) - before).abs().max() > 0.5
+    assert torch.allclose(patch_pca(swapped, like=before), before, atol=0.02)
+    turned = (components @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2))).Q) * 5
+    assert torch.allclose(patch_pca(turned.view(1, 12, 20, 3), like=before), before, atol=0.02)
+
+
+def test_features_that_do_not_vary_stay_grey_beside_earlier_colours():
+    colours = patch_pca(torch.ones(1, 4, 4, 8), like=torch.rand(1, 4, 4, 3, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(colours, torch.full((1, 4, 4, 3), 0.5))
+
+
 def test_images_share_their_colours():
     patches = features(images=1).repeat(3, 1, 1, 1)
     colours = patch_pca(patches)

@@ -117,7 +117,7 @@ def test_knn_is_measured_by_pass_or_by_iteration_and_after_the_last(tmp_path, by
 
     seen = []
     monkeypatch.setattr(KNNHook, 'before_train', lambda self, runner: None)
-    monkeypatch.setattr(KNNHook, '_evaluate', lambda self, runner, step: seen.append(step))
+    monkeypatch.setattr(KNNHook, '_look', lambda self, runner, step: seen.append(step))
     config = iterations(tmp_path, 8)
     config.custom_hooks.append(
         dict(type='dino_plugin.KNNHook', bank={}, queries={}, interval=1 if by_epoch else 5, by_epoch=by_epoch)

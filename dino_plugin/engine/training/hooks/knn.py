@@ -24,15 +24,15 @@ class KNNHook(PeriodicEvaluation):
         bank: Config of the dataloader of labelled images, with `ImageDataset(with_labels=True)`, `image_collate` and
             `DefaultSampler(shuffle=False, round_up=False)`.
         queries: The same for the images to classify.
-        interval: As in `PeriodicEvaluation`.
+        interval: As in `PeriodicHook`.
         by_epoch: Likewise.
         ks: Numbers of neighbours.
         features: `class`, `mean` or `class+mean`, see `pool`.
-        source: As in `PeriodicEvaluation`.
+        source: As in `PeriodicHook`.
         before_training: Likewise.
 
     Raises:
-        ValueError: As in `PeriodicEvaluation`, or if the dataloaders do not fit each other.
+        ValueError: As in `PeriodicHook`, or if the dataloaders do not fit each other.
     """
 
     prefix = 'knn'

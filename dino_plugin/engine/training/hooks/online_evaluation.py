@@ -30,13 +30,13 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         limit: Largest number of images; the same for images with masks.
         image_size: Pixels of the square from an image.
         short_side: Shorter side of images with masks and of frames, in pixels.
-        interval: As in `PeriodicEvaluation`.
+        interval: As in `PeriodicHook`.
         by_epoch: Likewise.
         source: Likewise.
         before_training: Likewise.
 
     Raises:
-        ValueError: If there is no data, a measure is unknown, and as in `PeriodicEvaluation`.
+        ValueError: If there is no data, a measure is unknown, and as in `PeriodicHook`.
     """
 
     prefix = 'online'

@@ -1,4 +1,4 @@
-"""What evaluations during training have in common: when they run, of which network, and where their numbers go."""
+"""What hooks that look at the network during training have in common: when, at which network, and what they log."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,17 +10,16 @@ from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.engine.training.model import unwrapped
 
 
-class PeriodicEvaluation(Hook, ABC):
-    """Evaluates every few epochs and after the last; a subclass says what.
+class PeriodicHook(Hook, ABC):
+    """Looks at the network every few epochs and after the last; a subclass says how.
 
-    The numbers go to the log, the message hub and each visualizer. Modes and random states are restored, so training is
-    not affected.
+    Random states are restored, so training is not affected; a subclass restores the network's mode.
 
     Args:
-        interval: Epochs between two evaluations; iterations if not `by_epoch`.
+        interval: Epochs between two looks; iterations if not `by_epoch`.
         by_epoch: Whether `interval` counts epochs. Runs with an iteration-based loop need False.
         source: `teacher` or `student`.
-        before_training: Evaluate the untrained network, too, as the first point of the curve.
+        before_training: Look at the untrained network, too, as the first point.
 
     Raises:
         ValueError: If `interval` is less than 1, or `source` is another word.
@@ -28,7 +27,6 @@ class PeriodicEvaluation(Hook, ABC):
 
     # After the hooks that move the teacher and measure its outputs, before checkpoints are saved.
     priority = 'LOW'
-    prefix: str
 
     def __init__(self, interval: int, by_epoch: bool, source: str, before_training: bool) -> None:
         name = type(self).__name__
@@ -44,30 +42,47 @@ class PeriodicEvaluation(Hook, ABC):
         """Reads what is needed, so that a mistake shows before training."""
 
     @abstractmethod
-    def evaluate(self, runner, backbone: nn.Module) -> Mapping[str, float]:
-        """Numbers by name, the same in each process."""
+    def look(self, runner, backbone: nn.Module, step: int) -> None:
+        """Does the work after `step` iterations, in each process."""
 
     def before_train(self, runner) -> None:
-        """Prepare; evaluate unless the run was resumed."""
+        """Prepare; look unless the run was resumed."""
         with preserved_random_state(gpu=True):
             self.prepare(runner)
         if self.before_training and runner.iter == 0:
-            self._evaluate(runner, 0)
+            self._look(runner, 0)
 
     def after_train_epoch(self, runner) -> None:
-        """Evaluate if epochs are counted."""
+        """Look if epochs are counted."""
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
-            self._evaluate(runner, runner.iter)
+            self._look(runner, runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Evaluate if iterations are counted."""
+        """Look if iterations are counted."""
         if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
-            self._evaluate(runner, runner.iter + 1)
+            self._look(runner, runner.iter + 1)
 
-    def _evaluate(self, runner, step: int) -> None:
+    def _look(self, runner, step: int) -> None:
         backbone = getattr(unwrapped(runner.model).distillation, self.source).backbone
         with preserved_random_state(gpu=True):
-            found = self.evaluate(runner, backbone)
+            self.look(runner, backbone, step)
+
+
+class PeriodicEvaluation(PeriodicHook):
+    """Evaluates every few epochs and after the last; a subclass says what.
+
+    The numbers go to the log, the message hub and each visualizer.
+    """
+
+    prefix: str
+
+    @abstractmethod
+    def evaluate(self, runner, backbone: nn.Module) -> Mapping[str, float]:
+        """Numbers by name, the same in each process."""
+
+    def look(self, runner, backbone: nn.Module, step: int) -> None:
+        """Evaluate and log."""
+        found = self.evaluate(runner, backbone)
         scores = {f'{self.prefix}/{name}': score for name, score in found.items()}
         for name, score in scores.items():
             runner.message_hub.update_scalar(name, score)
