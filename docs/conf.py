@@ -37,6 +37,9 @@ extensions = [
     'sphinx.ext.viewcode',
     'sphinx_copybutton',
     'sphinx_design',
+    'equations',
+    'names',
+    'recipes',
     'repository_files',
     'rooms_picture',
 ]
@@ -47,6 +50,7 @@ myst_heading_anchors = 4
 nb_execution_mode = 'off'  # notebooks are stored with their output
 suppress_warnings = ['myst.header']  # README's of configs begin below a title of the first level
 
+default_role = 'code'  # `name` in docstrings
 autodoc_typehints_format = 'short'
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88

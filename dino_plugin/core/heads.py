@@ -19,7 +19,7 @@ class DINOHead(nn.Module):
 
     Args:
         in_dim: Features of a token.
-        prototypes: Number of outputs K (65,536 in the paper; far fewer for small data). None: the output is z / |z|
+        prototypes: Number of outputs K (65,536 in the paper; far fewer for small data). None: the output is ``z / |z|``
             itself (SimDINO); the arguments of the last layer then say nothing.
         hidden_dim: Width of the two hidden layers.
         bottleneck_dim: Width of the normalised bottleneck.

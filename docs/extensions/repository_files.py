@@ -53,10 +53,8 @@ class LinkRepositoryFiles(SphinxTransform):
         if path is None:
             return
         if page := self.env.path2doc(path):
-            link = addnodes.pending_xref(
-                '', *children, refdomain='doc', reftarget=page, reftype='myst', refexplicit=True
-            )
-            link['refdoc'], link['reftargetid'] = self.env.docname, None
+            meaning = dict(refdomain='doc', reftype='myst', reftarget=page, reftargetid=None)
+            link = addnodes.pending_xref('', *children, **meaning, refdoc=self.env.docname, refexplicit=True)
         else:
             name = path.resolve().relative_to(Path(self.env.srcdir).resolve()).as_posix()
             self.env.metadata[self.env.docname].setdefault('repository_files', set()).add(name)
@@ -82,11 +80,8 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
         else:
             language = LANGUAGES.get(path.suffix, 'text')
             body = app.builder.highlighter.highlight_block(path.read_text(), language)
-        yield (
-            page_of(name),
-            dict(title=name, body=f'<h1>{escape(path.name)}</h1><p><code>{escape(name)}</code></p>{body}'),
-            'page.html',
-        )
+        body = f'<h1>{escape(path.name)}</h1><p><code>{escape(name)}</code></p>{body}'
+        yield page_of(name), dict(title=name, body=body), 'page.html'
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
