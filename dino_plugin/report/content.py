@@ -1,9 +1,10 @@
 """All that the page shows, as values that JSON can hold."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dino_plugin import __version__
 from dino_plugin.report.curves import not_finite, panels
@@ -18,12 +19,14 @@ _BESIDE = ('features_*.png',)
 _LEFT_OUT = ('writes to', 'continue')  # of the first log: paths and commands
 
 
-class Sources(Protocol):
+class Sources(ABC):
     """Where the page finds pictures: in itself, or at an address."""
 
+    @abstractmethod
     def picture(self, run: Run, path: Path) -> str:
         """Address of a picture, empty if it is damaged."""
 
+    @abstractmethod
     def film(self, run: Run, path: Path) -> tuple[str, str]:
         """Addresses of an animated and of a still picture, empty if it is damaged."""
 
@@ -32,7 +35,7 @@ def content(runs: Sequence[Run], sources: Sources) -> dict[str, Any]:
     """What the page of some runs shows; all of them were read by `Run.update`."""
     return dict(
         title=' and '.join(run.name for run in runs) if 0 < len(runs) < 3 else f'{len(runs)} runs',
-        written=time.strftime('%Y-%m-%d %H:%M'),
+        written=time.strftime('%Y-%m-%d %H:%M:%S'),
         version=__version__,
         runs=[summary(run) | _details(run) for run in runs],
         differences=differences([run.settings for run in runs]),

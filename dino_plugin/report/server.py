@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from plotly.offline import get_plotlyjs
 
 from dino_plugin import __version__
-from dino_plugin.report.content import content, shown_files, summary
+from dino_plugin.report.content import Sources, content, shown_files, summary
 from dino_plugin.report.files import modified
 from dino_plugin.report.page import as_json, page
 from dino_plugin.report.pictures import film_as_webp, picture_as_webp
@@ -28,7 +28,7 @@ _SECONDS = 5  # between two questions of a page for what is new
 _KEPT = 256  # pictures and films that were made ready
 
 
-class Linked:
+class Linked(Sources):
     """Addresses of pictures at this server. They change with the file, so that a browser may keep what it has."""
 
     def picture(self, run: Run, path: Path) -> str:
@@ -66,9 +66,15 @@ class Runs:
             if names or len(chosen) < 2:
                 shown = content(chosen, Linked())
             else:
-                shown = content([], Linked()) | dict(title='Runs', runs=[summary(run) for run in chosen], index=True)
+                shown = content([], Linked()) | dict(
+                    title=self._title, runs=[summary(run) for run in chosen], index=True
+                )
         given = [str(folder) for folder in self.folders]
         return shown | dict(given=given, seconds=_SECONDS, others=len(runs) > len(chosen))
+
+    @property
+    def _title(self) -> str:
+        return 'Runs of ' + ', '.join(folder.resolve().name for folder in self.folders)
 
     def file(self, name: str, place: str) -> Path:
         """A file that the page of a run shows.

@@ -250,8 +250,8 @@
 
   // --- runs, tables, texts -----------------------------------------------------------------------------------------
 
-  const table = (head, rows, label) => el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
-    el('table', {}, el('thead', {}, el('tr', {}, head)), el('tbody', {}, rows)));
+  const table = (head, rows, label, kind = '') => el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
+    el('table', { class: kind }, el('thead', {}, el('tr', {}, head)), el('tbody', {}, rows)));
 
   const state = (run) => el('span', { class: `state ${run.state}` }, run.state);
 
@@ -284,13 +284,16 @@
 
   const index = () => {
     const form = el('form', { action: 'runs' });
-    const head = ['', 'Run', 'State', 'Iteration', 'Loss', 'k-NN', 'Started'];
+    const columns = [['Iteration', (run) => group(run.step)], ['Loss', (run) => run.loss], ['k-NN', (run) => run.quality],
+      ['Started', (run) => run.started]];
     const rows = content.runs.map((run) => el('tr', {},
       el('td', {}, el('input', { type: 'checkbox', name: 'run', value: run.name, 'aria-label': `Choose ${run.name}` })),
       el('th', { scope: 'row' }, el('a', { href: `runs?run=${encodeURIComponent(run.name)}` }, run.name)),
-      el('td', {}, state(run)), el('td', { class: 'number' }, group(run.step)), el('td', { class: 'number' }, run.loss),
-      el('td', {}, run.quality), el('td', {}, run.started)));
-    form.append(table(head.map((text) => el('th', { scope: 'col' }, text)), rows, 'All runs'),
+      el('td', {}, state(run)),
+      columns.map(([name, value]) => el('td', { class: 'number', 'data-name': name }, value(run) || '–'))));
+    const head = [el('td', {}), el('th', { scope: 'col' }, 'Run'), el('th', { scope: 'col' }, 'State'),
+      columns.map(([name]) => el('th', { scope: 'col', class: 'number' }, name))];
+    form.append(table(head, rows, 'All runs', 'stacked'),
       el('div', { class: 'controls' }, el('button', {}, 'Show side by side')));
     return form;
   };
