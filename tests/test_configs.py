@@ -17,11 +17,12 @@ import torch
 import yaml
 from bundled import CIFAR, DAVIS
 from channel_images import write_images
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from dino_plugin.commands import smoke
+from dino_plugin.commands.few_images import loaders_of, nested
 from dino_plugin.data.views.split_of_work import SPLITS
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
 
@@ -66,73 +67,24 @@ def load(name: str) -> Config:
 
 
 def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
-    """The same recipe with a network, views and a batch that a CPU steps in a moment."""
-    shrink_network(cfg.model, work_dir)
-    cfg.optim_wrapper.precision = 'fp32'
-    loader = cfg.train_dataloader
-    loader.update(batch_size=12 // steps, num_workers=0, persistent_workers=False, pin_memory=False)
-    if 'batch_size' in loader.sampler:
-        loader.sampler.batch_size = loader.batch_size
-    if 'patch_size' in loader.collate_fn:
-        loader.collate_fn.update(patch_size=8, min_patches=2)
-    dataset = loader.dataset.dataset
-    if dataset.type == 'dino_plugin.LightlyDataset':
-        dataset.input_dir = str(images)
-        dataset.transform.update(global_crop_size=32, local_crop_size=16)
-    else:
-        loader = dataset.get('pipeline', [{}])[0]
-        if loader.get('type') == 'dino_plugin.LoadChannels':
-            images = write_images(work_dir / 'channels', sorted(images.glob('*.jpg')), loader.num_channels)
-        dataset.get('dataset', dataset).data_root = str(images)
-        for number, pipeline in enumerate(dataset.get('pipelines', [dataset.get('pipeline')])):
-            multi_crop = next(step for step in pipeline if step.type == 'dino_plugin.MultiCrop')
-            multi_crop.update(global_size=32 + 8 * number, local_size=16)
-            if multi_crop.get('anchor_size'):
-                multi_crop.anchor_size = 2 * multi_crop.global_size
-    for hook in cfg.custom_hooks:
-        for loader in (hook[key] for key in ('bank', 'queries') if key in hook):
-            loader.num_workers = 0
-            # one image in fifty, of every class
-            loader.dataset.update(data_root=str(CIFAR), indices=list(range(0, 1000, 50)))
-            next(step for step in loader.dataset.pipeline if 'resize' in step).update(resize=36, crop=32)
-    cfg.train_cfg.update({'max_iters' if 'max_iters' in cfg.train_cfg else 'max_epochs': steps})
-    if 'max_epochs' in cfg.train_cfg:
-        cfg.train_cfg.max_epochs = 1
+    """The same recipe as ``--smoke`` makes it, on these images, in one process."""
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'{work_dir.parent.name}_{work_dir.name}'
+    smoke.shrink(cfg, batch_size=12 // steps, steps=steps, epochs=1)
+    cfg.optim_wrapper.precision = 'fp32'
+    for loader in loaders_of(cfg):
+        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
+    for dataset in nested(cfg.train_dataloader.dataset):
+        if (dataset.get('pipeline') or [{}])[0].get('type') == 'dino_plugin.LoadChannels':
+            channels = dataset.pipeline[0].num_channels
+            images = write_images(work_dir / 'channels', sorted(images.glob('*.jpg')), channels)
+        for name in {'data_root', 'input_dir'} & dataset.keys():
+            dataset[name] = str(images)
+    for hook in cfg.custom_hooks:
+        for loader in (hook[key] for key in ('bank', 'queries') if key in hook):
+            # one image in fifty, of every class
+            loader.dataset.update(data_root=str(CIFAR), indices=list(range(0, 1000, 50)))
     return cfg
-
-
-def shrink_network(model: ConfigDict, work_dir: Path) -> None:
-    """Two narrow blocks of the same kind (positions, registers, SwiGLU, LayerScale), and narrow heads."""
-    backbone = model.backbone
-    backbone.pretrained = False
-    if backbone.model_name.startswith('vit'):
-        width = 48 if 'giant' in backbone.model_name else 32
-        backbone.update(img_size=32, patch_size=8, embed_dim=width, depth=2, num_heads=2, compile_blocks=False)
-        if '_r_' in backbone.model_name:
-            backbone.model_name = 'vit_tiny_patch16_224'
-    else:
-        backbone.model_name = 'resnet10t'
-    for head in model.heads.values():
-        if head.type == 'dino_plugin.DINOHead':
-            head.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
-    if model.losses.get('koleo', {}).get('group_size'):
-        model.losses.koleo.group_size = 2
-    model.pop('checkpoint', None)  # of the stage before
-    if 'frozen_teacher' in model:
-        model.frozen_teacher.heads = model.heads
-        model.frozen_teacher.checkpoint = save_frozen_teacher(
-            {key: value for key, value in model.items() if key != 'frozen_teacher'}, work_dir
-        )
-
-
-def save_frozen_teacher(config: dict, work_dir: Path) -> str:
-    """A training checkpoint of the same network, before its first step."""
-    model = MODELS.build(config)
-    meta = dict(backbone=model.distillation.teacher.backbone.description)
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), work_dir / 'frozen_teacher.pth')
-    return str(work_dir / 'frozen_teacher.pth')
 
 
 class TeacherWatch(Hook):

@@ -1,0 +1,58 @@
+"""A config's sets of images, and few images of each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, DefaultScope
+
+
+def take_few_images(cfg: Config, number: int) -> None:
+    """Keeps this number of images of each set of a training, evenly spread, unless the config chooses them itself.
+
+    The folders are listed for it; no image is read.
+
+    Args:
+        cfg: The config; changed in place.
+        number: Images of each set.
+
+    Raises:
+        FileNotFoundError: If a folder of images does not exist.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for loader in loaders_of(cfg):
+            for dataset in nested(loader.dataset):
+                if {'data_root', 'input_dir', 'ann_file'} & dataset.keys():
+                    _spread(dataset, number)
+
+
+def _spread(dataset: dict, number: int) -> None:
+    names = dataset['type'] == 'dino_plugin.LightlyDataset'
+    if dataset.get('filenames' if names else 'indices') is not None:
+        return
+    try:
+        built = DATASETS.build({key: value for key, value in dataset.items() if key not in ('pipeline', 'transform')})
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error} A small training needs images, too: --images DIR.') from error
+    if len(built) > number:
+        chosen = [place * len(built) // number for place in range(number)]
+        if names:
+            listed = built.get_filenames()
+            dataset['filenames'] = [listed[place] for place in chosen]
+        else:
+            dataset['indices'] = chosen
+
+
+def loaders_of(cfg: Config) -> Iterator[ConfigDict]:
+    """The configs of a training's loaders: of its images, of its validation, and those of hooks that evaluate."""
+    hooks = [(hook, ('bank', 'queries')) for hook in cfg.get('custom_hooks') or []]
+    for holder, names in [(cfg, ('train_dataloader', 'val_dataloader')), *hooks]:
+        yield from (holder[name] for name in names if holder.get(name))
+
+
+def nested(value: Any) -> Iterator[dict]:
+    """Each dict inside a part of a config, the outer ones first."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        yield from nested(inner)
