@@ -13,3 +13,6 @@
 _base_ = './dino_vit-small-p16_1xb64-coslr-100e_in1k.py'
 
 train_dataloader = dict(dataset=dict(dataset=dict(data_root='data/custom')))
+
+# Views, attention and patch colours of four images: seconds every ten epochs. default_hooks.pictures.number=0: none.
+default_hooks = dict(pictures=dict(type='dino_plugin.PicturesHook', interval=10))

@@ -67,3 +67,6 @@ optim_wrapper = dict(
 _base_.param_scheduler[0].schedule.then.end = 0.01
 _base_.param_scheduler[1].schedule.end = 2.5  # weight decay 0.04 -> 0.1
 train_cfg = dict(max_epochs=200)
+
+# Views, attention and patch colours of four images: seconds every ten epochs. default_hooks.pictures.number=0: none.
+default_hooks = dict(pictures=dict(type='dino_plugin.PicturesHook', interval=10))

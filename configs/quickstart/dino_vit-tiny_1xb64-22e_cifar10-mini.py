@@ -95,4 +95,8 @@ custom_hooks = [
     ),
 ]
 custom_hooks[2].interval = 26
-default_hooks = dict(logger=dict(interval=26), checkpoint=dict(interval=2, max_keep_ckpts=1))
+default_hooks = dict(
+    logger=dict(interval=26),
+    checkpoint=dict(interval=2, max_keep_ckpts=1),
+    pictures=dict(type='dino_plugin.PicturesHook', interval=8),  # views, attention and patch colours of four images
+)

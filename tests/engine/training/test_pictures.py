@@ -107,7 +107,7 @@ def test_a_resumed_run_ends_with_the_weights_and_pictures_of_an_unbroken_one(tra
 
 
 def test_iterations_count_in_a_run_by_iterations_and_the_student_can_be_drawn(tmp_path):
-    options = dict(interval=4, by_epoch=False, before_training=False, source='student', number=1)
+    options = dict(interval=4, by_epoch=False, before_training=False, source='student', number=1, size=None)
     runner = build_runner(with_pictures(tmp_path, {'train_cfg__max_epochs': 1}, **options))
     runner.train()
     found = pictures(tmp_path)
@@ -115,7 +115,7 @@ def test_iterations_count_in_a_run_by_iterations_and_the_student_can_be_drawn(tm
     assert 'pictures_views_4' in found and 'pictures_views_6' not in found
     image = read_image(runner.train_dataloader.dataset.path_of(0))
     student = runner.model.distillation.student.backbone
-    heads = attention_of_image(student, image, (-1,), 32)[0].class_maps()[0].detach().numpy()
+    heads = attention_of_image(student, image, (-1,), 64)[0].class_maps()[0].detach().numpy()
     assert (found['pictures_attention_6'] == heads_sheet([image], [heads])).all()
 
 
@@ -185,6 +185,14 @@ def test_users_images_are_spread_over_their_folder(tmp_path):
     assert len(hook.images) == 2 and all((a == b).all() for a, b in zip(hook.images, expected))
 
 
+def test_no_images_are_no_pictures():
+    runner = Stub(network())
+    hook = PicturesHook(images=FIRST, number=0)
+    hook.prepare(runner)
+    hook._look(runner, 0)
+    assert runner.sent == runner.lines == []
+
+
 def test_a_training_image_that_cannot_be_read_is_left_out(tmp_path):
     damaged = tmp_path / 'damaged.jpg'
     damaged.write_bytes(IMAGES[0].read_bytes()[:300])
@@ -193,6 +201,16 @@ def test_a_training_image_that_cannot_be_read_is_left_out(tmp_path):
     hook.prepare(runner)
     assert len(hook.images) == 1 and (hook.images[0] == read_image(IMAGES[1])).all()
     assert len(runner.lines) == 1 and 'damaged.jpg' in runner.lines[0] and 'images=...' in runner.lines[0]
+
+
+def test_a_network_for_other_channels_than_rgb_shows_its_views_alone():
+    runner = Stub(network(in_chans=5), files(IMAGES))
+    hook = PicturesHook(size=32)
+    hook.prepare(runner)
+    hook._views_drawn = True  # none of the stub's dataset
+    hook._look(runner, 0)
+    assert runner.sent == []
+    assert runner.lines == ['pictures of views alone: the network takes 5 channels, the others show RGB.']
 
 
 def test_without_any_readable_image_nothing_is_drawn_and_nothing_fails(tmp_path):
@@ -233,8 +251,8 @@ def test_only_the_first_process_draws():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(number=0), 'number=0 and size=480 must be at least 1'),
-        (dict(size=0), 'number=4 and size=0 must be at least 1'),
+        (dict(number=-1), 'number=-1 must be at least 0'),
+        (dict(size=0), 'size=0 at least 1'),
         (dict(interval=0), 'interval=0 must be at least 1'),
         (dict(source='both'), "source must be 'teacher' or 'student', got 'both'"),
     ],

@@ -45,6 +45,10 @@ class PeriodicHook(Hook, ABC):
     def look(self, runner, backbone: nn.Module, step: int) -> None:
         """Does the work after `step` iterations, in each process."""
 
+    def backbone_of(self, runner) -> nn.Module:
+        """That of teacher or student."""
+        return getattr(unwrapped(runner.model).distillation, self.source).backbone
+
     def before_train(self, runner) -> None:
         """Prepare; look unless the run was resumed."""
         with preserved_random_state(gpu=True):
@@ -63,9 +67,8 @@ class PeriodicHook(Hook, ABC):
             self._look(runner, runner.iter + 1)
 
     def _look(self, runner, step: int) -> None:
-        backbone = getattr(unwrapped(runner.model).distillation, self.source).backbone
         with preserved_random_state(gpu=True):
-            self.look(runner, backbone, step)
+            self.look(runner, self.backbone_of(runner), step)
 
 
 class PeriodicEvaluation(PeriodicHook):

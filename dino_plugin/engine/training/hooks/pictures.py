@@ -20,7 +20,7 @@ from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicHook
 from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.attention.images import attention_of_image
 from dino_plugin.visualization.attention import heads_sheet
-from dino_plugin.visualization.contact_sheet import views_sheet
+from dino_plugin.visualization.contact_sheet import views_of_sample, views_sheet
 from dino_plugin.visualization.patch_grids import patch_grids
 from dino_plugin.visualization.pca import pca_sheet, shared_colours
 
@@ -40,16 +40,16 @@ class PicturesHook(PeriodicHook):
 
     Args:
         images: An image or a folder of images. None: training images.
-        number: Largest number of images, spread over all.
-        size: Shorter side of what the network sees, in pixels. Small networks need less.
+        number: Largest number of images, spread over all; 0: draw nothing.
+        size: Shorter side of what the network sees, in pixels. None: twice that of the global views.
         interval: As in `PeriodicHook`.
         by_epoch: Likewise.
         source: Likewise.
         before_training: Likewise.
 
     Raises:
-        ValueError: If `number` or `size` is less than 1, the folder has no image, an image cannot be read, and as in
-            `PeriodicHook`.
+        ValueError: If `number` is less than 0 or `size` than 1, the folder has no image or one that cannot be read, and
+            as in `PeriodicHook`.
         FileNotFoundError: If there is no such image or folder.
     """
 
@@ -57,15 +57,15 @@ class PicturesHook(PeriodicHook):
         self,
         images: str | None = None,
         number: int = 4,
-        size: int = 480,
+        size: int | None = None,
         interval: int = 10,
         by_epoch: bool = True,
         source: str = 'teacher',
         before_training: bool = True,
     ) -> None:
         super().__init__(interval, by_epoch, source, before_training)
-        if number < 1 or size < 1:
-            raise ValueError(f'PicturesHook: number={number} and size={size} must be at least 1.')
+        if number < 0 or (size is not None and size < 1):
+            raise ValueError(f'PicturesHook: number={number} must be at least 0, and size={size} at least 1.')
         self.paths = images
         self.number, self.size = number, size
         self.images: list[UInt8[np.ndarray, '_ _ 3']] = []
@@ -75,12 +75,16 @@ class PicturesHook(PeriodicHook):
 
     def prepare(self, runner) -> None:
         """Read the images."""
-        if not is_main_process():
+        if not self.number or not is_main_process():
             return
         if self.paths is not None:
             path = expanded(self.paths, 'PicturesHook: images')
             paths = _spread(ImageDataset(data_root=path), self.number) if Path(path).is_dir() else [path]
             self.images = [read_image(path) for path in paths]
+            return
+        channels = self.backbone_of(runner).in_channels
+        if channels != 3:
+            self._tell(runner, f'pictures of views alone: the network takes {channels} channels, the others show RGB.')
             return
         for path in _spread(runner.train_dataloader.dataset, self.number):
             try:
@@ -90,7 +94,7 @@ class PicturesHook(PeriodicHook):
 
     def look(self, runner, backbone: nn.Module, step: int) -> None:
         """Draw, and hand the pictures to each visualizer."""
-        if not is_main_process():
+        if not self.number or not is_main_process():
             return
         start, drawn = time.perf_counter(), []
         for name, draw in (('views', self._views), ('attention', self._attention), ('pca', self._pca)):
@@ -126,15 +130,15 @@ class PicturesHook(PeriodicHook):
     def _attention(self, runner, backbone: nn.Module) -> UInt8[np.ndarray, '_ _ 3'] | None:
         preprocessor = unwrapped(runner.model).data_preprocessor
         maps = [
-            attention_of_image(backbone, image, (-1,), self.size, preprocessor)[0].class_maps()[0].cpu().numpy()
+            attention_of_image(backbone, image, (-1,), self._size(runner), preprocessor)[0].class_maps()[0]
             for image in self.images
         ]
-        return heads_sheet(self.images, maps) if maps else None
+        return heads_sheet(self.images, [one.cpu().numpy() for one in maps]) if maps else None
 
     def _pca(self, runner, backbone: nn.Module) -> UInt8[np.ndarray, '_ _ 3'] | None:
         if not self.images:
             return None
-        _, grids = patch_grids(backbone, self.images, self.size, unwrapped(runner.model).data_preprocessor)
+        _, grids = patch_grids(backbone, self.images, self._size(runner), unwrapped(runner.model).data_preprocessor)
         shapes = [grid.shape[:2] for grid in grids]
         before = self._colours if [one.shape[:2] for one in self._colours or ()] == shapes else None
         colours = shared_colours(grids, None if before is None else [one / 255 for one in before])
@@ -142,15 +146,24 @@ class PicturesHook(PeriodicHook):
         shown = [resize(image, _SHOWN, max(1, _SHOWN * image.shape[1] // image.shape[0])) for image in self.images]
         return pca_sheet(shown, colours)
 
+    def _size(self, runner) -> int:
+        if self.size is None:
+            self.size = 2 * len(views_of_sample(_seeded(runner.train_dataloader.dataset)[0, 0])[0])
+        return self.size
+
     def _tell(self, runner, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
             runner.logger.warning(text)
 
 
+def _seeded(dataset: Dataset) -> SeededDataset:
+    return dataset if isinstance(dataset, SeededDataset) else SeededDataset(dataset)
+
+
 def _spread(dataset: Dataset, number: int) -> list[str]:
     """Files of a dataset, evenly spread over it."""
-    dataset = dataset if isinstance(dataset, SeededDataset) else SeededDataset(dataset)
+    dataset = _seeded(dataset)
     number = min(number, dataset.num_images)
     return [dataset.path_of(place * dataset.num_images // number) for place in range(number)]
 
