@@ -32,12 +32,13 @@ exclude_patterns += ['docs/_build', '**.ipynb_checkpoints']
 extensions = [
     'myst_nb',
     'sphinx.ext.autodoc',
-    'sphinx.ext.mathjax',
     'sphinx.ext.napoleon',
     'sphinx.ext.viewcode',
     'sphinx_copybutton',
     'sphinx_design',
+    'data_flow',
     'equations',
+    'mathml',
     'names',
     'recipes',
     'repository_files',
@@ -56,6 +57,7 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 
+html_math_renderer = 'mathml'
 html_theme = 'furo'
 html_static_path = ['static']
 html_extra_path = ['site_root']  # index.html, which leads to docs/index.html

@@ -12,7 +12,7 @@ def keep_lines(app: Sphinx, what: str, name: str, obj: object, options: object, 
     paragraphs = re.split(r'\n\n+', '\n'.join(lines))
     for number, paragraph in enumerate(paragraphs):
         if EQUATION.match(paragraph):
-            paragraphs[number] = '::\n\n' + re.sub('^', '    ', paragraph, flags=re.MULTILINE)
+            paragraphs[number] = '.. code-block:: text\n\n' + re.sub('^', '    ', paragraph, flags=re.MULTILINE)
     lines[:] = '\n\n'.join(paragraphs).split('\n')
 
 

@@ -5,6 +5,7 @@
 """
 
 import inspect
+from functools import cache
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -22,12 +23,11 @@ class Names(SphinxDirective):
         """Sphinx calls it where the page has the directive."""
         rooms = [f'dino_plugin.{room}.' for room in self.arguments[0].split()]
         lines: list[str] = []
-        for registry, name, thing in vocabulary():
+        for _, _, thing in vocabulary():
             if not any(f'{thing.__module__}.'.startswith(room) for room in rooms):
                 continue
             kind = 'autoclass' if inspect.isclass(thing) else 'autofunction'
             lines += [f'.. {kind}:: {thing.__module__}.{thing.__qualname__}', '']
-            lines += [f"   In configs: ``type='dino_plugin.{name}'`` ({registry})", '']
         if not lines:
             raise self.error(f'No name of the vocabulary lives in {rooms}.')
         return parsed(self, lines)
@@ -53,6 +53,7 @@ def parsed(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
     return section.children
 
 
+@cache
 def vocabulary() -> list[tuple[str, str, object]]:
     """Registry, name in configs, class or function; sorted by module and name."""
     from dino_plugin.engine.vocabulary import VOCABULARY
@@ -68,8 +69,16 @@ def vocabulary() -> list[tuple[str, str, object]]:
     )
 
 
+def say_name(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Puts the name in configs before a docstring; Sphinx calls it for each."""
+    for registry, given, thing in vocabulary():
+        if thing is obj and what in ('class', 'function'):
+            lines[:0] = [f"``type='dino_plugin.{given}'`` ({registry})", '']
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls it."""
     app.add_directive('names', Names)
     app.add_directive('calls', Calls)
+    app.connect('autodoc-process-docstring', say_name, priority=600)  # after napoleon
     return dict(parallel_read_safe=True, parallel_write_safe=True)

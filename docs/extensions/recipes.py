@@ -4,6 +4,7 @@
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 UNITS = {'Epochs': 'epochs', 'Iterations': 'iterations'}
+TABLE = [
+    '```{list-table}', ':header-rows: 1', ':class: recipes', ':widths: 26 15 17 18 24', '',
+    '* - recipe', '  - network', '  - images; length', '  - hardware', '  - expected, and its source',
+]  # fmt: skip
 
 
 class Recipes(SphinxDirective):
@@ -29,14 +34,7 @@ class Recipes(SphinxDirective):
             rows = [row(root, model, up) for model in models(root) if model['In Collection'] == name]
             if not rows:
                 raise self.error(f'No metafile has a recipe of the collection {name}: {collections(root)}.')
-            head = [] if self.arguments else [f'### {name}', '']
-            parts += [
-                *head,
-                '| recipe | training | hardware | expected, and its source |',
-                '|---|---|---|---|',
-                *rows,
-                '',
-            ]
+            parts += [*([] if self.arguments else [f'### {name}', '']), *TABLE, *chain.from_iterable(rows), '```', '']
         return self.parse_text_to_nodes('\n'.join(parts), allow_section_headings=True)
 
 
@@ -58,16 +56,23 @@ def models(root: Path) -> list[dict]:
     return [model for file in metafiles(root) for model in file['Models']]
 
 
-def row(root: Path, model: dict, up: str) -> str:
-    """A recipe as a row of Markdown. Whether it was run here is what the config says."""
+def row(root: Path, model: dict, up: str) -> list[str]:
+    """A recipe as lines of a list-table. Whether it was run here is what the config says."""
     facts, head = model['Metadata'], header((root / model['Config']).read_text())
     length = next(f'{facts[key]:,} {unit}' for key, unit in UNITS.items() if key in facts)
-    network = f'{facts["Architecture"]}, {facts["Parameters"] / 1e6:,.1f} M parameters'
-    training = f'{facts["Training Data"]}; {length}, {facts["Batch Size"]:,} images a step'
     hardware = re.split(r'(?<=[.;]) ', head['Hardware'])[0].rstrip('.;').replace(' Not run by us', '')
-    ours = '**measured here**' if re.search(r'(?<!not )measured by us', head['Expected'], re.I) else 'not run here'
-    cells = [f'[{model["Name"]}]({up}{model["Config"]}) {network}', training, hardware, f'{head["Expected"]} ({ours})']
-    return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'
+    expected = head['Expected']
+    if 'the same README' in expected:
+        expected = expected.replace('the same README', re.search(r'README of [\w/]+', head['Hardware'])[0])
+    measured = re.search(r'(?<!not )measured by us', expected, re.IGNORECASE)
+    cells = [
+        f'[{model["Name"]}]({up}{model["Config"]})',
+        f'{facts["Architecture"]}, {facts["Parameters"] / 1e6:,.1f} million parameters',
+        f'{facts["Training Data"]}; {length} with {facts["Batch Size"]:,} images a step',
+        hardware,
+        expected if measured else f'{expected} *Not run here.*',
+    ]
+    return [f'{"* -" if number == 0 else "  -"} {cell}' for number, cell in enumerate(cells)]
 
 
 def header(text: str) -> dict[str, str]:
