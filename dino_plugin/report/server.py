@@ -70,7 +70,7 @@ class Runs:
                     title=self._title, runs=[summary(run) for run in chosen], index=True
                 )
         given = [str(folder) for folder in self.folders]
-        return shown | dict(given=given, seconds=_SECONDS, others=len(runs) > len(chosen))
+        return shown | dict(given=given, seconds=_SECONDS, others=bool(names) and len(runs) > 1)
 
     @property
     def _title(self) -> str:
