@@ -68,7 +68,7 @@ def shown_files(run: Run) -> list[Path]:
 
 def _details(run: Run) -> dict[str, Any]:
     facts = {name: text for name, text in run.description.items() if name not in _LEFT_OUT}
-    facts |= {'log': ' to '.join(dict.fromkeys(filter(None, run.times))), 'newest checkpoint': run.checkpoint}
+    facts |= {'log': ' to '.join(dict.fromkeys(filter(None, run.times))), 'checkpoint': run.checkpoint}
     return dict(
         facts=facts,
         warnings=[warned._asdict() for warned in run.warnings],

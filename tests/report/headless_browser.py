@@ -16,6 +16,10 @@ CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shuti
 _SECONDS = 60
 
 
+class PageError(AssertionError):
+    """What the page answered to a question that it cannot answer."""
+
+
 class Browser:
     """One page of Chromium, as a context.
 
@@ -62,15 +66,16 @@ class Browser:
     def send(self, method: str, **arguments: Any) -> dict:
         """Ask, and wait for the answer."""
         number = next(self._numbers)
-        message = dict(id=number, method=method, params=arguments) | (
-            dict(sessionId=self._session) if self._session else {}
-        )
+        message = dict(id=number, method=method, params=arguments)
+        if self._session:
+            message['sessionId'] = self._session
         os.write(self._out, json.dumps(message).encode() + b'\0')
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end:
             answer = self._next_message(end)
             if answer.get('id') == number:
-                assert 'error' not in answer, answer
+                if 'error' in answer:
+                    raise PageError(answer)
                 return answer['result']
         raise TimeoutError(method)
 
@@ -92,15 +97,23 @@ class Browser:
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
         answer = self.send('Runtime.evaluate', expression=script, returnByValue=True, awaitPromise=True)
-        assert 'exceptionDetails' not in answer, answer['exceptionDetails']
+        if 'exceptionDetails' in answer:
+            raise PageError(answer['exceptionDetails'])
         return answer['result'].get('value')
 
     def wait_for(self, condition: str, seconds: float = 20) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true; while pages change, it may fail."""
         end = time.monotonic() + seconds
-        while not self.run(condition):
-            assert time.monotonic() < end, f'never true: {condition}; complaints: {self.complaints}'
+        last: Any = None
+        while time.monotonic() < end:
+            try:
+                last = self.run(condition)
+            except PageError as error:
+                last = error
+            if last is True:
+                return
             time.sleep(0.05)
+        raise PageError(f'never true: {condition}, at last {last}; complaints: {self.complaints}')
 
     def picture(self, path: Path, whole: bool = False) -> Path:
         """A screenshot of the window, or of the whole page."""

@@ -26,6 +26,7 @@
     return node;
   };
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const titled = (name) => capital(name.replace(/^pictures\//, '').replace('/', ': ').replace(/_/g, ' ')); // of a picture
   const group = (number) => number.toLocaleString('en');
   const colour = (run) => { const all = COLOURS[dark.matches ? 'dark' : 'light']; return all[run % all.length]; };
   const dash = (run) => DASHES[Math.floor(run / COLOURS.light.length) % DASHES.length];
@@ -149,17 +150,21 @@
     }
   }, { rootMargin: '400px' });
 
-  const lastValues = (panel) => panel.curves.map((curve) => {
-    const of = several() ? ` (${content.runs[curve.run].name})` : '';
-    const value = Number(curve.y[curve.y.length - 1]);
-    return `${value && Math.abs(value) < 0.001 ? value.toExponential(2) : value.toPrecision(4)}${of}`;
-  }).join(', ');
+  const short = (value) => (value && Math.abs(value) < 0.001 ? value.toExponential(2) : value.toPrecision(4));
+
+  // The last value of each run, for eyes by its colour and for others by its name.
+  const lastValues = (panel) => {
+    const unit = panel.spec.unit ? ` ${panel.spec.unit}` : '';
+    const found = panel.curves.map((curve) => [curve.run, `${short(Number(curve.y[curve.y.length - 1]))}${unit}`]);
+    panel.last.replaceChildren('Last: ', ...found.map(([run, value]) => el('span', { class: 'value' }, several() ? swatch(run) : null, value)));
+    const told = found.map(([run, value]) => `${value}${several() ? ` of ${content.runs[run].name}` : ''}`).join(', ');
+    panel.plot.setAttribute('aria-label', `Curve of ${panel.spec.name} by iteration. Last: ${told}.`);
+  };
 
   const fill = (panel, spec) => {
     panel.spec = spec;
     panel.curves = spec.curves.map((curve) => ({ run: curve.run, x: decode(curve.x), y: decode(curve.y) }));
-    panel.last.textContent = `Now ${lastValues(panel)}${spec.unit ? ` ${spec.unit}` : ''}`;
-    panel.plot.setAttribute('aria-label', `Curve of ${spec.name} by iteration. ${panel.last.textContent}.`);
+    lastValues(panel);
   };
 
   const newPanel = (spec) => {
@@ -194,7 +199,8 @@
     watcher.disconnect();
     const sections = [...new Set(content.panels.map((spec) => spec.section))];
     return section('curves', 'Curves', curveControls(),
-      el('p', { class: 'soft' }, 'Drag over a curve to zoom in, double-click to see all of it again.'),
+      el('p', { class: 'soft' }, touch.matches ? 'To zoom in, tap the magnifier above a curve, then drag over it; the house shows all again.'
+        : 'Drag over a curve to zoom in, double-click to see all of it again.'),
       sections.map((title) => [el('h3', { class: 'group' }, title),
         el('div', { class: 'grid' }, content.panels.filter((spec) => spec.section === title).map(newPanel))]));
   };
@@ -228,7 +234,7 @@
       });
       controls = el('div', { class: 'controls' }, slider, told);
     }
-    return el('figure', { class: 'panel', 'data-name': one.name }, el('h3', {}, capital(one.name)),
+    return el('figure', { class: 'panel', 'data-name': one.name }, el('h3', {}, titled(one.name)),
       one.about ? el('p', { class: 'about' }, one.about) : null, controls,
       el('div', { class: 'parts' }, images.map(({ part, image }) => el('figure', {}, image, caption(part)))));
   };
@@ -243,7 +249,7 @@
       button.textContent = plays ? 'Stop' : 'Play';
       for (const { part, image } of images) image.src = plays ? part.moving : part.still;
     });
-    return el('figure', { class: 'panel', 'data-name': one.name }, el('h3', {}, capital(one.name)),
+    return el('figure', { class: 'panel', 'data-name': one.name }, el('h3', {}, titled(one.name)),
       el('div', { class: 'parts' }, images.map(({ part, image }) => el('figure', {}, image, caption(part)))),
       el('div', { class: 'controls' }, button));
   };
@@ -270,7 +276,8 @@
   const changed = () => table(
     [el('th', { scope: 'col' }, 'Setting'), content.runs.map((run, number) => el('th', { scope: 'col' }, swatch(number), run.name))],
     Object.entries(content.differences).map(([name, values]) => el('tr', {}, el('th', { scope: 'row', class: 'code' }, name),
-      values.map((value) => el('td', { class: 'code' }, value || '–')))), 'Settings that differ');
+      values.map((value, number) => el('td', { class: 'code', 'data-name': content.runs[number].name }, value || '–')))),
+    'Settings that differ', 'stacked');
 
   const scorecard = (card) => el('div', {}, several() ? el('h3', { class: 'group' }, card.run) : null,
     table([el('th', { scope: 'col' }, 'Measure'), card.networks.map((name) => el('th', { scope: 'col', class: 'number' }, name))],
@@ -302,7 +309,7 @@
 
   // Each part: its id, title, and what makes it; a part without content is left out.
   const PARTS = [
-    ['runs', 'Runs', (c) => c.runs, () => el('div', { class: 'grid filled' }, content.runs.map(runCard))],
+    ['runs', several() ? 'Runs' : 'Run', (c) => c.runs, () => el('div', { class: 'grid filled' }, content.runs.map(runCard))],
     ['differences', 'What differs', (c) => (c.runs.length > 1 ? Object.keys(c.differences) : []), changed],
     ['curves', 'Curves', (c) => c.panels, null],
     ['pictures', 'Pictures', (c) => c.pictures, () => el('div', { class: 'wide' }, content.pictures.map(series))],
