@@ -50,7 +50,7 @@ def loaders_of(cfg: Config) -> Iterator[ConfigDict]:
         yield from (holder[name] for name in names if holder.get(name))
 
 
-def nested(value: Any) -> Iterator[dict]:
+def nested(value: Any) -> Iterator[Any]:
     """Each dict inside a part of a config, the outer ones first."""
     if isinstance(value, dict):
         yield value
