@@ -49,7 +49,6 @@ myst_enable_extensions = ['amsmath', 'attrs_inline', 'colon_fence', 'dollarmath'
 myst_fence_as_directive = ['mermaid']
 myst_heading_anchors = 4
 nb_execution_mode = 'off'  # notebooks are stored with their output
-suppress_warnings = ['myst.header']  # README's of configs begin below a title of the first level
 
 default_role = 'code'  # `name` in docstrings
 autodoc_typehints_format = 'short'
@@ -63,6 +62,7 @@ html_static_path = ['static']
 html_extra_path = ['site_root']  # index.html, which leads to docs/index.html
 html_css_files = ['site.css']
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 pygments_style = 'tango'
 pygments_dark_style = 'monokai'

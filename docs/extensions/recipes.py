@@ -34,7 +34,7 @@ class Recipes(SphinxDirective):
             rows = [row(root, model, up) for model in models(root) if model['In Collection'] == name]
             if not rows:
                 raise self.error(f'No metafile has a recipe of the collection {name}: {collections(root)}.')
-            parts += [*([] if self.arguments else [f'### {name}', '']), *TABLE, *chain.from_iterable(rows), '```', '']
+            parts += [*([] if self.arguments else [f'## {name}', '']), *TABLE, *chain.from_iterable(rows), '```', '']
         return self.parse_text_to_nodes('\n'.join(parts), allow_section_headings=True)
 
 
