@@ -99,6 +99,9 @@ class Run:
         self.config = files.read_text(configs[-1]) if configs else ''
         self.settings = read_settings(self.config)
         self._checkpoint = self._newest_checkpoint()
+        began = files.modified(configs[-1:])  # mmengine writes it at each start
+        of_this_start = self._checkpoint is not None and files.modified([self._checkpoint]) >= began
+        self._saved = self._checkpoint.name if of_this_start else ''
         seen = files.modified([*scalars, *logs, *self.folder.glob('*.pth')])
         self.state, self.sentence = self._state(seen, time.time() if now is None else now)
 
@@ -132,7 +135,7 @@ class Run:
         if self._finished():
             damaged = self._checkpoint is not None and not zipfile.is_zipfile(self._checkpoint)
             return 'ended', f'Ended: {done}.' + (' Its newest checkpoint is damaged.' if damaged else '')
-        stopped = self._checkpoint and re.fullmatch(r'stopped_iter_(\d+)\.pth', self._checkpoint.name)
+        stopped = re.fullmatch(r'stopped_iter_(\d+)\.pth', self._saved)
         if stopped and int(stopped[1]) >= self.step:
             return 'stopped', f'Stopped by a signal: {done}. The same command with --resume goes on.'
         quiet = now - seen
@@ -144,19 +147,30 @@ class Run:
         )
 
     def _done(self) -> str:
-        if self.progress is None:
-            return f'{self.step:,} iterations done' if self.step else 'nothing done yet'
-        epoch, iteration, length = self.progress
-        if not epoch:
-            return f'iteration {iteration:,} of {length:,}'
-        last = self.settings.get('train_cfg.max_epochs', '?')
-        return f'epoch {epoch} of {last}, {max(self.step, iteration):,} iterations done'
+        epochs, done, planned = self._epochs(), self._reached(), self._planned()
+        of = f' of {planned:,}' if planned and done < planned else ''
+        return f'{epochs}{done:,}{of} iterations' if done else 'nothing done yet'
+
+    def _epochs(self) -> str:
+        if self.progress is None or not self.progress[0]:
+            return ''
+        return f'epoch {self.progress[0]} of {self.settings.get("train_cfg.max_epochs", "?")}, '
+
+    def _planned(self) -> int:
+        """Iterations of the whole training, 0 if unknown."""
+        epoch, _, length = self.progress or (0, 0, 0)
+        epochs = self.settings.get('train_cfg.max_epochs', '') if epoch else '1'
+        return int(epochs) * length if epochs.isdecimal() else 0
+
+    def _reached(self) -> int:
+        """The last iteration of which anything tells: the end of an epoch is not always logged."""
+        epoch, iteration, length = self.progress or (0, 0, 0)
+        saved = re.fullmatch(r'(epoch|iter)_(\d+)\.pth', self._saved)
+        counted = int(saved[2]) * (length if saved[1] == 'epoch' else 1) if saved else 0
+        return max(self.step, max(0, epoch - 1) * length + iteration, counted)
 
     def _finished(self) -> bool:
-        if self.progress is None:
-            return False
-        epoch, iteration, length = self.progress
-        return iteration == length and (not epoch or str(epoch) == self.settings.get('train_cfg.max_epochs'))
+        return 0 < self._planned() <= self._reached()
 
     def _seconds_between_logs(self) -> float:
         times = self.scalars.get('time', {})

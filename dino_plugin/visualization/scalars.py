@@ -40,10 +40,12 @@ class ScalarFile:
 
     Attributes:
         values: Values of every scalar by iteration, in the order of the file.
+        first: The iteration of the first line; None before one was read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.values: dict[str, dict[int, float]] = {}
+        self.first: int | None = None
         self._file = GrowingFile(path)
         self._epoch, self._step = -1, -1
 
@@ -60,6 +62,7 @@ class ScalarFile:
                 self._epoch, self._step = record.get('epoch', -1), step
             elif step == self._epoch < self._step:
                 step = self._step
+            self.first = step if self.first is None else self.first
             for name, value in numbers.items():
                 self.values.setdefault(name, {})[step] = value
 
@@ -70,16 +73,22 @@ def scalar_files(work_dir: str | Path) -> list[Path]:
 
 
 def joined(files: list[ScalarFile]) -> dict[str, dict[int, float]]:
-    """The values of every scalar by iteration, sorted; where files overlap, the later one counts."""
+    """The values of every scalar by iteration, sorted; from where a file begins, those before it do not count.
+
+    A run that is resumed does some iterations again, and one that starts again in the same directory all of them.
+    """
     scalars: dict[str, dict[int, float]] = {}
     for file in files:
-        for name, values in file.values.items():
-            scalars[name] = scalars.get(name, {}) | values
-    return {name: dict(sorted(values.items())) for name, values in scalars.items()}
+        if file.first is None:
+            continue
+        before = {name: {step: value for step, value in values.items() if step < file.first}
+                  for name, values in scalars.items()}  # fmt: skip
+        scalars = {name: before.get(name, {}) | file.values.get(name, {}) for name in before | file.values}
+    return {name: dict(sorted(values.items())) for name, values in scalars.items() if values}
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
-    """The values of every scalar by iteration, from all trainings in a directory; where two overlap, the later counts.
+    """The values of every scalar by iteration, from all starts of a training; where two overlap, the later one counts.
 
     Raises:
         FileNotFoundError: If the directory has no `vis_data/scalars.json`.

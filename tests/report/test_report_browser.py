@@ -268,7 +268,7 @@ def test_a_run_that_goes_on_is_drawn_on_and_the_zoom_stays(browser, served):
     browser.wait_for(f'Math.max(...{plot}.data[0].x) === 17')
     assert browser.run(f'{plot}.layout.xaxis.range') == [5, 18]
     assert browser.run(f'window.marked === {plot}'), 'the panel is the same, not a new one'
-    browser.wait_for('document.getElementById("runs").innerText.includes("17 iterations done")')
+    browser.wait_for('document.getElementById("runs").innerText.includes("17 of 20 iterations")')
     log_on(folder / 'first', range(18, 21))
     browser.wait_for('document.getElementById("runs").innerText.includes("Ended")')
     write_picture(folder / 'first/20260101_100000/vis_data/vis_image/pictures/pca_20.png')

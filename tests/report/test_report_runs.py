@@ -35,26 +35,45 @@ def read(folder: Path, now: float | None = None) -> Run:
 def test_a_run_that_reached_its_last_iteration_has_ended(tmp_path):
     run = read(write_run(tmp_path / 'run', steps=20, epochs=2), now=time.time() + 1e6)
     assert run.state == 'ended'
-    assert run.sentence == 'Ended: epoch 2 of 2, 20 iterations done.'
+    assert run.sentence == 'Ended: epoch 2 of 2, 20 iterations.'
 
 
 def test_a_run_that_wrote_a_moment_ago_is_running(tmp_path):
     run = read(write_run(tmp_path / 'run', steps=15))
-    assert (run.state, run.sentence) == ('running', 'Running: epoch 2 of 2, 15 iterations done.')
+    assert (run.state, run.sentence) == ('running', 'Running: epoch 2 of 2, 15 of 20 iterations.')
 
 
 def test_a_run_that_is_silent_for_long_has_crashed(tmp_path):
     run = read(write_run(tmp_path / 'run', steps=15), now=time.time() + 3600)
     assert run.state == 'crashed'
-    assert run.sentence.startswith('No sign of life for 60 minutes: epoch 2 of 2, 15 iterations done. It crashed')
+    assert run.sentence.startswith('No sign of life for 60 minutes: epoch 2 of 2, 15 of 20 iterations. It crashed')
 
 
 def test_a_run_that_logs_rarely_may_be_silent_for_longer(tmp_path):
-    folder = write_run(tmp_path / 'run', steps=15)
+    folder = write_run(tmp_path / 'run', steps=15, epochs=100)
     file = folder / '20260101_100000/vis_data/scalars.json'
     file.write_text(''.join(json.dumps(record(step, time=5.0)) + '\n' for step in (100, 200)))  # 500 s apart
     assert read(folder, now=time.time() + 4000).state == 'running'
     assert read(folder, now=time.time() + 6000).state == 'crashed'
+
+
+def test_a_last_iteration_that_is_not_logged_is_known_from_its_checkpoint(tmp_path):
+    folder = write_run(tmp_path / 'run', steps=18)
+    later = time.time() + 3600
+    (folder / 'last_checkpoint').write_text('epoch_2.pth')
+    assert read(folder, later).state == 'crashed'
+    (folder / 'epoch_2.pth').touch()
+    assert read(folder, later).sentence.startswith('Ended: epoch 2 of 2, 20 iterations.')
+
+
+def test_a_run_that_starts_again_where_one_has_ended_is_judged_by_itself(tmp_path):
+    folder = write_run(tmp_path / 'run', steps=20)
+    (folder / 'last_checkpoint').write_text('epoch_2.pth')
+    (folder / 'epoch_2.pth').touch()
+    os.utime(folder / 'epoch_2.pth', (1e9, 1e9))
+    write_run(folder, dated='20260102_100000', steps=3)
+    run = read(folder)
+    assert (run.sentence, run.step) == ('Running: epoch 1 of 2, 3 of 20 iterations.', 3)
 
 
 def test_a_run_that_a_signal_stopped_says_so_until_it_goes_on(tmp_path):
@@ -92,7 +111,7 @@ def test_iterations_are_counted_where_there_are_no_epochs(tmp_path):
     (folder / '20260101_100000').mkdir(parents=True)
     log = folder / '20260101_100000/20260101_100000.log'
     log.write_text(log_line('Iter(train) [ 30/60]  loss: 1.0'))
-    assert read(folder).sentence == 'Running: iteration 30 of 60.'
+    assert read(folder).sentence == 'Running: 30 of 60 iterations.'
     log.write_text(log_line('Iter(train) [ 30/60]  loss: 1.0') + log_line('Iter(train) [60/60]  loss: 1.0'))
     assert read(folder).state == 'ended'
 

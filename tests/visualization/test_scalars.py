@@ -52,6 +52,14 @@ def test_a_validation_that_mmengine_counts_in_epochs_is_placed_at_its_iteration(
     assert list(file.values['knn/top1_k20']) == [78, 156]
 
 
+def test_a_training_that_starts_again_replaces_the_longer_one_before_it(tmp_path):
+    for day, steps in ((1, 50), (2, 10), (3, 0)):
+        (tmp_path / f'2026010{day}_000000/vis_data').mkdir(parents=True)
+        lines = [json.dumps(dict(loss=float(day), step=step)) + '\n' for step in range(1, steps + 1)]
+        (tmp_path / f'2026010{day}_000000/vis_data/scalars.json').write_text(''.join(lines))
+    assert read_scalars(tmp_path)['loss'] == dict.fromkeys(range(1, 11), 2.0)
+
+
 def test_working_directories_inside_a_working_directory_are_not_mixed_in(tmp_path):
     for folder, loss in (('20260101_000000', 5.0), ('segmentation/20260101_000100', 1.0)):
         (tmp_path / folder / 'vis_data').mkdir(parents=True)

@@ -26,7 +26,7 @@
     return node;
   };
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-  const titled = (name) => capital(name.replace(/^pictures\//, '').replace('/', ': ').replace(/_/g, ' ')); // of a picture
+  const titled = (name) => capital(name.replace(/^pictures[_/]/, '').replace('/', ': ').replace(/_/g, ' ')); // of a picture
   const group = (number) => number.toLocaleString('en');
   const colour = (run) => { const all = COLOURS[dark.matches ? 'dark' : 'light']; return all[run % all.length]; };
   const dash = (run) => DASHES[Math.floor(run / COLOURS.light.length) % DASHES.length];
@@ -312,7 +312,7 @@
     ['runs', several() ? 'Runs' : 'Run', (c) => c.runs, () => el('div', { class: 'grid filled' }, content.runs.map(runCard))],
     ['differences', 'What differs', (c) => (c.runs.length > 1 ? Object.keys(c.differences) : []), changed],
     ['curves', 'Curves', (c) => c.panels, null],
-    ['pictures', 'Pictures', (c) => c.pictures, () => el('div', { class: 'wide' }, content.pictures.map(series))],
+    ['pictures', 'Pictures', (c) => c.pictures, () => el('div', { class: several() ? 'wide' : 'grid pictures' }, content.pictures.map(series))],
     ['films', 'Films', (c) => c.films, () => [el('p', { class: 'about' }, content.films[0].about),
       el('div', { class: 'grid' }, content.films.map(film))]],
     ['scorecard', 'Scorecard', (c) => c.scorecards, () => content.scorecards.map(scorecard)],
