@@ -70,6 +70,12 @@ def test_the_wheel_holds_every_module_and_nothing_else_of_the_checkout(wheel, re
     assert not any(name.endswith('.pyc') for name in names)
 
 
+def test_the_wheel_holds_what_the_page_of_a_run_is_made_of(wheel, repository):
+    parts = {f'dino_plugin/report/template/{name}' for name in files_below(repository / 'dino_plugin/report/template')}
+    assert len(parts) == 3
+    assert parts <= set(wheel.namelist())
+
+
 def test_the_wheel_holds_the_licence_and_says_so(wheel):
     info = f'dino_plugin-{dino_plugin.__version__}.dist-info'
     assert 'Apache License' in wheel.read(f'{info}/licenses/LICENSE').decode()

