@@ -1,8 +1,9 @@
 """mmengine's runner with a short first log on the console."""
 
-import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from mmengine.logging import MMLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dino_plugin.commands.console import SILENCED_WARNINGS, ConsoleFilter
+from dino_plugin.commands.console import SILENCED_WARNINGS, prepare_console
 from dino_plugin.commands.first_log import FirstLogHook
+from dino_plugin.commands.progress_hook import ProgressHook
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
 from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
@@ -31,12 +33,9 @@ class Runner(mmengine_runner.Runner):
     _load_from: str | None
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """mmengine's logger, with a filter for the console."""
+        """mmengine's logger, with short lines on the console."""
         logger = super().build_logger(*args, **kwargs)
-        self.console_filter = ConsoleFilter()
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(self.console_filter)
+        self.console_filter, self.console_formatter = prepare_console(logger)
         return logger
 
     @staticmethod
@@ -60,10 +59,10 @@ class Runner(mmengine_runner.Runner):
 
     def train(self) -> nn.Module:
         """Train, after logging a description; a signal to stop saves a checkpoint first."""
-        self.register_hook(FirstLogHook(), 'LOWEST')
+        self.register_hook(FirstLogHook(), 'VERY_HIGH')
         self._warn_of_checkpoints()
         self.register_hook(BoundedHistoryHook())
-        with StopSignals() as signals:
+        with StopSignals() as signals, self._progress():
             self.register_hook(StopHook(signals), 'LOWEST')
             return super().train()
 
@@ -111,5 +110,17 @@ class Runner(mmengine_runner.Runner):
 
     def test(self) -> dict:
         """Test, after logging a description."""
-        self.register_hook(FirstLogHook(), 'LOWEST')
-        return super().test()
+        self.register_hook(FirstLogHook(), 'VERY_HIGH')
+        with self._progress():
+            return super().test()
+
+    @contextmanager
+    def _progress(self) -> Iterator[None]:
+        hook = ProgressHook()
+        self.register_hook(hook)
+        self.console_formatter.short_line = lambda: hook.line(self)
+        try:
+            yield
+        finally:
+            hook.end()
+            self.console_formatter.short_line = None

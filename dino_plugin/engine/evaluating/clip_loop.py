@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
-from rich.progress import track
 
 from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
+from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.clip_results import ClipResults, run_clip
 
@@ -40,7 +39,7 @@ class ClipTestLoop(ObjectTestLoop):
 
     def _run_clip(self, sample: dict[str, Any]) -> dict[str, Any]:
         clip = sample['clip']
-        masks = track(sample['masks'], clip.name, total=len(clip.frames), disable=not is_main_process())
+        masks = progress(sample['masks'], clip.name, total=len(clip.frames))
         try:
             scores = run_clip(ClipResults(self.runner.work_dir, clip, sample['settings']), masks)
         except Exception as error:  # of any kind: the results of hours must not be lost with it
