@@ -13,11 +13,10 @@ from rich.table import Table
 from dino_plugin.commands.auto_machine import choices_of_machine
 from dino_plugin.commands.auto_recipe import NOT_MEASURED, Choice, choices_of_method
 from dino_plugin.commands.auto_rules import recipe_for
-from dino_plugin.commands.command_line import fail, tell
+from dino_plugin.commands.command_line import AUTO, fail, tell
 from dino_plugin.commands.machine import Facts, look
 from dino_plugin.engine.training.whole_files import write_whole
 
-AUTO = 'auto'
 WORK_DIR = f'./work_dirs/{AUTO}'
 
 

@@ -1,5 +1,6 @@
 """A config's sets of images, and few images of each."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,10 +31,13 @@ def _spread(dataset: dict, number: int) -> None:
     names = dataset['type'] == 'dino_plugin.LightlyDataset'
     if dataset.get('filenames' if names else 'indices') is not None:
         return
+    logging.disable(logging.INFO)  # the training itself says how many images it finds
     try:
         built = DATASETS.build({key: value for key, value in dataset.items() if key not in ('pipeline', 'transform')})
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error} A small training needs images, too: --images DIR.') from error
+    finally:
+        logging.disable(logging.NOTSET)
     if len(built) > number:
         chosen = [place * len(built) // number for place in range(number)]
         if names:

@@ -40,7 +40,8 @@ def smoke(cfg: Config, args: Namespace, options: dict | None = None) -> str:
     images = max(IMAGES, 2 * cfg.train_dataloader.batch_size)
     take_few_images(cfg, images)
     network = 'the given network' if given else 'a tiny network'
-    length = ', '.join(f'{cfg.train_cfg[key]} {key[4:]}' for key in ('max_iters', 'max_epochs') if key in cfg.train_cfg)
+    steps, epochs = cfg.train_cfg.get('max_iters'), cfg.train_cfg.get('max_epochs')
+    length = f'{steps} steps' if steps else '1 epoch' if epochs == 1 else f'{epochs} epochs'
     return (
         f'--smoke: {network}, small views, batches of {cfg.train_dataloader.batch_size}, {length}, at most {images} '
         'images of each set. It shows that everything runs; the result is not worth keeping.'

@@ -1,6 +1,9 @@
 """The recipe `auto`: numbers from facts, a config that has them, a table that says why, and a training by it."""
 
 import math
+import re
+import runpy
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -243,7 +246,7 @@ def test_two_steps_by_the_written_config_with_images_kept_aside(tmp_path, no_gpu
     assert names[0] == names[1]
     assert (len(names[0]), len(names[2]), len(names[0] | names[2])) == (900, 100, 1000)
     line = smoke(cfg, Namespace(config='auto', batch_size=20, epochs=1, num_workers=0))
-    assert 'batches of 20, 1 epochs' in line
+    assert 'batches of 20, 1 epoch,' in line
     cfg.experiment_name = tmp_path.name
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -300,3 +303,46 @@ def test_facts_of_the_bundled_images(no_gpu):
     assert look([str(CIFAR / 'frog'), str(CIFAR / 'ship')]).classes == 0, 'several folders have no classes'
     assert auto._told(facts).startswith('A recipe for 1,000 images in 10 folders, about 32 px')
     assert isinstance(recipe_for(facts), Recipe)
+
+
+@pytest.fixture
+def train(repository, monkeypatch, tmp_path, no_gpu):
+    """tools/train.py with these words, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_tool(*words) -> None:
+        monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, words)])
+        runpy.run_path(str(repository / 'tools/train.py'), run_name='__main__')
+
+    return run_tool
+
+
+def test_the_tool_chooses_writes_and_trains_and_the_recipe_runs_again(train, tmp_path, capsys):
+    options = ('--smoke', '--batch-size', '32', '--epochs', '1', '--num-workers', '0')
+    train('auto', '--images', CIFAR, *options)
+    assert (tmp_path / 'work_dirs/auto_smoke/epoch_1.pth').is_file()
+    file = tmp_path / 'work_dirs/auto/recipe.py'
+    assert Config.fromfile(file).train_cfg.max_epochs == 123
+    with pytest.raises(SystemExit) as ended:
+        train(file, '--dry-run', '--num-workers', '0')
+    assert ended.value.code == 0
+    assert 'Dry run' in capsys.readouterr().err
+
+
+def test_the_word_auto_is_a_config_of_trainings_only(train, repository, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        train('auto')
+    assert 'auto --images DIR' in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', ['test.py', 'auto', 'none'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(repository / 'tools/test.py'), run_name='__main__')
+    assert "No config 'auto'" in capsys.readouterr().err
+
+
+def test_the_example_of_the_page_is_what_the_rules_give(repository):
+    page = (repository / 'docs/auto_recipe.md').read_text()
+    (example,) = re.findall(r'```python\n(.*?)```', page, flags=re.DOTALL)
+    facts = Facts(5_000, 32, 10, **CPU)
+    recipe = recipe_for(facts)
+    found = [*choices_of_method(facts, recipe), *choices_of_machine(facts, recipe, ['/photos'])]
+    assert example == config_text(found, 'work_dirs/auto', ['/photos'])

@@ -1,6 +1,8 @@
 """--smoke: every part of a config stays, everything about it is small, and it trains, evaluates and saves."""
 
 import re
+import runpy
+import sys
 from argparse import Namespace
 from copy import deepcopy
 from pathlib import Path
@@ -199,3 +201,33 @@ def test_what_cannot_be_made_small_is_refused_in_words(tmp_path, monkeypatch):
     shrink(cfg)
     assert cfg.train_dataloader.dataset.pipeline[3].scale == (128, 64)
     assert re.match(r'vit_', cfg.model.backbone.model_name)
+
+
+@pytest.fixture
+def train(repository, monkeypatch, tmp_path):
+    """tools/train.py with these words, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_tool(*words) -> None:
+        monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, words)])
+        runpy.run_path(str(repository / 'tools/train.py'), run_name='__main__')
+
+    return run_tool
+
+
+def test_the_tool_keeps_a_small_training_apart_from_the_real_one(train, tmp_path, capsys):
+    train(CUSTOM, '--images', CIFAR, '--smoke', '--batch-size', '32', '--epochs', '1', '--num-workers', '0')
+    folder = tmp_path / f'work_dirs/{Path(CUSTOM).stem}_smoke'
+    assert (folder / 'epoch_1.pth').is_file()
+    assert not (tmp_path / f'work_dirs/{Path(CUSTOM).stem}').exists()
+    told = capsys.readouterr().err
+    assert 'train.py: --smoke: a tiny network' in told
+    assert 'batches of 32, 1 epoch, at most 64 images' in told
+
+
+def test_the_tool_says_that_images_are_missing(train, capsys):
+    with pytest.raises(SystemExit):
+        train(CUSTOM, '--smoke')
+    told = capsys.readouterr().err
+    assert 'data/custom' in told
+    assert '--images DIR' in told
