@@ -8,8 +8,8 @@ if [ "$#" -gt 0 ] && [ "$1" != --serve ]; then
     exit 2
 fi
 set_up_environment onedl docs
-.venv/bin/python -m sphinx -c docs . docs/_build --fail-on-warning --keep-going --quiet
-echo "docs/_build/index.html"
+.venv/bin/python -m sphinx -c docs . docs/_build/html --fail-on-warning --keep-going --quiet
+echo "docs/_build/html/index.html"
 if [ "${1:-}" = --serve ]; then
-    exec .venv/bin/python -m http.server --bind 127.0.0.1 --directory docs/_build "${2:-8000}"
+    exec .venv/bin/python -m http.server --bind 127.0.0.1 --directory docs/_build/html "${2:-8000}"
 fi

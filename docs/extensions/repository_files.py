@@ -80,7 +80,7 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
         else:
             language = LANGUAGES.get(path.suffix, 'text')
             body = app.builder.highlighter.highlight_block(path.read_text(), language)
-        body = f'<h1>{escape(path.name)}</h1><p><code>{escape(name)}</code></p>{body}'
+        body = f'<h1 class="file">{escape(name)}</h1>{body}'
         yield page_of(name), dict(title=name, body=body), 'page.html'
 
 
