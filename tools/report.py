@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
                         help='working directories of trainings, or folders that hold some')  # fmt: skip
     parser.add_argument('--out', default='report.html', help='the page, one file (default: report.html)')
     parser.add_argument('--serve', action='store_true', help='no file: a page that is renewed while training goes on')
-    parser.add_argument('--port', type=int, default=8000, help='of --serve; 0 chooses a free one (default: 8000)')
+    parser.add_argument('--port', type=int, default=8765, help='of --serve; 0 chooses a free one (default: 8765)')
     parser.add_argument('--host', default='127.0.0.1',
                         help='of --serve: the address to listen at (default: 127.0.0.1, this machine)')  # fmt: skip
     return parser.parse_args()

@@ -9,6 +9,7 @@ from dino_plugin.visualization.scalars import GrowingFile
 
 _ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - ([A-Z]+) - ?(.*)')
 _PROGRESS = re.compile(r'\(train\) (?:\[ *(\d+)\])?\[ *(\d+)/(\d+)\]')
+_TEST = re.compile(r'\(test\) \[ *\d+/\d+\]')
 _DESCRIPTION = re.compile(r' {4}(\S.*?) {2,}(\S.*)')
 _LOUD = ('WARNING', 'ERROR', 'CRITICAL')
 
@@ -42,6 +43,7 @@ class LogFile:
         environment: The versions of everything.
         description: What is trained, by the words of the first log.
         progress: Epoch (0 in a training that counts iterations), iteration in it, and iterations of it.
+        tested: Whether a test was run.
         times: When the log begins and ends.
     """
 
@@ -50,6 +52,7 @@ class LogFile:
         self.environment = ''
         self.description: dict[str, str] = {}
         self.progress: tuple[int, int, int] | None = None
+        self.tested = False
         self.times = ('', '')
         self._file = GrowingFile(path)
 
@@ -77,6 +80,8 @@ class LogFile:
         elif found := _PROGRESS.search(lines[0]):
             epoch, done, length = found.groups()
             self.progress = (int(epoch or 0), int(done), int(length))
+        elif _TEST.search(lines[0]):
+            self.tested = True
         elif 'System environment:' in text:
             self.environment = text.strip('-\n')
         elif text.startswith('Training begins.'):

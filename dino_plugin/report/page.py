@@ -52,7 +52,7 @@ def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f'{out.name}.partial')
-    partial.write_bytes(page(shown).encode())
+    partial.write_bytes(page(shown).encode(errors='replace'))
     os.replace(partial, out)
     return out
 

@@ -74,8 +74,9 @@ def film_as_webp(path: Path) -> tuple[bytes, bytes]:
     """A film as an animated WebP, which every browser plays, and its first frame. OpenCV's own MPEG-4 none plays.
 
     Raises:
-        ValueError: If it is damaged, or no film.
+        ValueError: If it is damaged, no film, or its name is not UTF-8.
     """
+    str(path).encode()  # OpenCV ends the program at a name that is not UTF-8; this is a ValueError
     film = cv2.VideoCapture(str(path))
     every = max(1, -(-int(film.get(cv2.CAP_PROP_FRAME_COUNT)) // _FRAMES))
     told = film.get(cv2.CAP_PROP_FPS)

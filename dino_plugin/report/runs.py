@@ -33,18 +33,21 @@ def find_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for place, run in runs.items():
         length = 1
-        while (name := '/'.join(place.parts[-length:])) in names:
+        while (name := _name(place, length)) in names:
             length += 1
         names[name] = run
     return names
 
 
+def _name(place: Path, length: int) -> str:
+    """The last parts of a path as text that every page and address can hold."""
+    return '/'.join(place.parts[-length:]).encode(errors='replace').decode()
+
+
 def _below(root: Path, folder: Path, depth: int) -> list[Path]:
     if is_run(folder):
         return [folder]
-    if not depth or not folder.is_dir():
-        return []
-    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and files.inside(root, path)]
+    folders = [path for path in sorted(folder.glob('*')) if path.is_dir() and files.inside(root, path)] if depth else []
     return [run for path in folders for run in _below(root, path, depth - 1)]
 
 
@@ -85,11 +88,11 @@ class Run:
         )  # fmt: skip
         self._scalars = {path: self._scalars.get(path) or ScalarFile(path) for path in scalars}
         self._logs = {path: self._logs.get(path) or LogFile(path) for path in logs}
-        for scalar_file in self._scalars.values():
-            scalar_file.update()
+        news = [_tried(file) for file in self._scalars.values()]
         for log_file in self._logs.values():
-            log_file.update()
-        self.scalars = joined(list(self._scalars.values()))
+            _tried(log_file)
+        if any(news):
+            self.scalars = joined(list(self._scalars.values()))
         told = list(self._logs.values())
         self.warnings: list[Warned] = [warned for log in told for warned in log.warnings.values()]
         self.environment = next((log.environment for log in reversed(told) if log.environment), '')
@@ -132,6 +135,8 @@ class Run:
         done = self._done()
         if not self._logs and not self.scalars:
             return 'empty', 'No log yet.'
+        if self.progress is None and any(log.tested for log in self._logs.values()):
+            return 'ended', 'A test, no training: its figures are in the log.'
         if self._finished():
             damaged = self._checkpoint is not None and not zipfile.is_zipfile(self._checkpoint)
             return 'ended', f'Ended: {done}.' + (' Its newest checkpoint is damaged.' if damaged else '')
@@ -176,6 +181,14 @@ class Run:
         times = self.scalars.get('time', {})
         steps = list(times)[-2:]
         return times[steps[-1]] * (steps[-1] - steps[0]) if len(steps) == 2 else 0.0
+
+
+def _tried(file: ScalarFile | LogFile) -> bool:
+    """Whether there was anything new; a file that was deleted a moment ago has nothing."""
+    try:
+        return bool(file.update())
+    except OSError:
+        return False
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ SERVED = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'"
 )
+_BYTES = 'surrogateescape'  # names of files need not be UTF-8
 _SECONDS = 5  # between two questions of a page for what is new
 _KEPT = 256  # pictures and films that were made ready
 
@@ -111,7 +112,7 @@ class ReportServer(ThreadingHTTPServer):
         OSError: If the port is taken, or the address is not one of this machine.
     """
 
-    def __init__(self, folders: Sequence[str | Path], host: str = LOOPBACK[0], port: int = 8000) -> None:
+    def __init__(self, folders: Sequence[str | Path], host: str = LOOPBACK[0], port: int = 8765) -> None:
         self.runs = Runs(folders)
         self.hosts = LOOPBACK if host in LOOPBACK else ()
         super().__init__((host, port), Handler)
@@ -129,7 +130,7 @@ class ReportServer(ThreadingHTTPServer):
             OSError: If it cannot be read.
         """
         if path in ('/', '/runs'):
-            return 'text/html', page(self._content(query), SERVED, plotly='plotly.js').encode()
+            return 'text/html', page(self._content(query), SERVED, plotly='plotly.js').encode(errors='replace')
         if path == '/content':
             return 'application/json', as_json(self._content(query)).encode()
         if path == '/plotly.js':
@@ -158,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.FORBIDDEN, 'text/plain', b'This server answers to localhost only.\n')
                 return
             parts = urlsplit(self.path)
-            kind, body = self.server.answer(parts.path, parse_qs(parts.query))
+            kind, body = self.server.answer(parts.path, parse_qs(parts.query, errors=_BYTES))
         except (KeyError, ValueError, OSError):
             self._send(HTTPStatus.NOT_FOUND, 'text/plain', b'There is nothing here.\n')
             return
@@ -185,8 +186,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _address(kind: str, run: Run, path: Path) -> str:
-    place = path.relative_to(run.folder).as_posix()
-    return f'{kind}?{urlencode(dict(run=run.name, place=place, written=modified([path])))}'
+    asked = dict(run=run.name, place=path.relative_to(run.folder).as_posix(), written=modified([path]))
+    return f'{kind}?{urlencode(asked, errors=_BYTES)}'
 
 
 @lru_cache(maxsize=_KEPT)

@@ -49,8 +49,13 @@ class ScalarFile:
         self._file = GrowingFile(path)
         self._epoch, self._step = -1, -1
 
-    def update(self) -> None:
-        """Read what is new; damaged lines are left out."""
+    def update(self) -> bool:
+        """Read what is new; damaged lines are left out.
+
+        Returns:
+            Whether there was anything.
+        """
+        line = None
         for line in self._file.new_lines():
             try:
                 record = json.loads(line)
@@ -65,6 +70,7 @@ class ScalarFile:
             self.first = step if self.first is None else self.first
             for name, value in numbers.items():
                 self.values.setdefault(name, {})[step] = value
+        return line is not None
 
 
 def scalar_files(work_dir: str | Path) -> list[Path]:

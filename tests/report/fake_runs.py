@@ -59,7 +59,8 @@ def write_run(
     """A run of so many iterations, ten in an epoch; the folder is given back."""
     data = work_dir / dated / 'vis_data'
     data.mkdir(parents=True)
-    (data / 'config.py').write_text(CONFIG.format(epochs=epochs, lr=lr, work_dir=work_dir.as_posix()))
+    config = CONFIG.format(epochs=epochs, lr=lr, work_dir=work_dir.as_posix())
+    (data / 'config.py').write_text(config, errors='replace')
     lines = [{'knn/top1_k20': 30.0, 'step': 0}] if first == 1 else []
     text = log_line(ENVIRONMENT) + log_line(DESCRIPTION, second=1)
     for level, message in warnings:
@@ -77,5 +78,5 @@ def write_run(
 def write_picture(path: Path, colour: tuple[int, int, int] = (0, 0, 255), size: tuple[int, int] = (24, 36)) -> Path:
     """A PNG of one colour, in OpenCV's order blue, green, red."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*size, 3), colour, np.uint8))
+    path.write_bytes(cv2.imencode('.png', np.full((*size, 3), colour, np.uint8))[1].tobytes())
     return path

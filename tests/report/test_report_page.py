@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -123,6 +124,14 @@ def test_an_empty_folder_has_a_page_that_says_what_was_expected(tmp_path):
     (tmp_path / 'nothing').mkdir()
     content = Page(write_page([tmp_path / 'nothing'], tmp_path / 'out.html')).content
     assert (content['runs'], content['panels'], content['given']) == ([], [], [str(tmp_path / 'nothing')])
+
+
+def test_a_name_that_is_no_text_does_not_spoil_the_page(tmp_path):
+    folder = write_run(tmp_path / os.fsdecode(b'na\xffme'))
+    (folder / '20260101_100000/vis_data/scalars.json').write_text('{"a\\ud800": 1.0, "step": 1}\n')
+    written = Page(write_page([folder], tmp_path / 'out.html'))
+    assert written.title == 'na?me'
+    assert [panel['name'] for panel in written.content['panels']] == ['a\ud800']
 
 
 def test_a_damaged_picture_does_not_spoil_the_page(tmp_path):

@@ -15,12 +15,14 @@ from PIL import Image
 from dino_plugin.commands.console import SILENCED
 from dino_plugin.report.content import content, summary
 from dino_plugin.report.curves import not_finite, panels, thinned
+from dino_plugin.report.log_file import LogFile
 from dino_plugin.report.page import Embedded
 from dino_plugin.report.pictures import film_as_webp, films, picture_as_webp, pictures, spread
 from dino_plugin.report.runs import Run, find_runs
 from dino_plugin.report.settings import differences, read_settings
 from dino_plugin.report.words import MEANINGS, OTHER, about_picture, meaning
 from dino_plugin.visualization.overlay import VideoWriter
+from dino_plugin.visualization.scalars import ScalarFile
 
 
 def read(folder: Path, now: float | None = None) -> Run:
@@ -104,6 +106,28 @@ def test_the_checkpoint_is_named_with_its_damage(tmp_path):
     run = read(folder)
     assert run.checkpoint == 'epoch_2.pth, which is damaged'
     assert run.sentence.endswith('Its newest checkpoint is damaged.')
+
+
+def test_a_test_is_no_crashed_training(tmp_path):
+    folder = tmp_path / 'run'
+    (folder / '20260101_100000').mkdir(parents=True)
+    (folder / '20260101_100000/x.log').write_text(log_line('Epoch(test) [ 4/40]    eta: 0:00:01'))
+    run = read(folder, now=time.time() + 3600)
+    assert (run.state, run.sentence) == ('ended', 'A test, no training: its figures are in the log.')
+
+
+def vanished(file: object) -> bool:
+    raise FileNotFoundError
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_no_mistake(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / 'run')
+    run = read(folder)
+    with monkeypatch.context() as context:
+        context.setattr(ScalarFile, 'update', vanished)
+        context.setattr(LogFile, 'update', vanished)
+        run.update()
+    assert run.step == 20
 
 
 def test_iterations_are_counted_where_there_are_no_epochs(tmp_path):
@@ -267,6 +291,11 @@ def test_a_folder_of_working_directories_is_searched(tmp_path):
     assert found['deeper/a'] == tmp_path / 'group/deeper/a'
 
 
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(tmp_path):
+    folder = write_run(tmp_path / os.fsdecode(b'na\xffme'))
+    assert find_runs([tmp_path]) == {'na?me': folder}
+
+
 def test_a_working_directory_given_twice_is_one_run(tmp_path):
     folder = write_run(tmp_path / 'run')
     assert find_runs([folder, tmp_path, f'{folder}/']) == {'run': folder}
@@ -376,6 +405,12 @@ def test_a_film_becomes_an_animated_webp_with_its_first_frame(tmp_path):
 def test_a_damaged_film_is_left_out(tmp_path):
     path = tmp_path / 'swan.mp4'
     path.write_bytes(b'no film')
+    assert Embedded().film(Run('run', tmp_path), path) == ('', '')
+
+
+def test_a_film_whose_name_is_no_text_is_left_out(tmp_path):
+    path = tmp_path / os.fsdecode(b'na\xffme.mp4')
+    path.write_bytes(b'film')
     assert Embedded().film(Run('run', tmp_path), path) == ('', '')
 
 

@@ -112,6 +112,14 @@ def test_a_picture_that_is_written_again_has_another_address(client, tmp_path):
     assert address() != before
 
 
+def test_names_that_are_no_text_have_addresses_too(client, tmp_path):
+    folder = write_run(tmp_path / 'given' / os.fsdecode(b'na\xffme'))
+    write_picture(folder / 'plain.png').rename(folder / os.fsdecode(b'pic\xfeture.png'))
+    assert client.get('/runs?run=na%3Fme')[0] == 200
+    (picture,) = client.content('na?me')['pictures']
+    assert client.get('/' + picture['parts'][0]['frames'][0]['source'])[0] == 200
+
+
 def test_the_content_grows_with_the_run_and_new_runs_appear(client, tmp_path):
     file = tmp_path / 'given/first/20260101_100000/vis_data/scalars.json'
     before = client.content('first')

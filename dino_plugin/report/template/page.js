@@ -365,6 +365,11 @@
   const written = () => sign(`Written ${content.written} by dino_plugin ${content.version}.`);
 
   const ask = async () => {
+    if (!document.hidden) await news();
+    setTimeout(ask, 1000 * content.seconds);
+  };
+
+  const news = async () => {
     try {
       const answer = await fetch(`content${location.search}`, { cache: 'no-store' });
       if (!answer.ok) throw new Error(answer.statusText);
@@ -376,7 +381,6 @@
     } catch (error) {
       sign(`The server does not answer. This is what it said ${content.written}.`);
     }
-    setTimeout(ask, 1000 * content.seconds);
   };
 
   const start = () => {
