@@ -25,10 +25,27 @@ def read_settings(text: str) -> dict[str, str]:
 
 
 def differences(settings: Sequence[dict[str, str]]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, with the value of each run; empty where a run has none."""
+    """Settings that are not the same in all runs, with the value of each run; empty where a run has none.
+
+    Of a part that some run lacks as a whole, such as a hook, only its type is told, unless the others differ in it.
+    """
     names = dict.fromkeys(name for one in settings for name in one if name not in NOT_COMPARED)
     rows = {name: [one.get(name, '') for one in settings] for name in names}
-    return {name: values for name, values in rows.items() if len(set(values)) > 1}
+    rows = {name: values for name, values in rows.items() if len(set(values)) > 1}
+    parts = [{part for name in one for part in _above(name)} for one in settings]
+    return {name: values for name, values in rows.items() if not _told_by_a_type(name, values, rows, parts)}
+
+
+def _above(name: str) -> list[str]:
+    """The parts that a setting is in, the largest first: a.b.c is in a and a.b."""
+    words = name.split('.')
+    return ['.'.join(words[:length]) for length in range(1, len(words))]
+
+
+def _told_by_a_type(name: str, values: list[str], rows: dict[str, list[str]], parts: list[set[str]]) -> bool:
+    lacking = (part for part in _above(name) if any(part not in one for one in parts))
+    kind = next((f'{part}.type' for part in lacking if f'{part}.type' in rows), name)
+    return name != kind and len(set(values) - {''}) == 1
 
 
 def _flat(name: str, node: ast.expr) -> Iterator[tuple[str, str]]:

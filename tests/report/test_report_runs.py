@@ -277,6 +277,17 @@ def test_only_settings_that_differ_are_compared(tmp_path):
     }
 
 
+def test_of_a_part_that_a_run_lacks_only_the_type_is_told():
+    hook = {'hooks.0.type': "'A'", 'hooks.0.bank.size': '3', 'hooks.0.bank.type': "'B'", 'lr': '1'}
+    assert differences([hook, {'lr': '1'}, hook]) == {'hooks.0.type': ["'A'", '', "'A'"]}
+    other = hook | {'hooks.0.bank.size': '4'}
+    assert differences([hook, {'lr': '1'}, other]) == {
+        'hooks.0.type': ["'A'", '', "'A'"],
+        'hooks.0.bank.size': ['3', '', '4'],
+    }
+    assert differences([{'a.b': '1', 'a.c': '2'}, {}]) == {'a.b': ['1', ''], 'a.c': ['2', '']}, 'a part without type'
+
+
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 

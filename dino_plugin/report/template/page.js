@@ -26,7 +26,7 @@
     return node;
   };
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-  const titled = (name) => capital(name.replace(/^pictures[_/]/, '').replace('/', ': ').replace(/_/g, ' ')); // of a picture
+  const titled = (name) => capital(name.replace(/^pictures[_/]/, '').replace('/', ': ').replace(/_/g, ' ')).replace(/\bpca\b/i, 'PCA'); // of a picture
   const group = (number) => number.toLocaleString('en');
   const colour = (run) => { const all = COLOURS[dark.matches ? 'dark' : 'light']; return all[run % all.length]; };
   const dash = (run) => DASHES[Math.floor(run / COLOURS.light.length) % DASHES.length];
@@ -357,7 +357,7 @@
   const renewIndex = (fresh) => {
     const chosen = new Set([...document.querySelectorAll('input[name=run]:checked')].map((box) => box.value));
     content = fresh;
-    main.replaceChildren(section('runs', 'Runs', index()));
+    main.replaceChildren(section('runs', 'All runs', index()));
     for (const box of document.querySelectorAll('input[name=run]')) box.checked = chosen.has(box.value);
   };
 
@@ -384,7 +384,7 @@
   };
 
   const start = () => {
-    if (content.index) main.replaceChildren(section('runs', 'Runs', index()));
+    if (content.index) main.replaceChildren(section('runs', 'All runs', index()));
     else build();
   };
 
