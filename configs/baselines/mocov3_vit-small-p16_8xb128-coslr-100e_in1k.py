@@ -21,7 +21,7 @@ _base_ = [
 ]
 
 sync_bn = 'torch'  # the heads' batch norms see the images of all GPUs
-projector = dict(
+__projector = dict(
     type='lightly.models.modules.heads.MoCoProjectionHead',
     hidden_dim=4096,
     output_dim=256,
@@ -32,7 +32,7 @@ model = dict(
     type='dino_plugin.SelfDistillationModel',
     data_preprocessor=dict(type='dino_plugin.ViewPreprocessor'),
     backbone=dict(type='dino_plugin.TimmBackbone', model_name='vit_small_patch16_224'),
-    heads=dict(projector=projector, predictor=dict(projector, input_dim=256, num_layers=2)),
+    heads=dict(projector=__projector, predictor=dict(__projector, input_dim=256, num_layers=2)),
     losses=dict(
         mocov3=dict(
             type='dino_plugin.LightlyPairLoss',
@@ -44,8 +44,8 @@ model = dict(
     momentum=dict(type='dino_plugin.Cosine', start=0.99, end=1.0),
 )
 
-multi_crop = dict(type='dino_plugin.MultiCrop', global_size=224, global_scale=(0.08, 1.0), num_local=0, split='auto')
-_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop
+__multi_crop = dict(type='dino_plugin.MultiCrop', global_size=224, global_scale=(0.08, 1.0), num_local=0, split='auto')
+_base_.train_dataloader.dataset.dataset.pipeline[1] = __multi_crop
 
 optim_wrapper = dict(
     max_norm=None,

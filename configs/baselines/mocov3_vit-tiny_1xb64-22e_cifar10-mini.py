@@ -10,7 +10,7 @@
 # momentum is the quickstart's.
 _base_ = '../quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
 
-projector = dict(
+__projector = dict(
     type='lightly.models.modules.heads.MoCoProjectionHead',
     hidden_dim=512,
     output_dim=128,
@@ -18,7 +18,7 @@ projector = dict(
     batch_norm=True,
 )
 model = dict(
-    heads=dict(_delete_=True, projector=projector, predictor=dict(projector, input_dim=128, num_layers=2)),
+    heads=dict(_delete_=True, projector=__projector, predictor=dict(__projector, input_dim=128, num_layers=2)),
     losses=dict(
         _delete_=True,
         mocov3=dict(
@@ -30,11 +30,11 @@ model = dict(
     ),
 )
 
-multi_crop = dict(
+__multi_crop = dict(
     type='dino_plugin.MultiCrop',
     global_size=32,
     global_scale=(0.35, 1.0),
     num_local=0,
     photometric=dict(blur_probability=0.0),
 )
-_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop
+_base_.train_dataloader.dataset.dataset.pipeline[1] = __multi_crop

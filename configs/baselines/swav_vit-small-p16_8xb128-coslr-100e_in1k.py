@@ -29,7 +29,7 @@ model = dict(
     momentum=0.0,
 )
 
-multi_crop = dict(
+__multi_crop = dict(
     type='dino_plugin.MultiCrop',
     global_size=224,
     global_scale=(0.14, 1.0),
@@ -38,5 +38,5 @@ multi_crop = dict(
     num_local=6,
     split='auto',
 )
-_base_.train_dataloader.dataset.dataset.pipeline[1] = multi_crop
+_base_.train_dataloader.dataset.dataset.pipeline[1] = __multi_crop
 optim_wrapper = dict(freeze_last_layer=0.01)  # 1 epoch of 100

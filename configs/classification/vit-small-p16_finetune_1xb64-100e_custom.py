@@ -13,9 +13,9 @@
 #           try a linear probe first (configs/probes), and learning rates around the one below.
 _base_ = './vit-small-p16_finetune_8xb128-200e_in1k.py'
 
-images = dict(_delete_=True, type='CustomDataset', data_root='data/custom')
-train_dataloader = dict(batch_size=64, dataset=dict(images, data_prefix='train', pipeline=_base_.train_pipeline))
-val_dataloader = dict(batch_size=64, dataset=dict(images, data_prefix='val', pipeline=_base_.test_pipeline))
+__images = dict(_delete_=True, type='CustomDataset', data_root='data/custom')
+train_dataloader = dict(batch_size=64, dataset=dict(__images, data_prefix='train', pipeline=_base_.train_pipeline))
+val_dataloader = dict(batch_size=64, dataset=dict(__images, data_prefix='val', pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator

@@ -10,9 +10,9 @@
 # Expected: not run by us; it depends on the images.
 _base_ = './vit-small-p16_linear_8xb128-100e_in1k.py'
 
-images = dict(_delete_=True, type='CustomDataset', data_root='data/custom')
-train_dataloader = dict(dataset=dict(images, data_prefix='train', pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(images, data_prefix='val', pipeline=_base_.test_pipeline))
+__images = dict(_delete_=True, type='CustomDataset', data_root='data/custom')
+train_dataloader = dict(dataset=dict(__images, data_prefix='train', pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(__images, data_prefix='val', pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator

@@ -11,8 +11,8 @@ _base_ = ['../_base_/schedules/finetune_layer-decay.py', '../_base_/runtime.py']
 
 default_scope = 'mmdet'
 
-box_coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0, 0.0, 0.0, 0.0])
-assigner = dict(type='MaxIoUAssigner', ignore_iof_thr=-1)
+__box_coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0.0, 0.0, 0.0, 0.0])
+__assigner = dict(type='MaxIoUAssigner', ignore_iof_thr=-1)
 model = dict(
     type='dino_plugin.WidthFromBackbone',  # 'width' and 'widths' are the backbone's
     model='MaskRCNN',
@@ -34,7 +34,7 @@ model = dict(
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
-        bbox_coder=dict(**box_coder, target_stds=[1.0, 1.0, 1.0, 1.0]),
+        bbox_coder=dict(**__box_coder, target_stds=[1.0, 1.0, 1.0, 1.0]),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
@@ -52,7 +52,7 @@ model = dict(
             fc_out_channels=1024,
             roi_feat_size=7,
             num_classes=80,
-            bbox_coder=dict(**box_coder, target_stds=[0.1, 0.1, 0.2, 0.2]),
+            bbox_coder=dict(**__box_coder, target_stds=[0.1, 0.1, 0.2, 0.2]),
             reg_class_agnostic=False,
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),
@@ -74,7 +74,7 @@ model = dict(
     ),
     train_cfg=dict(
         rpn=dict(
-            assigner=dict(**assigner, pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True),
+            assigner=dict(**__assigner, pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True),
             sampler=dict(type='RandomSampler', num=256, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
             allowed_border=-1,
             pos_weight=-1,
@@ -82,7 +82,7 @@ model = dict(
         ),
         rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(
-            assigner=dict(**assigner, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=True),
+            assigner=dict(**__assigner, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=True),
             sampler=dict(type='RandomSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             mask_size=28,
             pos_weight=-1,
@@ -95,7 +95,7 @@ model = dict(
     ),
 )
 
-data_root = 'data/coco/'
+__data_root = 'data/coco/'
 train_pipeline = [
     dict(type='dino_plugin.CheckFiles'),
     dict(type='LoadImageFromFile'),
@@ -119,7 +119,7 @@ train_dataloader = dict(
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type='CocoDataset',
-        data_root=data_root,
+        data_root=__data_root,
         ann_file='annotations/instances_train2017.json',
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
@@ -134,7 +134,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CocoDataset',
-        data_root=data_root,
+        data_root=__data_root,
         ann_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017/'),
         test_mode=True,
@@ -143,7 +143,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric', ann_file=f'{data_root}annotations/instances_val2017.json', metric=['bbox', 'segm']
+    type='CocoMetric', ann_file=f'{__data_root}annotations/instances_val2017.json', metric=['bbox', 'segm']
 )
 test_evaluator = val_evaluator
 

@@ -14,14 +14,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-epochs = 400
+__epochs = 400
 
 model = dict(
     backbone=dict(model_name='vit_base_patch16_224'),
-    losses=dict(dino=dict(teacher_temperature=dict(share=50 / epochs, then=0.07))),  # (*)
+    losses=dict(dino=dict(teacher_temperature=dict(share=50 / __epochs, then=0.07))),  # (*)
 )
 train_dataloader = dict(batch_size=32)
-optim_wrapper = dict(max_norm=0.3, freeze_last_layer=3 / epochs, optimizer=dict(lr=7.5e-4))  # (*)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+optim_wrapper = dict(max_norm=0.3, freeze_last_layer=3 / __epochs, optimizer=dict(lr=7.5e-4))  # (*)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
 _base_.param_scheduler[0].schedule.then.end = 2e-6 / 3e-3  # (*)
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=__epochs)

@@ -10,14 +10,14 @@
 # memory and costs a fourth of the speed. If bf16 is unstable: --cfg-options optim_wrapper.precision=fp32
 _base_ = './dino_vit-base-p16_32xb32-coslr-400e_in1k.py'
 
-epochs = 300
+__epochs = 300
 
 model = dict(
     backbone=dict(model_name='vit_base_patch8_224', gradient_checkpointing=True),
-    losses=dict(dino=dict(teacher_temperature=dict(share=50 / epochs))),
+    losses=dict(dino=dict(teacher_temperature=dict(share=50 / __epochs))),
 )
 train_dataloader = dict(batch_size=16)
-optim_wrapper = dict(freeze_last_layer=3 / epochs, optimizer=dict(lr=5e-4))  # (*)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+optim_wrapper = dict(freeze_last_layer=3 / __epochs, optimizer=dict(lr=5e-4))  # (*)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
 _base_.param_scheduler[0].schedule.then.end = 2e-6 / 2e-3
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=__epochs)

@@ -12,13 +12,13 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-epochs = 300
+__epochs = 300
 
 model = dict(
     heads=dict(cls=dict(norm_last_layer=False)),
-    losses=dict(dino=dict(teacher_temperature=dict(share=30 / epochs, then=0.07))),
+    losses=dict(dino=dict(teacher_temperature=dict(share=30 / __epochs, then=0.07))),
 )
 train_dataloader = dict(batch_size=64)
-optim_wrapper = dict(freeze_last_layer=1 / epochs)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(freeze_last_layer=1 / __epochs)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
+train_cfg = dict(max_epochs=__epochs)

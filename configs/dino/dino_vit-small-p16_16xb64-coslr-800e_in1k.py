@@ -15,14 +15,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-epochs = 800
+__epochs = 800
 
 model = dict(
     heads=dict(cls=dict(norm_last_layer=False)),
-    losses=dict(dino=dict(teacher_temperature=dict(share=30 / epochs, then=0.07))),  # (*)
+    losses=dict(dino=dict(teacher_temperature=dict(share=30 / __epochs, then=0.07))),  # (*)
 )
 train_dataloader = dict(batch_size=64)
-optim_wrapper = dict(max_norm=None, freeze_last_layer=1 / epochs)  # no clipping (*)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+optim_wrapper = dict(max_norm=None, freeze_last_layer=1 / __epochs)  # no clipping (*)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
 _base_.param_scheduler[0].schedule.then.end = 1e-5 / 2e-3  # (*)
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=__epochs)

@@ -8,7 +8,7 @@
 # Fewer than about 200,000 images? Start from dinov2_vit-small-p16_1xb64-coslr-200e_small-data.py instead.
 _base_ = '../ibot/ibot_vit-small-p16_1xb64-coslr-100e_custom.py'
 
-balanced = dict(_delete_=True, type='dino_plugin.SinkhornKnopp', iterations=3)
+__balanced = dict(_delete_=True, type='dino_plugin.SinkhornKnopp', iterations=3)
 
 model = dict(
     backbone=dict(init_values=1e-5, token_std=1e-6),  # LayerScale, initial class token
@@ -17,8 +17,8 @@ model = dict(
         patch=dict(type='dino_plugin.DINOHead', prototypes=16384, norm_last_layer=False),
     ),
     losses=dict(
-        dino=dict(target=balanced),
-        ibot=dict(head='patch', target=balanced),
+        dino=dict(target=__balanced),
+        ibot=dict(head='patch', target=__balanced),
         koleo=dict(type='dino_plugin.KoLeoLoss', weight=0.1),
     ),
 )

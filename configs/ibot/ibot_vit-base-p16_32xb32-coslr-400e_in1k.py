@@ -9,8 +9,8 @@
 # the time.
 _base_ = './ibot_vit-small-p16_16xb64-coslr-800e_in1k.py'
 
-epochs = 400  # (*)
-__warm_temperature = dict(teacher_temperature=dict(share=50 / epochs))  # (*)
+__epochs = 400  # (*)
+__warm_temperature = dict(teacher_temperature=dict(share=50 / __epochs))  # (*)
 
 model = dict(
     backbone=dict(model_name='vit_base_patch16_224'),
@@ -18,7 +18,7 @@ model = dict(
     losses=dict(dino=__warm_temperature, ibot=__warm_temperature),
 )
 train_dataloader = dict(batch_size=32)
-optim_wrapper = dict(max_norm=0.3, freeze_last_layer=3 / epochs, optimizer=dict(lr=7.5e-4))  # (*)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
+optim_wrapper = dict(max_norm=0.3, freeze_last_layer=3 / __epochs, optimizer=dict(lr=7.5e-4))  # (*)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
 _base_.param_scheduler[0].schedule.then.end = 1e-6 / 3e-3
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=__epochs)

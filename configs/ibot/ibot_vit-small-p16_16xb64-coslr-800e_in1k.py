@@ -14,11 +14,11 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-epochs = 800
-__warm_temperature = dict(teacher_temperature=dict(share=30 / epochs))
+__epochs = 800
+__warm_temperature = dict(teacher_temperature=dict(share=30 / __epochs))
 
 model = dict(losses=dict(dino=__warm_temperature, ibot=__warm_temperature))
 train_dataloader = dict(batch_size=64)
-optim_wrapper = dict(freeze_last_layer=1 / epochs)
-_base_.param_scheduler[0].schedule.share = 10 / epochs  # warm-up
-train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(freeze_last_layer=1 / __epochs)
+_base_.param_scheduler[0].schedule.share = 10 / __epochs  # warm-up
+train_cfg = dict(max_epochs=__epochs)

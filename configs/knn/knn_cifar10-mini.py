@@ -6,8 +6,8 @@
 #           about 28 %; chance 10 %.
 _base_ = './knn_folder.py'
 
-pipeline = [dict(type='dino_plugin.LoadImage'), dict(type='dino_plugin.PackImage')]
-test_dataloader = dict(num_workers=2, dataset=dict(data_root='tests/data/cifar10_mini/test', pipeline=pipeline))
+__pipeline = [dict(type='dino_plugin.LoadImage'), dict(type='dino_plugin.PackImage')]
+test_dataloader = dict(num_workers=2, dataset=dict(data_root='tests/data/cifar10_mini/test', pipeline=__pipeline))
 test_cfg = dict(
-    bank_dataloader=dict(num_workers=2, dataset=dict(data_root='tests/data/cifar10_mini/train', pipeline=pipeline))
+    bank_dataloader=dict(num_workers=2, dataset=dict(data_root='tests/data/cifar10_mini/train', pipeline=__pipeline))
 )

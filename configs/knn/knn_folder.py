@@ -17,7 +17,6 @@ model = dict(
     backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint
 )
 __labelled = _base_.pop('labelled_images')
-pipeline = __labelled.dataset.pipeline
 test_dataloader = dict(__labelled, dataset=dict(__labelled.dataset, data_root='data/val'))  # the queries
 test_cfg = dict(type='dino_plugin.BankTestLoop', bank_dataloader=__labelled)  # the bank: data/train
 test_evaluator = dict(type='dino_plugin.KNNMetric', ks=(10, 20, 100, 200), temperature=0.07)

@@ -1,6 +1,6 @@
-# The quickstart: DINO on 5,000 real images of 32 px, on two CPU cores.
+# DINO on 5,000 real images of 32 px, on two CPU cores: the recipe of the quickstart's long form.
 #
-# Command:  bash tools/quickstart.sh                                               (from the top of a checkout)
+# Command:  bash tools/quickstart.sh --full                                        (from the top of a checkout)
 # Hardware: 2 CPU cores; 8 to 10 minutes of training on a 2.5 GHz Xeon without bf16 arithmetic, 185 to 246 images a
 #           second.
 # Expected: k-NN top-1 (k 20, class token and mean patch) 51.1 %; untrained 34.0 %, best raw pixels 39.1 %. Measured
@@ -16,15 +16,15 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-data_root = 'tests/data/cifar10_mini'
-size = 32
+__data_root = 'tests/data/cifar10_mini'
+__size = 32
 
 model = dict(
     backbone=dict(
         _delete_=True,
         type='dino_plugin.TimmBackbone',
         model_name='vit_tiny_r_s16_p8_224',  # a ViT behind a convolutional stem of stride 4
-        img_size=size,
+        img_size=__size,
         patch_size=2,  # of the stem's output: 8 pixels
         embed_dim=128,
         depth=2,
@@ -61,14 +61,14 @@ train_dataloader = dict(
         type='dino_plugin.SeededDataset',
         dataset=dict(
             type='dino_plugin.ImageDataset',
-            data_root=f'{data_root}/train',
+            data_root=f'{__data_root}/train',
             pipeline=[
                 dict(type='dino_plugin.LoadImage'),
                 dict(
                     type='dino_plugin.MultiCrop',
-                    global_size=size,
+                    global_size=__size,
                     global_scale=(0.35, 1.0),
-                    local_size=size // 2,
+                    local_size=__size // 2,
                     local_scale=(0.2, 0.4),
                     num_local=4,
                     photometric=dict(blur_probability=0.0),  # DINO's blur, scaled to 32 px, is none
@@ -79,16 +79,16 @@ train_dataloader = dict(
     ),
 )
 
-labelled_images = _base_.labelled_images
-labelled_images.update(batch_size=250, num_workers=0)
-labelled_images.dataset.data_root = f'{data_root}/train'
-labelled_images.dataset.pipeline[1].update(resize=size, crop=size)
+__labelled_images = _base_.pop('labelled_images')
+__labelled_images.update(batch_size=250, num_workers=0)
+__labelled_images.dataset.data_root = f'{__data_root}/train'
+__labelled_images.dataset.pipeline[1].update(resize=__size, crop=__size)
 custom_hooks = [
     *_base_.custom_hooks,
     dict(
         type='dino_plugin.KNNHook',
-        bank=labelled_images,
-        queries=dict(labelled_images, dataset=dict(labelled_images.dataset, data_root=f'{data_root}/test')),
+        bank=__labelled_images,
+        queries=dict(__labelled_images, dataset=dict(__labelled_images.dataset, data_root=f'{__data_root}/test')),
         interval=8,
         ks=(20,),
         features='class+mean',

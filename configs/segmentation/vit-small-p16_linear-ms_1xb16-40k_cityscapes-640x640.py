@@ -13,11 +13,11 @@ _base_ = [
     '../_base_/schedules/seg_probe_40k.py',
 ]
 
-short_side = 1024
+__short_side = 1024
 train_pipeline, test_pipeline, tta_pipeline = _base_.pop('multi_scale')
-train_pipeline[2].scale = test_pipeline[1].scale = (100000, short_side)
+train_pipeline[2].scale = test_pipeline[1].scale = (100000, __short_side)
 tta_pipeline[1].transforms[0] = [
-    dict(type='Resize', scale=(100000, round(short_side * ratio)), keep_ratio=True)
+    dict(type='Resize', scale=(100000, round(__short_side * ratio)), keep_ratio=True)
     for ratio in (1.0, 1.32, 1.73, 2.28, 3.0)
 ]
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -14,9 +14,8 @@ _base_ = [
 ]
 
 train_pipeline, test_pipeline, tta_pipeline = _base_.pop('multi_scale')
-datasets = _base_.train_dataloader.dataset.datasets
-for part in datasets:
-    part.dataset.pipeline = train_pipeline
+for __part in _base_.train_dataloader.dataset.datasets:
+    __part.dataset.pipeline = train_pipeline
 val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
 test_dataloader = val_dataloader
 model = dict(decode_head=dict(num_classes=21))

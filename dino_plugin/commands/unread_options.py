@@ -22,6 +22,11 @@ _KEYS = {
 }
 
 
+def read_names() -> set[str]:
+    """The names at the top of a config that something reads."""
+    return _OTHERS | inspect.signature(Runner).parameters.keys() - {'cfg'}
+
+
 def unread_options(cfg: Config, names: Iterable[str]) -> list[str]:
     """A line for each option that has no effect, with the nearest names that have one.
 
@@ -29,7 +34,7 @@ def unread_options(cfg: Config, names: Iterable[str]) -> list[str]:
         cfg: The config with the options.
         names: Of the options, such as `train_cfg.max_epochs`.
     """
-    read = _OTHERS | inspect.signature(Runner).parameters.keys() - {'cfg'}
+    read = read_names()
     lines = []
     for name in names:
         first, dot, rest = name.partition('.')
@@ -45,7 +50,10 @@ def unread_options(cfg: Config, names: Iterable[str]) -> list[str]:
 
 
 def _line(name: str, nearest: list[str]) -> str:
-    return f'{name} has no effect: nothing reads it. ' + (f'Nearest: {", ".join(nearest[:3])}.' if nearest else '')
+    short = ' Shorter: --images DIR.' if name.rpartition('.')[2] == 'data_root' else ''
+    return (
+        f'{name} has no effect: nothing reads it.' + (f' Nearest: {", ".join(nearest[:3])}.' if nearest else '') + short
+    )
 
 
 def _places(settings: Any, name: str, path: str = '') -> Iterator[str]:

@@ -6,9 +6,10 @@ import pytest
 from mmengine.config import Config
 
 from dino_plugin.commands.launch import read_config
-from dino_plugin.commands.unread_options import unread_options
-from dino_plugin.openmmlab.config_files import config_path
+from dino_plugin.commands.unread_options import read_names, unread_options
+from dino_plugin.openmmlab.config_files import config_path, config_root
 
+FOR_RECIPES = {'train_pipeline'}  # recipes that inherit write `{{_base_.train_pipeline}}`, as in all of OpenMMLab
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 
@@ -47,6 +48,34 @@ def test_an_option_without_effect_is_told_with_the_one_that_was_meant(name, mean
 )  # fmt: skip
 def test_an_option_that_is_read_is_not_told(name):
     assert told(name) == ''
+
+
+@pytest.mark.parametrize(('name', 'short'), [('data_root', True), ('dataset.data_root', True), ('lr', False)])
+def test_for_folders_of_images_the_short_option_is_named(name, short):
+    assert told(name).endswith(' Shorter: --images DIR.') == short
+
+
+def test_nothing_at_the_top_of_our_configs_only_feeds_other_lines():
+    """It would look like a setting, but `--cfg-options` comes too late for it."""
+    recipes = [path for path in config_root().rglob('*.py') if '_base_' not in path.parts]
+    assert len(recipes) > 100
+    unread = {path.name: Config.fromfile(path).keys() - read_names() - FOR_RECIPES for path in recipes}
+    assert {name: names for name, names in unread.items() if names} == {}
+
+
+def test_the_pipelines_of_a_base_can_be_put_into_a_config_that_inherits(tmp_path):
+    base = 'segmentation/vit-small-p16_linear_1xb16-2k_camvid-352x352.py'
+    (tmp_path / 'own.py').write_text(
+        f"_base_ = '{config_path(base)}'\n"
+        'mine = dict(_delete_=True, type="X", pipeline={{_base_.train_pipeline}})\n'
+        'train_dataloader = dict(dataset=dict(dataset=mine))\n'
+    )
+    pipelines = [
+        Config.fromfile(path).train_dataloader.dataset.dataset.pipeline
+        for path in (config_path(base), tmp_path / 'own.py')
+    ]
+    assert pipelines[0] == pipelines[1]
+    assert told('train_pipeline.3.crop_size', base).startswith('train_pipeline.3.crop_size has no effect')
 
 
 def test_a_variable_that_only_feeds_other_lines_is_told(tmp_path, capsys, monkeypatch):

@@ -2,7 +2,6 @@
 # mmsegmentation's guide.
 _base_ = './seg_default.py'
 
-data_root = 'data/cityscapes'
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].scale = (2048, 1024)
 test_pipeline = _base_.test_pipeline
@@ -15,7 +14,7 @@ tta_pipeline[1].transforms[0] = [
 
 __train = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
 __val = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
-__cityscapes = dict(type='CityscapesDataset', data_root=data_root)
+__cityscapes = dict(type='CityscapesDataset', data_root='data/cityscapes')
 train_dataloader = dict(dataset=dict(dataset=dict(__cityscapes, data_prefix=__train, pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(dataset=dict(__cityscapes, data_prefix=__val, pipeline=test_pipeline)))
 test_dataloader = val_dataloader

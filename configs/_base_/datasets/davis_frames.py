@@ -2,18 +2,16 @@
 # trains, the others test.
 _base_ = './seg_default.py'
 
-data_root = 'tests/data/davis'
-crop_size = (224, 224)
-scale = (428, 240)
+__scale = (428, 240)
 train_pipeline = _base_.train_pipeline
-train_pipeline[2].scale = scale
-train_pipeline[3].crop_size = crop_size
+train_pipeline[2].scale = __scale
+train_pipeline[3].crop_size = (224, 224)
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = scale
+test_pipeline[1].scale = __scale
 
-frames = dict(
+__frames = dict(
     type='BaseSegDataset',
-    data_root=data_root,
+    data_root='tests/data/davis',
     data_prefix=dict(img_path='JPEGImages/480p', seg_map_path='Annotations/480p'),
     metainfo=dict(classes=('surroundings', 'object'), palette=[[0, 0, 0], [128, 0, 0]]),
 )
@@ -21,7 +19,9 @@ __here = dict(num_workers=0, persistent_workers=False)  # no worker processes fo
 train_dataloader = dict(
     __here,
     batch_size=8,
-    dataset=dict(dataset=dict(frames, indices=list(range(0, 25, 2)), pipeline=train_pipeline)),
+    dataset=dict(dataset=dict(__frames, indices=list(range(0, 25, 2)), pipeline=train_pipeline)),
 )
-val_dataloader = dict(__here, dataset=dict(dataset=dict(frames, indices=list(range(1, 25, 2)), pipeline=test_pipeline)))
+val_dataloader = dict(
+    __here, dataset=dict(dataset=dict(__frames, indices=list(range(1, 25, 2)), pipeline=test_pipeline))
+)
 test_dataloader = val_dataloader

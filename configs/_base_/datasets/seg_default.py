@@ -6,12 +6,11 @@ default_scope = 'mmseg'
 # Names are found without it; but mmsegmentation 1.2.2 cannot be imported with mmcv-lite before dino_plugin is.
 custom_imports = dict(imports=['dino_plugin'], allow_failed_imports=False)
 
-crop_size = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),

@@ -2,15 +2,13 @@
 # as in mmsegmentation's guide.
 _base_ = './seg_default.py'
 
-data_root = 'data/VOCdevkit/VOC2012'
-
 
 def __part(split, masks, pipeline):
     return dict(
         type='dino_plugin.CheckedSegmentation',
         dataset=dict(
             type='PascalVOCDataset',
-            data_root=data_root,
+            data_root='data/VOCdevkit/VOC2012',
             data_prefix=dict(img_path='JPEGImages', seg_map_path=masks),
             ann_file=f'ImageSets/Segmentation/{split}.txt',
             pipeline=pipeline,

@@ -1,9 +1,9 @@
 # DINOv2's short recipe with a ViT-L/16: iBOT's two losses through one head, and KoLeo, which spreads the class tokens.
-warm_temperature = dict(type='dino_plugin.Warmup', start=0.04, share=0.3, then=0.07)
+__warm_temperature = dict(type='dino_plugin.Warmup', start=0.04, share=0.3, then=0.07)
 __loss = dict(
     head='cls',  # one head for class token and patches
     student_temperature=0.1,
-    teacher_temperature=warm_temperature,
+    teacher_temperature=__warm_temperature,
     target=dict(type='dino_plugin.Centering', momentum=0.9),  # each loss has a centre of its own
 )
 

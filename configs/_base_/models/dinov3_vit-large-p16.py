@@ -1,7 +1,7 @@
 # DINOv3 with a ViT-L/16: DINOv2's losses with two heads, rotary positions, heads that end in a plain linear layer.
 _base_ = './dinov2_vit-large-p14_long.py'
 
-temperature = dict(share=30 / 100)
+__temperature = dict(share=30 / 100)
 
 _base_.model.backbone.pop('position_resampling')  # rotary positions are never resampled
 model = dict(
@@ -10,6 +10,6 @@ model = dict(
         cls=dict(prototypes=65536, bottleneck_dim=256, weight_norm=False),
         patch=dict(prototypes=65536, weight_norm=False),
     ),
-    losses=dict(dino=dict(teacher_temperature=temperature), ibot=dict(teacher_temperature=temperature)),
+    losses=dict(dino=dict(teacher_temperature=__temperature), ibot=dict(teacher_temperature=__temperature)),
     momentum=dict(start=0.992),
 )

@@ -6,19 +6,19 @@
 # teacher.
 _base_ = './dinov3_pretrain_1000k.py'
 
-iterations = 200_000
+__iterations = 200_000
 
 model = dict(
     losses=dict(
         dino=dict(
             teacher_temperature=0.07,
-            local_weight=dict(type='dino_plugin.Warmup', start=1.0, share=1000 / iterations, then=0.5),
+            local_weight=dict(type='dino_plugin.Warmup', start=1.0, share=1000 / __iterations, then=0.5),
         ),
         ibot=dict(teacher_temperature=0.07),
         gram=dict(
             type='dino_plugin.GramLoss',
-            weight=dict(type='dino_plugin.Warmup', start=0.0, share=1000 / iterations, then=2.0),
-            refresh=tuple(start / iterations for start in (10_000, 20_000, 30_000)),
+            weight=dict(type='dino_plugin.Warmup', start=0.0, share=1000 / __iterations, then=2.0),
+            refresh=tuple(start / __iterations for start in (10_000, 20_000, 30_000)),
         ),
     ),
     momentum=0.999,
@@ -26,4 +26,4 @@ model = dict(
 _base_.train_dataloader.dataset.dataset.pipeline[1].anchor_size = 512
 optim_wrapper = dict(freeze_last_layer=0.0, optimizer=dict(lr=1.2e-4))
 _base_.param_scheduler[0].schedule = 1.0  # constant
-train_cfg = dict(max_iters=iterations)
+train_cfg = dict(max_iters=__iterations)

@@ -6,8 +6,8 @@
 _base_ = './dinov3_gram_200k.py'
 
 # global, local and anchor views in pixels, and how often
-sizes = ((512, 112, 768), (768, 112, 1152), (768, 168, 1152), (768, 224, 1152), (768, 336, 1152))
-odds = (0.3, 0.3, 0.3, 0.05, 0.05)
+__sizes = ((512, 112, 768), (768, 112, 1152), (768, 168, 1152), (768, 224, 1152), (768, 336, 1152))
+__odds = (0.3, 0.3, 0.3, 0.05, 0.05)
 __load, __multi_crop, __pack = _base_.train_dataloader.dataset.dataset.pipeline
 
 model = dict(
@@ -18,7 +18,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type='dino_plugin.MixedBatchSampler', odds=odds),
+    sampler=dict(_delete_=True, type='dino_plugin.MixedBatchSampler', odds=__odds),
     dataset=dict(
         dataset=dict(
             _delete_=True,
@@ -26,7 +26,7 @@ train_dataloader = dict(
             dataset=dict(type='dino_plugin.ImageDataset', data_root='data/images'),
             pipelines=[
                 [__load, dict(__multi_crop, global_size=large, local_size=small, anchor_size=anchor), __pack]
-                for large, small, anchor in sizes
+                for large, small, anchor in __sizes
             ],
         )
     ),

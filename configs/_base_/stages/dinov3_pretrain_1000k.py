@@ -7,13 +7,13 @@ _base_ = [
     '../default_runtime.py',
 ]
 
-temperature = dict(share=0.1)  # 100,000 of a million iterations
+__temperature = dict(share=0.1)  # 100,000 of a million iterations
 
 model = dict(
     backbone=dict(
         num_reg_tokens=4, rope_rescale_coords=2.0, local_norm=True, gradient_checkpointing=True, compile_blocks=True
     ),
-    losses=dict(dino=dict(teacher_temperature=temperature), ibot=dict(teacher_temperature=temperature)),
+    losses=dict(dino=dict(teacher_temperature=__temperature), ibot=dict(teacher_temperature=__temperature)),
     momentum=0.994,
 )
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
