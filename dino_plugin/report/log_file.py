@@ -8,8 +8,8 @@ from dino_plugin.commands.console import SILENCED
 from dino_plugin.visualization.scalars import GrowingFile
 
 _ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - ([A-Z]+) - ?(.*)')
-_PROGRESS = re.compile(r'\(train\) (?:\[ *(\d+)\])?\[ *(\d+)/(\d+)\]')
-_TEST = re.compile(r'\(test\) \[ *\d+/\d+\]')
+_PROGRESS = re.compile(r'\(train\) +(?:\[ *(\d+)\])?\[ *(\d+)/(\d+)\]')
+_TEST = re.compile(r'\(test\) +\[ *\d+/\d+\]')
 _DESCRIPTION = re.compile(r' {4}(\S.*?) {2,}(\S.*)')
 _LOUD = ('WARNING', 'ERROR', 'CRITICAL')
 

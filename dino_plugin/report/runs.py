@@ -146,10 +146,8 @@ class Run:
         quiet = now - seen
         if quiet < max(_QUIET, 10 * self._seconds_between_logs()):
             return 'running', f'Running: {done}.'
-        return 'crashed', (
-            f'No sign of life for {_duration(quiet)}: {done}. It crashed or was killed; the same command with --resume '
-            'goes on from the newest whole checkpoint.'
-        )
+        cure = 'The same command with --resume goes on.' if self._checkpoint else 'It saved no checkpoint.'
+        return 'crashed', f'No sign of life for {_duration(quiet)}: {done}. It crashed or was killed. {cure}'
 
     def _done(self) -> str:
         epochs, done, planned = self._epochs(), self._reached(), self._planned()

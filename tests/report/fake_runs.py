@@ -68,7 +68,7 @@ def write_run(
     for step in range(first, steps + 1):
         lines.append(record(step))
         epoch, done = (step - 1) // PER_EPOCH + 1, (step - 1) % PER_EPOCH + 1
-        text += log_line(f'Epoch(train) [{epoch}][{done:2}/{PER_EPOCH}]  loss: 5.0', second=2 + step)
+        text += log_line(f'Epoch(train) {f"[{epoch}]":>4}[{done:2}/{PER_EPOCH}]  loss: 5.0', second=2 + step)
     lines.append({'knn/top1_k20': 42.5, 'step': steps})
     (data / 'scalars.json').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     (work_dir / dated / f'{dated}.log').write_text(text)

@@ -48,7 +48,13 @@ def test_a_run_that_wrote_a_moment_ago_is_running(tmp_path):
 def test_a_run_that_is_silent_for_long_has_crashed(tmp_path):
     run = read(write_run(tmp_path / 'run', steps=15), now=time.time() + 3600)
     assert run.state == 'crashed'
-    assert run.sentence.startswith('No sign of life for 60 minutes: epoch 2 of 2, 15 of 20 iterations. It crashed')
+    assert run.sentence.startswith(
+        'No sign of life for 60 minutes: epoch 2 of 2, 15 of 20 iterations. It crashed or was killed. '
+    )
+    assert run.sentence.endswith('It saved no checkpoint.')
+    (tmp_path / 'run/last_checkpoint').write_text('iter_10.pth')
+    (tmp_path / 'run/iter_10.pth').touch()
+    assert read(tmp_path / 'run', now=time.time() + 3600).sentence.endswith('The same command with --resume goes on.')
 
 
 def test_a_run_that_logs_rarely_may_be_silent_for_longer(tmp_path):
