@@ -16,7 +16,7 @@ SCALARS = ('train/loss_dino', 'train/target_entropy', 'train/effective_rank', 'k
 
 def train(repository: Path, work_dir: Path) -> dict[str, np.ndarray]:
     os.chdir(repository)
-    (path,) = (config_root() / 'quickstart').glob('*cifar10-mini.py')
+    (path,) = (config_root() / 'quickstart').glob('*-18e_cifar10-mini.py')
     cfg = Config.fromfile(path)
     cfg.work_dir, cfg.experiment_name = str(work_dir), work_dir.name
     cfg.train_cfg.max_epochs = 2

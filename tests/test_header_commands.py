@@ -37,7 +37,7 @@ OWN_IMAGES = [
     *(f'{method}/{method}_vit-small-p16_1xb64-coslr-100e_custom.py' for method in ('dino', 'ibot', 'dinov2', 'dinov3')),
     *(f'{method}/{method}_vit-small-p16_1xb64-coslr-200e_small-data.py' for method in ('dino', 'ibot', 'dinov2')),
 ]
-QUICKSTART = 'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py'
+QUICKSTART, FULL_QUICKSTART = (f'quickstart/dino_vit-tiny_1xb64-{epochs}e_cifar10-mini.py' for epochs in (18, 22))
 READ_BY_THE_RUNNER = set(inspect.signature(Runner).parameters) - {'cfg'}
 CLASSES = {
     f'dino_plugin.{name}': cls
@@ -139,7 +139,9 @@ def test_each_command_names_its_config_and_is_what_the_tool_accepts(name, tmp_pa
         monkeypatch.setattr(sys, 'argv', [script, *arguments])
         program = tool(Path(script).stem)
         args = program.parse_args()
-        configs.append(config_path(program.CONFIG) if script == 'tools/quickstart.py' else find_config(args.config))
+        quick = script == 'tools/quickstart.py'
+        named = (program.FULL_CONFIG if args.full else program.CONFIG) if quick else args.config
+        configs.append(find_config(named))
         if launched and (named := re.search(r'_(\d+)xb\d+', name)):
             assert int(launched['nnodes']) * int(launched['nproc_per_node']) == int(named[1])
     assert configs, 'the header has no command'
@@ -161,7 +163,7 @@ def test_each_option_in_a_header_is_read_by_somebody(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_checkpoint_in_a_header_is_the_last_of_its_training(name):
-    trainings = {'WORK_DIR': name, 'work_dirs/quickstart': QUICKSTART}
+    trainings = {'WORK_DIR': name, 'work_dirs/quickstart': FULL_QUICKSTART}
     for folder, unit, number in re.findall(r'(WORK_DIR|work_dirs/quickstart)/(epoch|iter)_(\d+)\.pth', header(name)):
         assert shipped(trainings[folder]).train_cfg[f'max_{unit}s'] == int(number)
 

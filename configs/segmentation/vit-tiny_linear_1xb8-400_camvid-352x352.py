@@ -3,7 +3,7 @@
 # Command:  python tools/train.py configs/segmentation/vit-tiny_linear_1xb8-400_camvid-352x352.py \
 #               --cfg-options model.backbone.checkpoint=work_dirs/quickstart/epoch_22.pth
 #           python tools/test.py CONFIG WORK_DIR/iter_400.pth
-#           with the images in data/camvid, after `bash tools/quickstart.sh --full`.
+#           with the images in data/camvid, after tools/quickstart.sh --full.
 # Hardware: a CPU. 23 minutes on one core of a 2.5 GHz Xeon, with other work at the same time.
 # Expected: mIoU 19.1 on the test images (24.0 on the validation images); 17.4 (22.8) with the network untrained.
 #           Measured by us, one seed; see docs/results.md.

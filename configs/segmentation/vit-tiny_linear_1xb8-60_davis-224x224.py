@@ -3,7 +3,7 @@
 #
 # Command:  python tools/train.py configs/segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py \
 #               --cfg-options model.backbone.checkpoint=work_dirs/quickstart/epoch_22.pth
-#           from the top of a checkout, after `bash tools/quickstart.sh --full`
+#           from the top of a checkout, after tools/quickstart.sh --full
 # Hardware: a CPU; about 20 seconds.
 # Expected: mIoU 71.0, with the untrained network 67.5 (measured by us in the quickstart, seed 0).
 _base_ = [
