@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.commands import smoke
 from dino_plugin.openmmlab.config_files import config_path, config_root
 from dino_plugin.weights.safe_loading import load_checkpoint
 
@@ -58,18 +59,15 @@ def checkpoint(tmp_path) -> Path:
 
 
 def shrink(name: str | Path, root: Path, work_dir: Path, checkpoint: Path | None = None) -> Config:
-    """The same config with images and batches that a CPU handles in a moment: two steps an epoch, one epoch."""
+    """The same config as ``--smoke`` makes it, with the network of the checkpoint: two steps an epoch, one epoch."""
     cfg = Config.fromfile(name if isinstance(name, Path) else config_path(name))
-    if checkpoint is not None:
-        cfg.model.backbone.checkpoint = str(checkpoint)
+    backbone = dict(cfg.model.backbone)
+    smoke.shrink(cfg, batch_size=6, epochs=1)
+    cfg.model.backbone = {**backbone, 'checkpoint': checkpoint and str(checkpoint)}
+    cfg.test_dataloader.dataset.pipeline = cfg.val_dataloader.dataset.pipeline
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=0, persistent_workers=False, batch_size=6)
+        loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.data_root = str(root)
-        for step in loader.dataset.pipeline:
-            step.update({key: 32 for key in ('scale', 'crop_size') if key in step})
-    for scheduler in cfg.param_scheduler:
-        scheduler.update(begin=0, end=1)
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.work_dir, cfg.experiment_name = str(work_dir), f'{Path(name).stem}_{work_dir.name}_{root.parent.name}'
     return cfg
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -54,6 +55,10 @@ def write_recipe(args: argparse.Namespace) -> str:
     write_whole(file, text.encode())
     if _speaks():
         show(choices, _told(facts), file)
+        here = torch.cuda.device_count()
+        if 0 < facts.gpus < here:
+            all_gpus = f'bash tools/dist_train.sh {AUTO} {here} --images DIR'
+            tell(f'warning: {facts.gpus} of {here} GPUs train. For all: {all_gpus}')
     return str(file)
 
 
@@ -74,8 +79,8 @@ def _comment(text: str) -> str:
 def _told(facts: Facts) -> str:
     classes = f' in {facts.classes:,} folders' if facts.classes else ''
     gpus = f'{facts.gpus} GPU{"s" if facts.gpus > 1 else ""} of {facts.gpu_memory:.0f} GB'
-    machine = f'{gpus if facts.gpus else "a CPU"}, {facts.cores} cores'
-    return f'A recipe for {facts.images:,} images{classes}, about {facts.side} px, with {machine}'
+    machine = f'{gpus if facts.gpus else "a CPU"} with {facts.cores} cores'
+    return f'A recipe for {facts.images:,} images{classes}, about {facts.side} px, on {machine}'
 
 
 def show(choices: Sequence[Choice], title: str, file: Path) -> None:

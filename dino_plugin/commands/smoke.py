@@ -1,5 +1,6 @@
 """``--smoke``: any training config in minutes on a CPU, to see the whole road before GPUs are paid for."""
 
+import os
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,7 +126,7 @@ def _shrink_model(cfg: Config, side: int) -> None:
 
 def _untrained(model: ConfigDict, folder: Path) -> str:
     """In place of the frozen teacher's checkpoint, one of the same small network before its first step."""
-    file = folder / 'untrained_frozen_teacher.pth'
+    file = folder / f'untrained_frozen_teacher_{os.environ.get("RANK", 0)}.pth'  # each process has its own
     built = MODELS.build({key: value for key, value in model.items() if key != 'frozen_teacher'})
     meta = dict(backbone=built.distillation.teacher.backbone.description)
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +159,9 @@ def _shorten(cfg: Config, steps: int, epochs: int) -> None:
     if 'val_interval' in cfg.train_cfg:
         cfg.train_cfg.val_interval = new if counts_steps else 1
     for scheduler in cfg.get('param_scheduler') or []:
-        for name in ('begin', 'end', 'T_max'):
+        if 'begin' in scheduler:  # before its end, also in a training of one epoch
+            scheduler.begin = min(-(-scheduler.begin * new // old), new - 1)
+        for name in ('end', 'T_max'):
             if name in scheduler:
                 scheduler[name] = min(-(-scheduler[name] * new // old), new)
     for hook in [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or [])]:

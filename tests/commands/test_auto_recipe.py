@@ -237,7 +237,7 @@ def no_gpu(monkeypatch):
 def test_two_steps_by_the_written_config_with_images_kept_aside(tmp_path, no_gpu, capsys):
     file = write_recipe(arguments([CIFAR], tmp_path / 'work'))
     printed = ' '.join(capsys.readouterr().out.replace('│', ' ').split())
-    assert 'A recipe for 1,000 images in 10 folders, about 32 px, with a CPU' in printed
+    assert 'A recipe for 1,000 images in 10 folders, about 32 px, on a CPU with' in printed
     cfg = Config.fromfile(file)
     hook = next(hook for hook in cfg.custom_hooks if hook.type == 'dino_plugin.KNNHook')
     parts = [DATASETS.build(part.dataset) for part in (hook.bank, hook.queries)]
@@ -252,6 +252,19 @@ def test_two_steps_by_the_written_config_with_images_kept_aside(tmp_path, no_gpu
     runner.train()
     assert runner.iter == math.floor(0.9 * 64 / 20)
     assert 0 <= runner.message_hub.get_scalar('knn/top1_k20').current() <= 100
+
+
+def test_gpus_that_would_stand_idle_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, '_gpus', lambda launcher: (1 if launcher == 'none' else 4, 24.0))
+    monkeypatch.setattr(auto.torch.cuda, 'device_count', lambda: 4)
+    write_recipe(arguments([CIFAR], tmp_path / 'one'))
+    assert 'warning: 1 of 4 GPUs train. For all: bash tools/dist_train.sh auto 4' in capsys.readouterr().err
+    all_of_them = arguments([CIFAR], tmp_path / 'all')
+    all_of_them.launcher = 'pytorch'
+    write_recipe(all_of_them)
+    told = capsys.readouterr()
+    assert 'GPUs train' not in told.err
+    assert 'on 4 GPUs of 24 GB with' in told.out
 
 
 def test_an_edited_recipe_is_never_overwritten_and_goes_on(tmp_path, no_gpu, capsys):

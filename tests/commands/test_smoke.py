@@ -28,7 +28,8 @@ FINETUNE = 'classification/vit-small-p16_finetune_1xb64-100e_custom.py'
 UPERNET = 'segmentation/vit-small-p16_upernet_8xb2-160k_ade20k-512x512.py'
 SEGMENTATION = 'segmentation/vit-tiny_linear_1xb8-60_davis-224x224.py'
 DETECTION = 'detection/vit-small-p16_mask-rcnn_8xb2-1x_coco.py'
-FOLDERS = ('baselines', 'classification', 'dino', 'dinov2', 'dinov3', 'ibot', 'quickstart', 'segmentation')
+METHODS = [path.parent.name for path in config_root().glob('*/metafile.yml')]
+FOLDERS = {*METHODS, 'classification', 'probes', 'quickstart', 'segmentation'}
 TRAINING = sorted(
     f'{folder}/{path.name}'
     for folder in FOLDERS
