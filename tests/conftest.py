@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -13,7 +14,10 @@ import torch
 from fresh_process import leave_configs_unformatted
 from mmengine.config import config as mmengine_config
 from mmengine.logging import MMLogger
+from terminal_screen import TerminalScreen
 from yapf.yapflib import yapf_api
+
+from dino_plugin.evaluation import progress
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -64,6 +68,33 @@ def log(tmp_path_factory, request):
     MMLogger.get_instance(request.node.name, log_file=str(file))
     yield file.read_text
     MMLogger._instance_dict.pop(request.node.name)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Opens a terminal of so many columns on which this process writes: its output, errors and log.
+
+    Bars are drawn at each step there.
+    """
+    opened = []
+
+    def open_one(columns: int = 100, **env: str) -> TerminalScreen:
+        for name in ('NO_COLOR', 'FORCE_COLOR', 'TTY_COMPATIBLE', 'TTY_INTERACTIVE'):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in (dict(TERM='xterm-256color', COLUMNS=str(columns)) | env).items():
+            monkeypatch.setenv(name, value)
+        screen = TerminalScreen(columns)
+        opened.append(screen)
+        monkeypatch.setattr(sys, 'stdout', screen.file)
+        monkeypatch.setattr(sys, 'stderr', screen.file)
+        monkeypatch.setattr(progress, '_BARS', 0)
+        MMLogger.get_instance(f'terminal_{id(screen)}')
+        return screen
+
+    yield open_one
+    progress._close()
+    for screen in opened:
+        screen.close()
 
 
 @pytest.fixture(scope='session')

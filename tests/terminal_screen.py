@@ -37,7 +37,8 @@ class TerminalScreen:
             self._bytes += new
 
     def written(self) -> str:
-        """All that was written until now, with control codes."""
+        """All that was written, with control codes; ends it."""
+        self.close()
         return self._bytes.decode(errors='replace')
 
     def close(self) -> None:
@@ -50,6 +51,11 @@ class TerminalScreen:
     def lines(self) -> list[str]:
         """What a person would see at the end."""
         return screen(self.written(), self.columns)
+
+    def bars(self) -> list[str]:
+        """Each line with a bar that was ever drawn."""
+        plain = without_codes(self.written()).replace('\n', '\r')
+        return [line.strip() for line in plain.split('\r') if set(line) & set('━╸╺')]
 
 
 def without_codes(text: str) -> str:

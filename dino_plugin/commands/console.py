@@ -1,7 +1,10 @@
 """What the console shows of the log; the log file is complete."""
 
+import importlib
+import io
 import logging
 from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 
 from mmengine.logging import MMLogger
 from termcolor import colored
@@ -18,6 +21,7 @@ SILENCED = (
     'The prefix is not set in metric class',
     'Exp name: ',
     'Saving checkpoint at ',
+    'Load checkpoint from ',  # mmengine has printed the same already
 )
 # The same for Python's warnings.
 SILENCED_WARNINGS = (
@@ -26,7 +30,16 @@ SILENCED_WARNINGS = (
     'Fail to import ``MultiScaleDeformableAttention``',
     '``build_loss`` would be deprecated soon',
     'The draw is False, it means that the hook for visualization will not take effect',
+    'For binary segmentation, we suggest using`out_channels = 1`',
+    'Default ``avg_non_ignore`` is False',
 )
+# Printed when a package is imported.
+SILENCED_PRINTS = ('Could not import OneDL',)
+_IMPORTED = ('mmseg', 'mmpretrain')  # by mmengine, if a config has this scope
+
+# Of mmengine's LoggerHook. Bars and lines of ours show how far an evaluation is, and tools/test.py shows the results.
+_SHOWN_OTHERWISE = ('after_val_iter', 'after_test_iter', 'after_test_epoch')
+_INTERVAL = 'after_train_iter'
 _COLOURS = dict(WARNING='yellow', ERROR='red')
 
 
@@ -44,7 +57,8 @@ class ConsoleFilter(logging.Filter):
         text = record.getMessage()
         if record.levelno < logging.WARNING and self.starting and '\n' in text.strip():
             return False
-        if interval_of(record) in ('val', 'test') or (interval_of(record) == 'train' and is_terminal()):
+        moment = moment_of(record)
+        if moment in _SHOWN_OTHERWISE or (moment == _INTERVAL and is_terminal()):
             return False
         return not text.startswith(SILENCED)
 
@@ -64,16 +78,15 @@ class ConsoleFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line, with the level in colour if it is a warning or an error."""
         text = record.message
-        if interval_of(record) == 'train' and self.short_line is not None:
+        if moment_of(record) == _INTERVAL and self.short_line is not None:
             text = self.short_line()
         level = record.levelname if record.levelno >= logging.WARNING else ''
         return ' '.join([record.asctime, *([colored(level, _COLOURS.get(level, 'red'))] if level else []), text])
 
 
-def interval_of(record: logging.LogRecord) -> str | None:
-    """What mmengine's LoggerHook tells at each interval: 'train', 'val' or 'test'; None for any other message."""
-    mode, found = record.funcName, record.pathname.endswith('logger_hook.py')
-    return mode[len('after_') : -len('_iter')] if found and mode.endswith('_iter') else None
+def moment_of(record: logging.LogRecord) -> str:
+    """When mmengine's LoggerHook said it, such as 'after_train_iter'; '' for any other message."""
+    return record.funcName if record.pathname.endswith('logger_hook.py') else ''
 
 
 def prepare_console(logger: MMLogger) -> tuple[ConsoleFilter, ConsoleFormatter]:
@@ -84,3 +97,15 @@ def prepare_console(logger: MMLogger) -> tuple[ConsoleFilter, ConsoleFormatter]:
             handler.addFilter(made[0])
             handler.setFormatter(made[1])
     return made
+
+
+def import_quietly(scope: str | None) -> None:
+    """Import the package of a config's default scope without what it prints that no user can act on."""
+    if scope not in _IMPORTED:
+        return
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(ImportError):  # mmengine tells what is missing, when it is needed
+        importlib.import_module(f'{scope}.datasets')
+    for line in printed.getvalue().splitlines():
+        if line not in SILENCED_PRINTS:
+            print(line)

@@ -26,7 +26,7 @@ class ProgressHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Begin to show, after evaluations before training; name the epoch."""
         if self._training is None:
-            self._first = runner.iter
+            self._first, self._began = runner.iter, time.monotonic()
 
             def details() -> str:
                 return '  '.join(self._numbers(runner))
@@ -43,6 +43,16 @@ class ProgressHook(Hook):
             seconds = _mean(runner, 'train/time', _MEASURED - _SETTLED)
             if seconds:
                 runner.logger.info(estimate(runner.max_iters - done, seconds))
+
+    def after_train(self, runner: Runner) -> None:
+        """No more to show; say what is there now."""
+        if self._training is None:  # there was nothing left to train
+            return
+        self._training.end()
+        steps, seconds = runner.iter - self._first, time.monotonic() - self._began
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        saved = f' The checkpoint: {last}' if last else ''
+        runner.logger.info(f'Training ends after {steps:,} steps in {in_words(seconds)}.{saved}')
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Begin to show."""

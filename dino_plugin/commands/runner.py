@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dino_plugin.commands.console import SILENCED_WARNINGS, prepare_console
+from dino_plugin.commands.console import SILENCED_WARNINGS, import_quietly, prepare_console
 from dino_plugin.commands.first_log import FirstLogHook
 from dino_plugin.commands.progress_hook import ProgressHook
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
@@ -49,6 +49,7 @@ class Runner(mmengine_runner.Runner):
         """mmengine's, without warnings that nobody can act on; a runner calls it first."""
         for message in SILENCED_WARNINGS:
             warnings.filterwarnings('ignore', re.escape(message))
+        import_quietly(self.cfg.get('default_scope'))
         super().setup_env(env_cfg)
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:

@@ -6,49 +6,10 @@ import sys
 
 import pytest
 from mmengine.logging import MMLogger, print_log
-from terminal_screen import TerminalScreen, without_codes
+from terminal_screen import without_codes
 
 from dino_plugin.evaluation import progress as module
 from dino_plugin.evaluation.progress import Task, in_words, progress
-
-BLOCKS = '━╸╺'
-
-
-@pytest.fixture
-def terminal(monkeypatch):
-    """Standard output, errors and log of this process, on a terminal of its own."""
-    opened = []
-
-    def open_one(columns: int = 100, **env: str) -> TerminalScreen:
-        for name in ('NO_COLOR', 'FORCE_COLOR', 'TTY_COMPATIBLE', 'TTY_INTERACTIVE'):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in (dict(TERM='xterm-256color', COLUMNS=str(columns)) | env).items():
-            monkeypatch.setenv(name, value)
-        screen = TerminalScreen(columns)
-        opened.append(screen)
-        monkeypatch.setattr(sys, 'stdout', screen.file)
-        monkeypatch.setattr(sys, 'stderr', screen.file)
-        monkeypatch.setattr(module, '_BARS', 0)
-        MMLogger.get_instance(f'terminal_{id(screen)}')
-        return screen
-
-    yield open_one
-    module._close()
-    for screen in opened:
-        screen.close()
-
-
-def finished(screen: TerminalScreen) -> list[str]:
-    """The lines at the end."""
-    screen.close()
-    return screen.lines()
-
-
-def bars(screen: TerminalScreen) -> list[str]:
-    """Each line with a bar that was ever drawn, without control codes; ends the terminal."""
-    screen.close()
-    plain = without_codes(screen.written())
-    return [line.strip() for line in plain.replace('\n', '\r').split('\r') if set(line) & set(BLOCKS)]
 
 
 def test_what_is_written_meanwhile_stays_above_the_bar_in_order_and_the_bar_leaves_nothing(terminal):
@@ -61,13 +22,13 @@ def test_what_is_written_meanwhile_stays_above_the_bar_in_order_and_the_bar_leav
             print_log(f'told {done}', 'current', logging.WARNING)
             task.update(done)
     print('after')
-    lines = finished(screen)
+    lines = screen.lines()
     kinds = ['printed', 'logged', 'warned', 'told']
     words = [f'{kind} {done}' for done in range(1, 5) for kind in kinds] + ['after']
     assert [word for line in lines for word in words if line.endswith(word)] == words
     assert len(lines) == len(words)
-    assert len(bars(screen)) > 4
-    assert bars(screen)[-1].startswith('training ') and '4/4' in bars(screen)[-1] and 'loss 1.5' in bars(screen)[-1]
+    assert len(screen.bars()) > 4
+    assert screen.bars()[-1].startswith('training ') and '4/4' in screen.bars()[-1] and 'loss 1.5' in screen.bars()[-1]
 
 
 def test_a_line_that_is_longer_than_the_terminal_is_not_cut_or_broken_into_words(terminal):
@@ -76,7 +37,7 @@ def test_a_line_that_is_longer_than_the_terminal_is_not_cut_or_broken_into_words
     with Task('training', 2) as task:
         print(text)
         task.update(1)
-    assert ''.join(finished(screen)) == text.replace('\n', '')
+    assert ''.join(screen.lines()) == text.replace('\n', '')
 
 
 @pytest.mark.parametrize('columns', [20, 45, 80, 200])
@@ -86,7 +47,7 @@ def test_the_bar_takes_one_line_whatever_the_width(terminal, columns):
     with Task('epoch 3/22', 1716, details=lambda: details) as task:
         for done in range(1, 4):
             task.update(done * 100)
-    assert finished(screen) == ['']
+    assert screen.lines() == ['']
     shown = screen.written()
     assert '\x1b[1A' not in shown.split('\x1b[?25h')[1], 'only a bar of several lines moves the cursor up'
     assert ('━' in shown) == (columns > 45)
@@ -100,10 +61,10 @@ def test_a_task_in_a_task_is_shown_in_its_place_and_the_outer_one_comes_back(ter
         for _ in progress(range(3), 'bank'):
             pass
         outer.update(5)
-    drawn = bars(screen)
+    drawn = screen.bars()
     assert any(line.startswith('epoch 1/3 4/10  bank ') and '3/3' in line for line in drawn)
     assert drawn[-1].startswith('epoch 1/3 ━') and '5/10' in drawn[-1]
-    assert finished(screen) == ['']
+    assert screen.lines() == ['']
 
 
 def test_an_error_inside_ends_all_tasks_and_its_message_is_below_nothing(terminal):
@@ -114,7 +75,7 @@ def test_an_error_inside_ends_all_tasks_and_its_message_is_below_nothing(termina
             raise ValueError
     assert (sys.stdout, sys.stderr) == before
     print('the message')
-    assert finished(screen) == ['the message']
+    assert screen.lines() == ['the message']
 
 
 def test_a_forked_worker_writes_without_the_bar(terminal):
@@ -128,7 +89,7 @@ def test_a_forked_worker_writes_without_the_bar(terminal):
             os._exit(0)
         os.waitpid(child, 0)
         task.update(2)
-    assert sum('from a worker' in line for line in finished(screen)) == 1
+    assert sum('from a worker' in line for line in screen.lines()) == 1
 
 
 @pytest.mark.parametrize(('env', 'bar', 'colour'), [
@@ -139,7 +100,7 @@ def test_no_color_and_a_dumb_terminal_are_respected(terminal, env, bar, colour):
     screen = terminal(**env)
     with Task('training', 2) as task:
         task.update(1)
-    assert bool(bars(screen)) == bar
+    assert bool(screen.bars()) == bar
     assert ('\x1b[38' in screen.written() or '\x1b[3' in screen.written().replace('\x1b[39', '')) == colour
 
 
@@ -166,14 +127,14 @@ def test_other_processes_than_the_first_show_nothing(monkeypatch, terminal):
     screen = terminal()
     monkeypatch.setattr(module, 'is_main_process', lambda: False)
     assert list(progress(range(3), 'images')) == [0, 1, 2]
-    assert (finished(screen), screen.written()) == ([''], '')
+    assert (screen.lines(), screen.written()) == ([''], '')
 
 
 def test_a_task_without_a_total_counts(terminal):
     screen = terminal()
     for _ in progress(iter('abc'), 'clips'):
         pass
-    assert finished(screen) == ['']
+    assert screen.lines() == ['']
     assert 'clips 3' in without_codes(screen.written()) and 'left' not in screen.written()
 
 

@@ -12,6 +12,7 @@ from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.classification.metric import usable_ks
 from dino_plugin.evaluation.features import Features, extract_features
+from dino_plugin.evaluation.progress import progress
 
 
 class KNNHook(PeriodicEvaluation):
@@ -63,6 +64,7 @@ class KNNHook(PeriodicEvaluation):
         """Accuracies in percent."""
         preprocessor = unwrapped(runner.model).data_preprocessor
         bank, queries = (
-            extract_features(backbone, loader, self.features, preprocessor) for loader in (self.bank, self.queries)
+            extract_features(backbone, progress(loader, name), self.features, preprocessor)
+            for name, loader in (('bank', self.bank), ('queries', self.queries))
         )
         return knn_accuracy(*bank, *queries, self.ks, over_ranks=True)
