@@ -6,17 +6,37 @@ from pathlib import Path
 
 import pytest
 
+import dino_plugin
+from dino_plugin.__main__ import SHORT
+
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, '-m', 'dino_plugin', *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
-def test_a_program_of_the_package_runs_by_its_name_from_any_folder(tmp_path, repository):
-    done = run('export_backbone', '--help', cwd=tmp_path)
+@pytest.mark.parametrize('name', ['export', 'export_backbone'])
+def test_a_program_of_the_package_runs_by_its_name_from_any_folder(name, tmp_path, repository):
+    done = run(name, '--help', cwd=tmp_path)
     alone = [sys.executable, str(repository / 'tools/export_backbone.py'), '--help']
+    directly = subprocess.run(alone, capture_output=True, text=True).stdout
     assert done.returncode == 0, done.stderr
-    assert done.stdout == subprocess.run(alone, capture_output=True, text=True).stdout != ''
+    assert done.stdout.startswith(f'usage: dino-plugin {name} ')
+    assert ' '.join(done.stdout.split()[3:]) == ' '.join(directly.split()[2:]) != ''
+
+
+def test_errors_and_questions_name_the_program_as_it_was_called(tmp_path):
+    assert 'dino-plugin export: error:' in run('export', '--nothing', cwd=tmp_path).stderr
+    assert run('--version', cwd=tmp_path).stdout == f'dino_plugin {dino_plugin.__version__}\n'
+
+
+def test_help_has_a_line_for_each_program_and_each_short_word_is_one(tmp_path, repository):
+    lines = run('--help', cwd=tmp_path).stdout.splitlines()
+    files = {path.stem for path in (repository / 'tools').glob('*.py')}
+    assert set(SHORT.values()) <= files
+    assert not set(SHORT) & files
+    for word in {*SHORT, *files} - set(SHORT.values()):
+        assert sum(line.startswith(f'  {word} ') for line in lines) == 1, word
 
 
 def test_another_program_runs_as_if_it_were_started_alone_and_knows_our_configs(tmp_path):

@@ -246,6 +246,13 @@ def test_the_check_does_not_import_what_it_checks():
     assert run.stdout.strip() == 'False', run.stderr
 
 
+def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
+    info = f'dino_plugin-{dino_plugin.__version__}.dist-info'
+    scripts = configparser.ConfigParser()
+    scripts.read_string(wheel.read(f'{info}/entry_points.txt').decode())
+    assert dict(scripts['console_scripts']) == {'dino-plugin': 'dino_plugin.__main__:main'}
+
+
 def test_the_citation_names_this_version(repository: Path) -> None:
     citation = yaml.safe_load((repository / 'CITATION.cff').read_text(encoding='utf-8'))
     assert (citation['version'], citation['license']) == (dino_plugin.__version__, 'Apache-2.0')
