@@ -48,7 +48,9 @@ def pages(tmp_path_factory) -> dict[str, str]:
     scalars.write_text(scalars.read_text()[:-40] + '\n{"loss": NaN, "step": 16}\n{"loss": 4.2, "st')
     make_old(crashed)
     (folder / 'empty').mkdir()
-    hostile = write_run(folder / '<img src=x onerror=hacked=1>', warnings=(('WARNING', '<script>hacked=1</script>'),))
+    hostile = write_run(
+        folder / '<b><img src=x onerror=hacked=1>', warnings=(('WARNING', '<script>hacked=1</script>'),)
+    )
     (hostile / '20260101_100000/vis_data/config.py').write_text('a = "</script><script>hacked=1</script>"\n')
     with (hostile / '20260101_100000/vis_data/scalars.json').open('a') as out:
         name = '</h4><img src=x onerror=hacked=1><a href="javascript:hacked=1">loss</a>'
@@ -140,7 +142,7 @@ def test_texts_of_a_run_are_shown_as_they_are(browser, pages):
     plot = 'document.querySelector("[data-name=loss] .plot")'
     browser.run(f'Plotly.Fx.hover({plot}, [{{curveNumber: 0, pointNumber: 3}}])')
     browser.wait_for(f'{plot}.querySelectorAll(".hoverlayer text").length > 0')
-    assert '<img src=x onerror=hacked=1>: ' in browser.run(f'{plot}.querySelector(".hoverlayer").textContent')
+    assert '<b><img src=x onerror=hacked=1>: ' in browser.run(f'{plot}.querySelector(".hoverlayer").textContent')
     assert browser.run('typeof hacked') == 'undefined'
 
 
