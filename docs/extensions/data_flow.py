@@ -12,7 +12,11 @@ from sphinx.util.docutils import SphinxDirective
 ROW, GAP = 44, 14  # height of a box for two lines, and the space between boxes
 COLUMNS = dict(views=(4, 138), network=(196, 110), tokens=(364, 180), loss=(612, 144))  # left edge, width
 WIDTH = 760
-TOKENS = dict(DINOLoss='class token', IBOTPatchLoss='masked patches', KoLeoLoss='class token', GramLoss='patches')
+TOKENS = dict(
+    DINOLoss='class token', IBOTPatchLoss='masked patches', KoLeoLoss='class token', GramLoss='patches',
+    AlignmentLoss='class token', CodingRateLoss='class token',
+)  # fmt: skip
+COMPARING = ('AlignmentLoss', 'CodingRateLoss')  # take the teacher's projections as they are
 
 
 class Flow(SphinxDirective):
@@ -32,7 +36,7 @@ class Flow(SphinxDirective):
 def flow_of(cfg: dict) -> str:
     """The picture as SVG. Only the student learns by the losses; what the teacher gives is a target."""
     losses = [(loss['type'].split('.')[1], loss) for loss in cfg['model']['losses'].values()]
-    targets = [(row, kind, loss) for row, (kind, loss) in enumerate(losses) if 'target' in loss]
+    targets = [(row, kind, loss) for row, (kind, loss) in enumerate(losses) if 'target' in loss or kind in COMPARING]
     anchored = [row for row, (kind, _) in enumerate(losses) if kind == 'GramLoss']
     teacher, end = len(losses), len(losses) + len(targets)
     crop = next(step for step in cfg['train_dataloader']['dataset']['dataset']['pipeline'] if 'num_local' in step)
@@ -54,7 +58,8 @@ def flow_of(cfg: dict) -> str:
         parts += [arrow('network', row, 'tokens', row), arrow('tokens', row, 'loss', row)]
     for number, (row, kind, loss) in enumerate(targets):
         place = teacher + number
-        steps = f'head {loss["head"]}, {loss["target"]["type"].split(".")[1]}'
+        target = [loss['target']['type'].split('.')[1]] if 'target' in loss else []
+        steps = ', '.join([f'head {loss["head"]}', *target])
         parts += [
             box('tokens', place, [TOKENS[kind].replace('masked', 'the same'), steps]),
             arrow('network', place, 'tokens', place),
