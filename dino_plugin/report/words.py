@@ -62,6 +62,10 @@ MEANINGS = (
             'It should fall and then stay flat.'),
     Meaning('*loss_gram*', LOSSES, '', 'How far the similarities of patches are from those of the anchor. It should '
             'stay small.'),
+    Meaning('*loss_*align*', LOSSES, '', 'How differently student and teacher see two views of one image. It should '
+            'fall while the features stay spread.'),
+    Meaning('*loss_spread*', LOSSES, '', 'Low if features of different images keep a distance from each other. '
+            'It should fall and then stay flat.'),
     Meaning('*loss*', LOSSES, '', 'A part of the loss. It should fall or stay flat.'),
     Meaning('*target_information', HEALTH, 'nats', 'How much a target tells about its image: 0 is collapse, '
             'ln of the batch or of the prototypes is the most. It should rise early and stay high.'),

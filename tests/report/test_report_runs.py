@@ -457,6 +457,7 @@ def test_a_damaged_scorecard_is_left_out(tmp_path, text):
     ('name', 'expected'),
     [('target_information', '0 is collapse'), ('ibot_target_information', '0 is collapse'), ('effective_rank', 'rise'),
      ('feature_std', 'above 0.5'), ('grad_norm', 'lower learning rate'), ('loss', 'Sum'), ('loss_gram', 'anchor'),
+     ('loss_align', 'one image'), ('loss_spread', 'distance'),
      ('decode.loss_ce', 'part'), ('knn/top1_k10', 'rise'), ('val/mIoU', 'overlap'), ('mIoU', 'overlap'),
      ('online/linear', 'linear'), ('online/TokenCut CorLoc', 'patch'), ('base_lr', 'warm-up')],
 )  # fmt: skip
