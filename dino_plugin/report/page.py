@@ -13,8 +13,9 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from dino_plugin.report.content import Sources, content
+from dino_plugin.report.folders import find_runs
 from dino_plugin.report.pictures import film_as_webp, picture_as_webp
-from dino_plugin.report.runs import Run, find_runs
+from dino_plugin.report.runs import Run
 
 ALONE = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 

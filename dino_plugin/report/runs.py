@@ -3,52 +3,15 @@
 import re
 import time
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from dino_plugin.report import files
+from dino_plugin.report.folders import DATED
 from dino_plugin.report.log_file import LogFile, Warned
 from dino_plugin.report.settings import read_settings
 from dino_plugin.visualization.scalars import SCALARS, ScalarFile, joined
 
-_DEPTH = 3  # how far below a given folder working directories are looked for
 _QUIET = 300.0  # seconds without a sign of life after which a run is given up, if it logs often
-_DATED = '[0-9]*_[0-9]*'  # mmengine's folder of one start of a run
-
-
-def is_run(folder: Path) -> bool:
-    """Whether mmengine wrote a log or scalars here."""
-    return any(next(folder.glob(pattern), None) for pattern in ('vis_data', '*/vis_data', f'{_DATED}/*.log'))
-
-
-def find_runs(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """Working directories by name: the folders themselves, or those below a folder that is none.
-
-    Names are the shortest that tell them apart.
-    """
-    runs: dict[Path, Path] = {}  # by their true places, as folders may be given twice
-    for folder in map(Path, folders):
-        for run in _below(folder, folder, _DEPTH):
-            runs.setdefault(run.resolve(), run)
-    names: dict[str, Path] = {}
-    for place, run in runs.items():
-        length = 1
-        while (name := _name(place, length)) in names:
-            length += 1
-        names[name] = run
-    return names
-
-
-def _name(place: Path, length: int) -> str:
-    """The last parts of a path as text that every page and address can hold."""
-    return '/'.join(place.parts[-length:]).encode(errors='replace').decode()
-
-
-def _below(root: Path, folder: Path, depth: int) -> list[Path]:
-    if is_run(folder):
-        return [folder]
-    folders = [path for path in sorted(folder.glob('*')) if path.is_dir() and files.inside(root, path)] if depth else []
-    return [run for path in folders for run in _below(root, path, depth - 1)]
 
 
 class Run:
@@ -83,8 +46,8 @@ class Run:
         """
         scalars, logs, configs = (
             files.found(self.folder, self.folder, patterns)
-            for patterns in ((SCALARS, f'*/{SCALARS}'), ('*.log', f'{_DATED}/*.log'),
-                             ('vis_data/config.py', '*.py', f'{_DATED}/vis_data/config.py'))
+            for patterns in ((SCALARS, f'*/{SCALARS}'), ('*.log', f'{DATED}/*.log'),
+                             ('vis_data/config.py', '*.py', f'{DATED}/vis_data/config.py'))
         )  # fmt: skip
         self._scalars = {path: self._scalars.get(path) or ScalarFile(path) for path in scalars}
         self._logs = {path: self._logs.get(path) or LogFile(path) for path in logs}

@@ -6,93 +6,22 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from plotly.offline import get_plotlyjs
 
 from dino_plugin import __version__
-from dino_plugin.report.content import Sources, content, shown_files, summary
-from dino_plugin.report.files import modified
+from dino_plugin.report.known_runs import BYTES, Runs
 from dino_plugin.report.page import as_json, page
 from dino_plugin.report.pictures import film_as_webp, picture_as_webp
-from dino_plugin.report.runs import Run, find_runs
 
 LOOPBACK = ('127.0.0.1', 'localhost')
 SERVED = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'"
 )
-_BYTES = 'surrogateescape'  # names of files need not be UTF-8
-_SECONDS = 5  # between two questions of a page for what is new
 _KEPT = 256  # pictures and films that were made ready
-
-
-class Linked(Sources):
-    """Addresses of pictures at this server. They change with the file, so that a browser may keep what it has."""
-
-    def picture(self, run: Run, path: Path) -> str:
-        """The address of a picture."""
-        return _address('picture', run, path)
-
-    def film(self, run: Run, path: Path) -> tuple[str, str]:
-        """The addresses of a film and of its first frame."""
-        return _address('film', run, path), _address('still', run, path)
-
-
-class Runs:
-    """The runs below some folders; several requests may ask at once.
-
-    Args:
-        folders: Working directories, or folders that hold some; new ones are found as they come.
-    """
-
-    def __init__(self, folders: Sequence[str | Path]) -> None:
-        self.folders = [Path(folder) for folder in folders]
-        self._known: dict[Path, Run] = {}
-        self._lock = Lock()
-
-    def content(self, names: Sequence[str]) -> dict[str, Any]:
-        """What the page of these runs shows; without names the page of the only one, or a table of all.
-
-        Raises:
-            KeyError: If a run is unknown.
-        """
-        with self._lock:
-            runs = self._find()
-            chosen = [runs[name] for name in names] or list(runs.values())
-            for run in chosen:
-                run.update()
-            if names or len(chosen) < 2:
-                shown = content(chosen, Linked())
-            else:
-                shown = content([], Linked()) | dict(
-                    title=self._title, runs=[summary(run) for run in chosen], index=True
-                )
-        given = [str(folder) for folder in self.folders]
-        return shown | dict(given=given, seconds=_SECONDS, others=bool(names) and len(runs) > 1)
-
-    @property
-    def _title(self) -> str:
-        return 'Runs of ' + ', '.join(folder.resolve().name for folder in self.folders)
-
-    def file(self, name: str, place: str) -> Path:
-        """A file that the page of a run shows.
-
-        Raises:
-            KeyError: If the page shows no such file.
-        """
-        with self._lock:
-            run = self._find()[name]
-        return {path.relative_to(run.folder).as_posix(): path for path in shown_files(run)}[place]
-
-    def _find(self) -> dict[str, Run]:
-        found = find_runs(self.folders)
-        self._known = {path: self._known.get(path) or Run(name, path) for name, path in found.items()}
-        for name, path in found.items():
-            self._known[path].name = name
-        return {run.name: run for run in self._known.values()}
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -159,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.FORBIDDEN, 'text/plain', b'This server answers to localhost only.\n')
                 return
             parts = urlsplit(self.path)
-            kind, body = self.server.answer(parts.path, parse_qs(parts.query, errors=_BYTES))
+            kind, body = self.server.answer(parts.path, parse_qs(parts.query, errors=BYTES))
         except (KeyError, ValueError, OSError):
             self._send(HTTPStatus.NOT_FOUND, 'text/plain', b'There is nothing here.\n')
             return
@@ -183,11 +112,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-
-
-def _address(kind: str, run: Run, path: Path) -> str:
-    asked = dict(run=run.name, place=path.relative_to(run.folder).as_posix(), written=modified([path]))
-    return f'{kind}?{urlencode(asked, errors=_BYTES)}'
 
 
 @lru_cache(maxsize=_KEPT)

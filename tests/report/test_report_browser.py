@@ -12,8 +12,9 @@ import pytest
 from fake_runs import COLLAPSE, PER_EPOCH, log_line, record, write_picture, write_run
 from headless_browser import CHROMIUM, Browser
 
-from dino_plugin.report import server as report_server
+from dino_plugin.report import known_runs
 from dino_plugin.report.page import write_page
+from dino_plugin.report.server import ReportServer
 from dino_plugin.visualization.overlay import VideoWriter
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed')
@@ -243,9 +244,9 @@ def test_zoom_shows_the_points_of_a_stretch_and_a_double_click_all_of_them(brows
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     """A folder with a run that goes on, and the address of its server."""
-    monkeypatch.setattr(report_server, '_SECONDS', 0.2)
+    monkeypatch.setattr(known_runs, 'SECONDS', 0.2)
     write_picture(write_run(tmp_path / 'runs/first', steps=15) / 'views.png')
-    with report_server.ReportServer([tmp_path / 'runs'], port=0) as server:
+    with ReportServer([tmp_path / 'runs'], port=0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield tmp_path / 'runs', f'http://localhost:{server.server_port}/', server
         server.shutdown()

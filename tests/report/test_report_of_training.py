@@ -12,8 +12,9 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.commands.runner import Runner as TrainingRunner
 from dino_plugin.engine.training.hooks.stop import TrainingStopped
 from dino_plugin.report.content import content
+from dino_plugin.report.folders import find_runs
 from dino_plugin.report.page import Embedded
-from dino_plugin.report.runs import Run, find_runs
+from dino_plugin.report.runs import Run
 
 
 class SignalHook(Hook):

@@ -15,10 +15,11 @@ from PIL import Image
 from dino_plugin.commands.console import SILENCED
 from dino_plugin.report.content import content, summary
 from dino_plugin.report.curves import not_finite, panels, thinned
+from dino_plugin.report.folders import find_runs
 from dino_plugin.report.log_file import LogFile
 from dino_plugin.report.page import Embedded
 from dino_plugin.report.pictures import film_as_webp, films, picture_as_webp, pictures, spread
-from dino_plugin.report.runs import Run, find_runs
+from dino_plugin.report.runs import Run
 from dino_plugin.report.settings import differences, read_settings
 from dino_plugin.report.words import MEANINGS, OTHER, about_picture, meaning
 from dino_plugin.visualization.overlay import VideoWriter
