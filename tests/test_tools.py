@@ -492,6 +492,16 @@ def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
     assert done.stdout == ''
 
 
+def test_the_site_is_built_with_warnings_as_errors_and_served_on_this_machine_alone(checkout):
+    done, calls = checkout.run('build_docs.sh', '--serve', '8123')
+    assert done.returncode == 0, done.stderr
+    assert '--editable .[onedl,docs]' in calls
+    built, served = calls.strip().splitlines()[-2:]
+    assert built == '-m sphinx -c docs . docs/_build/html --fail-on-warning --keep-going --quiet'
+    assert served == '-m http.server --bind 127.0.0.1 --directory docs/_build/html 8123'
+    assert checkout.run('build_docs.sh', '--open')[0].returncode == 2
+
+
 def test_the_quickstart_uses_what_the_tests_installed(checkout):
     checkout.run('run_tests.sh')
     _, calls = checkout.run('quickstart.sh', '--steps', '60')
