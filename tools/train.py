@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dino_plugin.commands.command_line import add_launch_arguments, existing, import_yapf, new_parser
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
+from dino_plugin.commands.command_line import AUTO, add_launch_arguments, existing, import_yapf, new_parser
+from dino_plugin.commands.everyday_options import add_train_options, short_train_option
 
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
 def parse_args() -> argparse.Namespace:
-    parser = new_parser('Train by a config.')
+    parser = new_parser('Train by a config.', AUTO)
+    add_train_options(parser)
     add_launch_arguments(parser)
     parser.add_argument('--resume', nargs='?', const='auto', type=_auto_or_existing, metavar='PATH',
                         help='continue from PATH, or from the latest checkpoint')  # fmt: skip
@@ -31,31 +28,6 @@ def parse_args() -> argparse.Namespace:
 
 def _auto_or_existing(path: str) -> str:
     return path if path == 'auto' else existing(path)
-
-
-def started_again() -> bool:
-    """Whether torchrun or Slurm has started this training again: then it goes on, whatever the first command said."""
-    return any(int(os.environ.get(name) or 0) for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
-
-
-def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    from dino_plugin.engine.training.latest_checkpoint import has_begun
-
-    begun = has_begun(cfg.work_dir)
-    if begun and started_again():
-        args.resume = 'auto'
-    if args.resume == 'auto' and (begun or not cfg.get('load_from')):
-        cfg.resume, cfg.load_from = True, None
-    elif args.resume and args.resume != 'auto':
-        cfg.resume, cfg.load_from = True, args.resume
-    if args.amp:
-        ours = cfg.optim_wrapper.type == 'dino_plugin.SelfDistillationOptimWrapper'
-        cfg.optim_wrapper.update(dict(precision='bf16') if ours else dict(type='AmpOptimWrapper'))
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if 'KNNHook' not in str(hook['type'])]
-    if args.auto_scale_lr:
-        cfg.merge_from_dict({'auto_scale_lr.enable': True})
 
 
 def command(resume: str | None = None) -> str:
@@ -88,20 +60,18 @@ def main() -> None:
     # Imported here, so that --help and usage errors are quick.
     if args.launcher != 'none':
         import_yapf()
-    from mmengine.registry import RUNNERS
-
-    from dino_plugin.commands.launch import load_config
+    from dino_plugin.commands.dry_run import DryRunEnded
     from dino_plugin.commands.mistakes import explained
-    from dino_plugin.commands.runner import Runner
+    from dino_plugin.commands.training import training_config, training_runner
     from dino_plugin.engine.training.hooks.stop import TrainingStopped
 
-    cfg = load_config(args)
-    apply_training_arguments(cfg, args)
+    cfg = training_config(args)
     began = time.time()
-    with explained(cfg, 'train', 'val'):
+    with explained(cfg, 'train', 'val', short=short_train_option):
         try:
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-            runner.train()
+            training_runner(cfg, args.dry_run).train()
+        except DryRunEnded as ended:
+            end(ended.message, 0)
         except TrainingStopped as stop:
             end(f'\n{stop.reason}. To continue:\n    {command(args.resume or "")}', stop.code)
         except KeyboardInterrupt:

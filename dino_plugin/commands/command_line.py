@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dino_plugin.openmmlab.config_files import find_config
 
+AUTO = 'auto'  # the config that a training chooses itself
 CONFIG_HELP = 'a file, or a name below configs/ for one that ships with dino_plugin'
 OPTIONS_HELP = """\
 --cfg-options changes values of the config, as in all tools of OpenMMLab. A name joins the keys of nested dicts with
@@ -23,12 +24,18 @@ dots; a number is the index in a list. Lists are written [a,b] and tuples (a,b),
 _SEPARATING = re.compile(r'^ +|(?<=[,(\[]) +| +(?=[,)\]])| +$')
 
 
-def new_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the argument ``config`` and the option ``--cfg-options``, with examples in its help."""
+def new_parser(description: str, auto: str = '') -> argparse.ArgumentParser:
+    """A parser with the argument ``config`` and the option ``--cfg-options``, with examples in its help.
+
+    Args:
+        description: Of the program.
+        auto: A word that names no file and is taken, too, for a config that the program writes itself.
+    """
     parser = argparse.ArgumentParser(
         description=description, epilog=OPTIONS_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', type=_config, help=CONFIG_HELP)
+    also = f', or {auto!r}: a recipe that fits --images and this machine' if auto else ''
+    parser.add_argument('config', type=lambda name: name if name == auto else _config(name), help=CONFIG_HELP + also)
     add_options(parser, '--cfg-options', 'change values of the config, see below')
     return parser
 
@@ -45,17 +52,22 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def option_values(pairs: list[tuple[str, str]]) -> dict:
+def option_values(pairs: list[tuple[str, str]] | dict[str, Any]) -> dict:
     """{name: value} of NAME=VALUE; values are read as by mmengine's ``DictAction``, but blanks inside text stay.
 
     mmengine removes every blank, so ``data_root='my images'`` would become ``myimages``. Here only blanks that separate
     the entries of a list are removed. A text with a comma is a list, unless a file or folder has this name.
+
+    Args:
+        pairs: Of a command line. A dict, of a Python program, stays as it is.
 
     Raises:
         SystemExit: If brackets are not balanced.
     """
     from mmengine.config import DictAction
 
+    if isinstance(pairs, dict):
+        return dict(pairs)
     values = {}
     for name, text in pairs:
         if ',' in text and os.path.exists(os.path.expanduser(text)):
@@ -76,6 +88,12 @@ def fail(message: str) -> NoReturn:
     """End the program with a message and exit status 2, as for a wrong command line."""
     print(f'{Path(sys.argv[0]).name}: {message}', file=sys.stderr)
     sys.exit(2)
+
+
+def tell(message: str) -> None:
+    """Say what the user should know before the log begins; one process speaks for all."""
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+        print(f'{Path(sys.argv[0]).name}: {message}', file=sys.stderr)
 
 
 def existing(path: str) -> str:

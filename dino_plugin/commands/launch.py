@@ -2,26 +2,34 @@
 
 import argparse
 import os
-import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
 import dino_plugin.engine.vocabulary  # noqa: F401
-from dino_plugin.commands.command_line import fail, option_values
+from dino_plugin.commands.command_line import fail, option_values, tell
 from dino_plugin.commands.unread_options import unread_options
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's changes."""
+def load_config(args: argparse.Namespace, change: Callable[[Config], None] | None = None) -> Config:
+    """The config with the command line's changes.
+
+    Args:
+        args: Of the program.
+        change: What the program's short options do to the config.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
+    if change is not None:
+        change(cfg)
     cfg.launcher = args.launcher
-    work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    small = '_smoke' if getattr(args, 'smoke', False) else ''
+    work_dir = args.work_dir or (cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}') + small
     cfg.work_dir = os.path.expanduser(work_dir)
     try:
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
@@ -49,7 +57,6 @@ def read_config(args: argparse.Namespace) -> Config:
         fail(f'the config cannot be read. {place}: {type(error).__name__}: {error}')
     options = option_values(args.cfg_options)
     cfg.merge_from_dict(options)
-    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
-        for line in unread_options(cfg, options):
-            print(f'{Path(sys.argv[0]).name}: warning: {line}', file=sys.stderr)
+    for line in unread_options(cfg, options):
+        tell(f'warning: {line}')
     return cfg

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,7 @@ MODES = ('train', 'val', 'test')
 
 
 @contextmanager
-def explained(config: Config, *modes: str) -> Iterator[None]:
+def explained(config: Config, *modes: str, short: Callable[[str], str | None] | None = None) -> Iterator[None]:
     """Ends the program with the error message only, if this package raised the error, or a path does not exist.
 
     A class does not know its place in the config. So this function searches the config for the refused value, or else
@@ -37,6 +37,7 @@ def explained(config: Config, *modes: str) -> Iterator[None]:
     Args:
         config: The config as read, before the program changes it.
         *modes: What runs: 'train', 'val', 'test'; options for other modes are not named.
+        short: Gives the program's short option for a full name, None if there is none.
 
     Raises:
         SystemExit: With status 2, instead of the error.
@@ -51,10 +52,19 @@ def explained(config: Config, *modes: str) -> Iterator[None]:
         names = [] if '--cfg-options' in message else refused_options(_sections(config, modes), message, classes)
         if not ours and not (names and isinstance(error, FileNotFoundError)):
             raise
-        lines = [message, *(['In a config, or on the command line:'] if names else [])]
-        lines += [f'    --cfg-options {name}={EXAMPLES.get(name.rpartition(".")[2], "...")}' for name in names]
+        lines = [message, *_cures(names, short)]
         log_file = _log_to_file(traceback.format_exc())
         fail('\n'.join([*lines, *([f'The traceback is in {log_file}'] if log_file else [])]))
+
+
+def _cures(names: list[str], short: Callable[[str], str | None] | None) -> list[str]:
+    """Lines with the options that solve a mistake; short ones first."""
+    shorter = {name: option for name in names if short is not None and (option := short(name))}
+    lines = dict.fromkeys(f'    {option}' for option in shorter.values())
+    full = [name for name in names if name not in shorter]
+    lines |= dict.fromkeys(f'    --cfg-options {name}={EXAMPLES.get(name.rpartition(".")[2], "...")}' for name in full)
+    heading = 'In a config, or on the command line:' if full else 'On the command line:'
+    return [heading, *lines] if names else []
 
 
 def refused_options(sections: dict, message: str, classes: list[type]) -> list[str]:
@@ -72,7 +82,8 @@ def refused_options(sections: dict, message: str, classes: list[type]) -> list[s
         for name, value in settings.items():
             named = cls is not None or any(_has(message, word) for word in (name, *path[-1:]))
             named = named if classes else name in EXAMPLES
-            forms = {str(value).rstrip('/'), os.path.expanduser(str(value)).rstrip('/')}  # messages have the real path
+            entries = value if isinstance(value, list) else [value]
+            forms = {form.rstrip('/') for entry in entries for form in (str(entry), os.path.expanduser(str(entry)))}
             if name != 'type' and named and any(_has(message, form) for form in forms):
                 found.append('.'.join([*path, name]))
         if cls is not None:

@@ -33,7 +33,7 @@ class ImageDataset(BaseDataset):
     Before a file goes into the pipeline, its header is checked, whatever decodes it there. ``~`` is the home folder.
 
     Args:
-        data_root: Folder of the images.
+        data_root: Folder of the images. Without labels and list it may be several folders, one after the other.
         ann_file: Text list. A relative path is taken from ``data_root``, as everywhere in mmengine.
         with_labels: Read class labels, for evaluation; pretraining needs none.
         extensions: Endings of the files in folders that are images, small or capital letters; for other files than the
@@ -47,13 +47,13 @@ class ImageDataset(BaseDataset):
         FileNotFoundError: If the folder, the list, or a file that the list names does not exist.
         PermissionError: If a folder cannot be read.
         ValueError: If there is no image to read, a label is missing or malformed, the folders do not fit
-            ``with_labels``, or the list is not Unicode.
+            ``with_labels``, there are several for labels or a list, or the list is not Unicode.
         UndecodableImageError: From ``__getitem__``, if a file is not a regular file or claims too many pixels.
     """
 
     def __init__(
         self,
-        data_root: str | os.PathLike = '',
+        data_root: str | os.PathLike | Sequence[str | os.PathLike] = '',
         ann_file: str | os.PathLike = '',
         with_labels: bool = False,
         extensions: Sequence[str] = EXTENSIONS,
@@ -68,8 +68,15 @@ class ImageDataset(BaseDataset):
         self.extensions = tuple(ending.lower() for ending in extensions)
         self.max_pixels = max_pixels
         prefixes = kwargs.pop('data_prefix', dict(img_path=''))
+        several = isinstance(data_root, (list, tuple))
+        if several and (with_labels or ann_file):
+            raise ValueError(
+                f'data_root={data_root!r}: several folders are for images without labels and without a list; with '
+                f'{with_labels=} and {ann_file=} give one folder.'
+            )
+        self._roots = [expanded(root, 'data_root') for root in (data_root if several else [data_root])]
         super().__init__(
-            data_root=expanded(data_root, 'data_root'),
+            data_root=self._roots[0] if len(self._roots) == 1 else '',
             ann_file=expanded(ann_file, 'ann_file'),
             data_prefix={name: expanded(prefix, 'data_prefix') for name, prefix in prefixes.items()},
             **kwargs,
@@ -87,14 +94,27 @@ class ImageDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """One dict for each image; mmengine calls it once."""
         folder = self.data_prefix['img_path'].rstrip('/')
-        if folder and not os.path.isdir(folder):
-            raise FileNotFoundError(
-                f'data_root is not a folder: {folder} (working directory: {os.getcwd()}). Give the folder of images.'
-            )
+        folders = [folder] if len(self._roots) == 1 else [os.path.join(root, folder) for root in self._roots]
+        for each in folders:
+            self._check_folder(each)
         if self.ann_file:
             return self._read_list(folder)
         if self.with_labels:
             return self._scan_classes(folder)
+        return [sample for each in folders for sample in self._scan(each)]
+
+    def _check_folder(self, folder: str) -> None:
+        if folder and not os.path.isdir(folder):
+            several = (
+                f' It is one of {len(self._roots)}: in --cfg-options a comma makes a list, so a path with a comma '
+                'belongs into a config file.'
+            )
+            raise FileNotFoundError(
+                f'data_root is not a folder: {folder} (working directory: {os.getcwd()}). Give the folder of images.'
+                f'{several if len(self._roots) > 1 else ""}'
+            )
+
+    def _scan(self, folder: str) -> list[dict]:
         paths, num_others = find_images(folder, self.extensions)
         _refuse_empty(folder, paths, num_others, self.extensions)
         print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')

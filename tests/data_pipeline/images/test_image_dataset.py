@@ -81,6 +81,19 @@ class TestFolder:
         with pytest.raises(TypeError, match=r"data_root is one path, got \['a', 'b'\].*comma"):
             expanded(['a', 'b'], 'data_root')
 
+    def test_several_folders_follow_one_another(self, tmp_path):
+        copy_images(tmp_path, 'b/cat/1.jpg', 'b/2.jpg', 'a/3.jpg', 'c/4.jpg')
+        folders = [tmp_path / 'b', tmp_path / 'a']
+        assert names_of(ImageDataset(folders), tmp_path) == ['b/2.jpg', 'b/cat/1.jpg', 'a/3.jpg']
+        assert names_of(ImageDataset(folders[:1]), tmp_path) == names_of(ImageDataset(folders[0]), tmp_path)
+        below = ImageDataset([tmp_path / 'b', tmp_path / 'b'], data_prefix=dict(img_path='cat'))
+        assert names_of(below, tmp_path) == ['b/cat/1.jpg'] * 2
+        with pytest.raises(FileNotFoundError, match=r'nowhere .*one of 2: in --cfg-options a comma makes a list'):
+            ImageDataset([tmp_path / 'b', tmp_path / 'nowhere'])
+        for more in (dict(with_labels=True), dict(ann_file='list.txt')):
+            with pytest.raises(ValueError, match='several folders are for images without labels and without a list'):
+                ImageDataset(folders, **more)
+
     def test_links_are_followed_and_loops_end(self, tmp_path):
         copy_images(tmp_path, 'outside/a.jpg', 'root/b.jpg', 'root/sub/c.jpg')
         (tmp_path / 'root/file.jpg').symlink_to(tmp_path / 'outside/a.jpg')
