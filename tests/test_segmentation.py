@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from PIL import Image, features
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.commands import smoke
 from dino_plugin.openmmlab.config_files import config_path, config_root
 
 mmseg = pytest.importorskip('mmseg', reason='mmsegmentation is not installed')
@@ -86,27 +87,19 @@ def datasets_of(loader):
 
 
 def shrink(name: str | Path, root: Path, work_dir: Path, steps: int = 2, network: dict = NETWORK) -> Config:
-    """The same config with a small network, crops and frames that a CPU handles in a moment."""
+    """The same config as ``--smoke`` makes it, with this network, on these frames."""
     cfg = Config.fromfile(name if isinstance(name, Path) else config_path(name))
-    cfg.model.backbone.update(network)
+    backbone = dict(cfg.model.backbone)
+    smoke.shrink(cfg, batch_size=2, steps=steps)
+    cfg.model.backbone = {**backbone, **network}
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
         for dataset in datasets_of(loader):
             dataset.data_root = str(root)
             dataset.pop('indices', None)
-            for step in dataset.pipeline:
-                if step.type in ('RandomResize', 'Resize'):
-                    step.scale = SIZE
-                if step.type == 'RandomCrop':
-                    step.crop_size = (48, 48)
-    cfg.train_dataloader.batch_size = 2
-    cfg.model.data_preprocessor['size'] = (48, 48)
-    if cfg.model.test_cfg.mode == 'slide':
-        cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
-    if cfg.model.decode_head.type == 'UPerHead':
-        cfg.model.decode_head.channels = 16
+    for tested, validated in zip(datasets_of(cfg.test_dataloader), datasets_of(cfg.val_dataloader)):
+        tested.pipeline = validated.pipeline
     cfg.default_hooks.checkpoint.pop('save_best')  # it would write every checkpoint twice
-    cfg.train_cfg.update(max_iters=steps, val_interval=steps)
     cfg.work_dir, cfg.experiment_name = str(work_dir), f'{Path(name).stem}_{work_dir.name}'
     return cfg
 
