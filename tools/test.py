@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.commands.command_line import add_launch_arguments, existing, import_yapf, new_parser
+from dino_plugin.commands.command_line import add_launch_arguments, existing, import_yapf, new_parser, option_values
+from dino_plugin.commands.everyday_test_options import add_test_options, apply_test_options, short_test_option
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser('Evaluate a checkpoint by a config.')
+    add_test_options(parser)
     add_launch_arguments(parser)
     parser.add_argument(
         'checkpoint',
@@ -88,15 +90,20 @@ def main() -> None:
     from dino_plugin.commands.launch import load_config
     from dino_plugin.commands.mistakes import explained
 
-    cfg = load_config(args)
+    def change(cfg: Config) -> None:
+        with explained(cfg, 'test', short=short_test_option):
+            apply_test_options(cfg, args, option_values(args.cfg_options))
+
+    title = f'{Path(args.config).stem}: {args.checkpoint}{", untrained" if args.untrained else ""}'
+    cfg = load_config(args, change)
     apply_test_arguments(cfg, args)
-    with explained(cfg, 'test'):
+    with explained(cfg, 'test', short=short_test_option):
         runner = build_runner(cfg, args.checkpoint)
         if args.tta:
             runner.register_hook(PrepareTTAHook(cfg.tta_model))
         results = runner.test()
     if is_main_process():
-        show(results, f'{Path(args.config).stem}: {args.checkpoint}')
+        show(results, title)
         if args.out:
             dump(results, args.out)
     failed = {name: count for name, count in results.items() if name.endswith('/failed') and count}

@@ -21,7 +21,7 @@ REMARK = 'A value in --cfg-options wins over each of these.'
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Adds --images, --backbone, --init, --epochs, --batch-size, --num-workers, --dry-run, --smoke."""
-    group = _first_group(parser)
+    group = first_group(parser)
     group.add_argument('--images', nargs='+', type=existing, metavar='DIR',
                        help='the images, in one folder or several, at any depth; for a config with labels the folder '
                        'with its layout, such as DIR/train and DIR/val')  # fmt: skip
@@ -38,7 +38,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
                        'that everything runs')  # fmt: skip
 
 
-def _first_group(parser: argparse.ArgumentParser) -> 'argparse._ArgumentGroup':
+def first_group(parser: argparse.ArgumentParser) -> 'argparse._ArgumentGroup':
     """A group that stands before all other options in the help."""
     group = parser.add_argument_group(HEADING, REMARK)
     parser._action_groups.insert(1, parser._action_groups.pop())

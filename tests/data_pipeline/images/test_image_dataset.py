@@ -88,7 +88,7 @@ class TestFolder:
         assert names_of(ImageDataset(folders[:1]), tmp_path) == names_of(ImageDataset(folders[0]), tmp_path)
         below = ImageDataset([tmp_path / 'b', tmp_path / 'b'], data_prefix=dict(img_path='cat'))
         assert names_of(below, tmp_path) == ['b/cat/1.jpg'] * 2
-        with pytest.raises(FileNotFoundError, match=r'nowhere .*one of 2: in --cfg-options a comma makes a list'):
+        with pytest.raises(FileNotFoundError, match=r'nowhere.*one of 2: in --cfg-options a comma makes a list'):
             ImageDataset([tmp_path / 'b', tmp_path / 'nowhere'])
         for more in (dict(with_labels=True), dict(ann_file='list.txt')):
             with pytest.raises(ValueError, match='several folders are for images without labels and without a list'):
