@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from small_training import small_config
+from torch import nn
 
 from dino_plugin.commands.console import import_quietly
 from dino_plugin.commands.progress_hook import estimate
@@ -132,6 +135,44 @@ def test_a_training_that_is_stopped_or_fails_leaves_the_terminal_as_it_was(tmp_p
     assert not any('━' in line for line in screen.lines())
     assert any(' 4/12 ' in bar for bar in screen.bars())
     assert screen.written().rindex('\x1b[?25h') > screen.written().rindex('\x1b[?25l'), 'the cursor is there again'
+
+
+class Slow(nn.Module):
+    """Answers with what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def test_step(self, data) -> list:
+        return list(data)
+
+
+def test_a_test_shows_a_bar_and_hides_what_the_table_of_results_says(tmp_path, terminal):
+    class Mean(BaseMetric):
+        def process(self, batch, samples) -> None:
+            self.results += samples
+
+        def compute_metrics(self, results) -> dict:
+            return dict(mean=float(torch.stack(results).mean()))
+
+    screen = terminal()
+    runner = Runner(
+        Slow(),
+        str(tmp_path),
+        test_dataloader=torch.utils.data.DataLoader([torch.full((3,), 2.0)] * 5),
+        test_cfg=dict(),
+        test_evaluator=[Mean(prefix='all')],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        experiment_name=f'console_{time.monotonic_ns()}',
+    )
+    assert runner.test() == {'all/mean': 2.0}
+    assert [any(bar.startswith('test ') and f' {done}/5' in bar for bar in screen.bars()) for done in range(6)] == [
+        True
+    ] * 6
+    assert not any('━' in line or 'Epoch(test)' in line for line in screen.lines())
+    said = log_file(tmp_path)
+    assert said.count('Epoch(test)') == 6 and 'all/mean: 2.0' in said
 
 
 @pytest.mark.parametrize(('steps', 'seconds', 'words'), [
