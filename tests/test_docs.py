@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from copy import deepcopy
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,9 @@ import yaml
 from test_header_commands import CLASSES, is_read, python_command, shipped, tool
 
 from dino_plugin.__main__ import SHORT
+from dino_plugin.commands.command_line import option_values
+from dino_plugin.commands.everyday_options import apply_train_options
+from dino_plugin.commands.everyday_test_options import apply_test_options
 from dino_plugin.engine.vocabulary import VOCABULARY
 from dino_plugin.openmmlab.config_files import find_config
 
@@ -161,6 +165,9 @@ def test_each_command_of_a_page_is_what_its_tool_accepts(page, tmp_path, monkeyp
             name = args.config.removeprefix('configs/')
             unread = [option for option, _ in args.cfg_options if not is_read(option, shipped(name))]
             assert unread == [], words
+            args.checkpoint = 'none'  # the reader's file is empty
+            apply = {'test': apply_test_options, 'train': apply_train_options}.get(Path(script).stem, lambda *_: None)
+            apply(deepcopy(shipped(name)), args, option_values(args.cfg_options))  # refuses what the config cannot take
 
 
 def test_the_commands_of_the_evaluators_are_among_them():
