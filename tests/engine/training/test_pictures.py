@@ -81,11 +81,16 @@ def test_training_does_not_notice(trained, tmp_path):
     assert all(one.grad is None for one in runner.model.distillation.teacher.parameters())
 
 
-def test_a_look_leaves_the_random_numbers_as_they_are(trained):
+def test_what_is_drawn_at_random_leaves_the_random_numbers_of_training_as_they_are(trained, monkeypatch):
     runner, _ = trained
-    state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    drawn = []
+    monkeypatch.setattr(PicturesHook, '_pca', lambda *_: drawn.append((torch.rand(1), np.random.rand())))
+    state = torch.get_rng_state(), np.random.get_state()[1:3]
     hook_of(runner)._look(runner, 99)
-    assert torch.equal(torch.get_rng_state(), state[0]) and (np.random.get_state()[1] == state[1]).all()
+    assert len(drawn) == 1
+    assert torch.equal(torch.get_rng_state(), state[0])
+    numbers, place = np.random.get_state()[1:3]
+    assert (numbers == state[1][0]).all() and place == state[1][1]
 
 
 def test_a_resumed_run_ends_with_the_weights_and_pictures_of_an_unbroken_one(trained, tmp_path):

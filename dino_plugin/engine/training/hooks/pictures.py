@@ -10,7 +10,6 @@ from mmengine.dist import is_main_process
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.data.images.decoding import UndecodableImageError, read_image
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import SeededDataset
@@ -99,7 +98,7 @@ class PicturesHook(PeriodicHook):
         start, drawn = time.perf_counter(), []
         for name, draw in (('views', self._views), ('attention', self._attention), ('pca', self._pca)):
             try:
-                with torch.no_grad(), evaluation_mode(backbone):
+                with torch.no_grad():
                     picture = draw(runner, backbone)
                 if picture is not None:
                     _send(runner.visualizer, f'pictures_{name}', picture, step)
