@@ -1,7 +1,7 @@
 # What do the heads look at, and which look at the same? Statistics of all heads of all blocks, and their clusters.
 #
-# Command:  python tools/test.py configs/attention/heads_folder.py CHECKPOINT --work-dir OUT --cfg-options \
-#               test_dataloader.dataset.images=IMAGES test_dataloader.dataset.masks=MASKS
+# Command:  python tools/test.py configs/attention/heads_folder.py CHECKPOINT --work-dir OUT \
+#               --images IMAGES --masks MASKS
 #           Without masks (masks=None) the statistics of figures are missing. model.blocks=[8,9] takes some blocks.
 #           OUT/heads.csv has a line for each head, OUT/head_clusters.csv one for each number of clusters, and
 #           OUT/head_clusters.png shows the tree. Several checkpoints of a training: tools/compare_heads.py

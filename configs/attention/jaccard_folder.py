@@ -1,7 +1,6 @@
 # Does the attention of the class token draw objects? Jaccard index of its masks and those of objects of your own.
 #
-# Command:  python tools/test.py configs/attention/jaccard_folder.py CHECKPOINT --cfg-options \
-#               test_dataloader.dataset.images=IMAGES test_dataloader.dataset.masks=MASKS
+# Command:  python tools/test.py configs/attention/jaccard_folder.py CHECKPOINT --images IMAGES --masks MASKS
 #           with an indexed PNG of the same name and size for each image: 0 background, 1, 2, 3 … objects, 255 void.
 #           Clips as in DAVIS: images=DIR/JPEGImages/480p masks=DIR/Annotations/480p. White objects: labels=bright.
 #           CHECKPOINT: see configs/knn/knn_folder.py. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS

@@ -1,12 +1,11 @@
 # Fine-tuning on your own classes, a folder of images for each: everything learns, layers near the image more slowly.
 #
 # Command:  python tools/train.py configs/classification/vit-small-p16_finetune_1xb64-100e_custom.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_100.pth
-#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/; elsewhere: add
-#           train_dataloader.dataset.data_root=FOLDER val_dataloader.dataset.data_root=FOLDER, and for tools/test.py
-#           test_dataloader.dataset.data_root=FOLDER. Set model.head.num_classes, model.data_preprocessor.num_classes,
-#           for both tools, to the number of folders: label smoothing spreads over all of them.
+#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/;
+#           elsewhere, in DIR/train and DIR/val: --images DIR for both tools. It sets the number of classes, too, which
+#           is 1,000 without it: label smoothing spreads over all of them.
 #           What CHECKPOINT may be: configs/classification/README.md.
 # Hardware: one GPU.
 # Expected: it depends on the images. Runs here on a CPU are too short to tell. With some thousands of images or fewer

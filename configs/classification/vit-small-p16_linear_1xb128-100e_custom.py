@@ -1,11 +1,11 @@
 # A linear probe on your own classes: a folder of images for each.
 #
 # Command:  python tools/train.py configs/classification/vit-small-p16_linear_1xb128-100e_custom.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_100.pth
-#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/; elsewhere: add
-#           train_dataloader.dataset.data_root=FOLDER val_dataloader.dataset.data_root=FOLDER, and for tools/test.py
-#           test_dataloader.dataset.data_root=FOLDER. What CHECKPOINT may be: configs/classification/README.md.
+#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/;
+#           elsewhere, in DIR/train and DIR/val: --images DIR for both tools, which counts the classes, too.
+#           What CHECKPOINT may be: configs/classification/README.md.
 # Hardware: one GPU; with few images or a small network a CPU will do.
 # Expected: not run by us; it depends on the images.
 _base_ = './vit-small-p16_linear_8xb128-100e_in1k.py'

@@ -1,7 +1,6 @@
 # Your own folder of images: any depth, no labels, JPEG, PNG, WebP, TIFF or BMP.
 #
-# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py \
-#               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
+# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py --images path/to/images
 # Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
 # Expected: depends on the images. Watch target_information in the log (0 is a collapse), and k-NN if some have labels.
 #

@@ -1,7 +1,6 @@
 # Images of any number of channels: satellites, microscopes, medicine. TIFF, .npy or PNG, 8 to 32 bits, no labels.
 #
-# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-200e_channels.py \
-#               --cfg-options model.num_images=5000 train_dataloader.dataset.dataset.data_root=path/to/images
+# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-200e_channels.py --images path/to/images
 #           mean and std before: python tools/measure_normalisation.py \
 #               configs/dino/dino_vit-small-p16_1xb64-coslr-200e_channels.py path/to/images
 # Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.

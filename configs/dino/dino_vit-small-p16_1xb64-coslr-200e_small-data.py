@@ -1,7 +1,7 @@
-# Little data: prototypes, momentum and temperatures follow from the number of images, model.num_images.
+# Little data: prototypes, momentum and temperatures follow from the number of images, model.num_images, which --images
+# counts.
 #
-# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py \
-#               --cfg-options model.num_images=5000 train_dataloader.dataset.dataset.data_root=path/to/images
+# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py --images path/to/images
 # Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
 # Expected: no figure for this network. The same rule, at 9,469 images with a ViT of width 128 and depth 4 on views of
 #           48 px, took a prototype of ours from k-NN 33 % (untrained) to 53-55 % on Imagenette in 7 minutes on two

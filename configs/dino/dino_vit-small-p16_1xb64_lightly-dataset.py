@@ -1,8 +1,7 @@
 # Lightly's dataset and transform with our training. The collate function understands Lightly's samples (views, label,
 # filename).
 #
-# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64_lightly-dataset.py \
-#               --cfg-options train_dataloader.dataset.dataset.input_dir=path/to/images
+# Command:  python tools/train.py configs/dino/dino_vit-small-p16_1xb64_lightly-dataset.py --images path/to/images
 #           (needs `pip install lightly`)
 # Hardware: one GPU of 24 GB and many CPU cores: our own MultiCrop makes the same views about six times faster.
 #           Not run by us.

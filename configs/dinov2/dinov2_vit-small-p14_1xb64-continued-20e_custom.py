@@ -1,8 +1,8 @@
 # Start from a released backbone and train it on images of your own. Its heads are not public, so new heads learn first.
 #
 # Command:  python tools/train.py configs/dinov2/dinov2_vit-small-p14_1xb64-continued-20e_custom.py \
-#               --cfg-options train_dataloader.dataset.dataset.data_root=path/to/images
-#           (downloads timm's weights; for a file: model.backbone.pretrained=False model.backbone.checkpoint=FILE)
+#               --images path/to/images
+#           (downloads timm's weights; for a file: --init FILE)
 # Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
 # Expected: depends on the images. Compare with the released backbone itself, by k-NN before and after.
 #

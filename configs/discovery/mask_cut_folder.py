@@ -1,7 +1,6 @@
 # Where are the objects? MaskCut finds up to three in each image of a folder, without labels.
 #
-# Command:  python tools/test.py configs/discovery/mask_cut_folder.py CHECKPOINT --work-dir OUT --cfg-options \
-#               test_dataloader.dataset.images=IMAGES
+# Command:  python tools/test.py configs/discovery/mask_cut_folder.py CHECKPOINT --work-dir OUT --images IMAGES
 #           Boxes, masks and what is written: see token_cut_folder.py
 # Hardware: any; about two seconds for an image of 640 x 480 px with ViT-S/14 on two CPU cores, of which the cuts take
 #           0.3.

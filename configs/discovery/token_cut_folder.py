@@ -1,9 +1,8 @@
 # Where is the object? TokenCut finds one in each image of a folder, without labels.
 #
-# Command:  python tools/test.py configs/discovery/token_cut_folder.py CHECKPOINT --work-dir OUT --cfg-options \
-#               test_dataloader.dataset.images=IMAGES
+# Command:  python tools/test.py configs/discovery/token_cut_folder.py CHECKPOINT --work-dir OUT --images IMAGES
 #           writes OUT/objects.png, a sheet of the first images, and OUT/boxes.csv. With boxes (VOC's folder of XML or
-#           COCO's JSON) test_dataloader.dataset.boxes=PATH adds CorLoc; with masks test_dataloader.dataset.masks=MASKS,
+#           COCO's JSON) --cfg-options test_dataloader.dataset.boxes=PATH adds CorLoc; with masks --masks MASKS,
 #           an indexed PNG of the same name and size for each image, adds saliency, too. White objects: labels=bright.
 #           test_evaluator.refine=True lets masks follow the edges of the image (bilateral solver).
 #           CHECKPOINT: see configs/knn/knn_folder.py. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS

@@ -1,7 +1,6 @@
 # Little data with iBOT: DINO's small-data recipe and a patch loss with weight 0.25.
 #
-# Command:  python tools/train.py configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py \
-#               --cfg-options model.num_images=5000 train_dataloader.dataset.dataset.data_root=path/to/images
+# Command:  python tools/train.py configs/ibot/ibot_vit-small-p16_1xb64-coslr-200e_small-data.py --images path/to/images
 # Hardware: one GPU of 24 GB; 10,000 images are 31,000 steps in 200 epochs. Not run by us at this size.
 # Expected: no figure for this network; what a small one learnt with these losses is in docs/small_data.md.
 #

@@ -1,11 +1,12 @@
 # k-NN of frozen features on class folders of your own: DIR/train/<class>/<images> and DIR/val/<class>/<images>.
 #
-# Command:  python tools/test.py configs/knn/knn_folder.py CHECKPOINT --cfg-options \
-#               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
-#           CHECKPOINT: of a training by tools/train.py, or exported from one. With the authors' own files add the
-#           network, as timm calls it: model.backbone.model_name=vit_small_patch16_224. timm's released weights:
-#           CHECKPOINT is the word none, model.backbone.model_name=vit_small_patch16_224.dino and
-#           model.backbone.pretrained=True. Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
+# Command:  python tools/test.py configs/knn/knn_folder.py CHECKPOINT --images DIR
+#           CHECKPOINT: of a training by tools/train.py, or exported from one; it says the size of the images
+#           (--image-size N: another). --untrained: the same network before its training. With the authors' own files
+#           add the network, as timm calls it: --cfg-options model.backbone.model_name=vit_small_patch16_224. timm's
+#           released weights: CHECKPOINT is the word none, --cfg-options model.backbone.pretrained=True
+#           model.backbone.model_name=vit_small_patch16_224.dino. Bank and queries elsewhere: --bank DIR --queries DIR
+#           Several GPUs: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS
 # Hardware: any; a GPU for more than some thousands of images (model.precision=bf16 halves its time).
 # Expected: depends on the images; without learning, 100 divided by the number of classes.
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/labelled_images.py']

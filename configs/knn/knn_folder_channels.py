@@ -1,7 +1,6 @@
 # k-NN on class folders of images of any number of channels: DIR/train/<class>/<images> and DIR/val/<class>/<images>.
 #
-# Command:  python tools/test.py configs/knn/knn_folder_channels.py CHECKPOINT --cfg-options \
-#               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
+# Command:  python tools/test.py configs/knn/knn_folder_channels.py CHECKPOINT --images DIR
 #           CHECKPOINT: of a training by tools/train.py with the same channels, or exported from one.
 # Hardware: any; a GPU for more than some thousands of images (model.precision=bf16 halves its time).
 # Expected: depends on the images; without learning, 100 divided by the number of classes.

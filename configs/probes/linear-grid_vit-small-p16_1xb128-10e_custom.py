@@ -2,12 +2,10 @@
 # patch, 52 linear classifiers that learn together from augmented images.
 #
 # Command:  python tools/train.py configs/probes/linear-grid_vit-small-p16_1xb128-10e_custom.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_10.pth
-#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/. Elsewhere, for tools/train.py:
-#           train_dataloader.dataset.dataset.dataset.data_root=TRAIN val_dataloader.dataset.dataset.data_root=TRAIN
-#           and for tools/test.py: test_cfg.held_out_dataloader.dataset.dataset.data_root=TRAIN
-#           test_dataloader.dataset.data_root=VAL. For both: model.num_classes=NUMBER of folders, else it is 1,000.
+#           with the images in data/custom/train/<class>/ and data/custom/val/<class>/; elsewhere, in DIR/train
+#           and DIR/val: --images DIR for both tools. It sets the number of classes, too, else 1,000.
 #           CHECKPOINT: as in configs/knn/knn_folder.py. After a stop: --resume.
 # Hardware: one GPU, or a CPU with few images. The network runs once for each augmented image.
 # Expected: depends on the images. A tenth of each training class is held out and chooses the classifier; the test

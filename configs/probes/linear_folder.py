@@ -1,8 +1,7 @@
 # Linear probe of frozen features on class folders of your own: minutes on a CPU, seconds if k-NN kept the features.
 # DIR/train/<class>/<images> and DIR/val/<class>/<images>.
 #
-# Command:  python tools/test.py configs/probes/linear_folder.py CHECKPOINT --cfg-options \
-#               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
+# Command:  python tools/test.py configs/probes/linear_folder.py CHECKPOINT --images DIR
 #           CHECKPOINT: as in configs/knn/knn_folder.py.
 # Hardware: any; a GPU for more than some thousands of images.
 # Expected: depends on the images. The learning rate is chosen on a held-out tenth of train, never on val. Images

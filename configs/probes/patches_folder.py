@@ -1,8 +1,7 @@
 # Segmentation without training: a patch gets the label of its nearest neighbours among the patches of training images,
 # or that of a logistic regression on them (CAPI's protocol). The cheapest measure of dense features.
 #
-# Command:  python tools/test.py configs/probes/patches_folder.py CHECKPOINT --cfg-options \
-#               test_cfg.bank_dataloader.dataset.data_root=DIR/train test_dataloader.dataset.data_root=DIR/val
+# Command:  python tools/test.py configs/probes/patches_folder.py CHECKPOINT --images DIR
 #           with DIR/train/images, DIR/train/masks, DIR/val/images and DIR/val/masks. Other layouts: data_root=DIR,
 #           images=img_dir/train and masks=ann_dir/train of both data sets. A mask is an indexed or grey PNG of the
 #           image's name and size with a label in each pixel; 255 is ignored. If 0 is no class, as in ADE20K:

@@ -1,10 +1,10 @@
 # Copy detection on any folder of images: each is cut, compressed, blurred, written on, turned, printed (mild and
 # strong), and the original has to be found among all images of the folder.
 #
-# Command:  python tools/test.py configs/retrieval/copies_folder.py CHECKPOINT --cfg-options \
-#               test_dataloader.dataset.data_root=DIR test_cfg.bank_dataloader.dataset.data_root=DIR
-#           Some attacks only: test_dataloader.dataset.attacks=[crop-strong,text-strong]; other images that are never
-#           right: test_cfg.bank_dataloader.dataset.distractors=OTHER_DIR. See ../knn/knn_folder.py for CHECKPOINT.
+# Command:  python tools/test.py configs/retrieval/copies_folder.py CHECKPOINT --images DIR
+#           Some attacks only: --cfg-options test_dataloader.dataset.attacks=[crop-strong,text-strong]; other images
+#           that are never right: --cfg-options test_cfg.bank_dataloader.dataset.distractors=OTHER_DIR. See
+#           ../knn/knn_folder.py for CHECKPOINT.
 # Hardware: any; 14 attacks: the network sees each image 15 times.
 # Expected: depends on the images. 60 images of Imagenette of 128 px at 112 px, among 850 others: raw pixels 76.8 % at
 #           best (32 px, the bank's mean removed), an untrained ViT-S/14 71.0 %. Compressed, blurred and noisy copies

@@ -1,7 +1,6 @@
 # Retrieval by class: each image of DIR/<class>/<images> is searched for among all others of DIR.
 #
-# Command:  python tools/test.py configs/retrieval/retrieval_folder.py CHECKPOINT --cfg-options \
-#               test_dataloader.dataset.data_root=DIR
+# Command:  python tools/test.py configs/retrieval/retrieval_folder.py CHECKPOINT --images DIR
 #           With a bank of its own: put test_cfg.bank_dataloader, as in copies_folder.py, into a config of yours.
 #           See ../knn/knn_folder.py for what CHECKPOINT may be.
 # Hardware: any; a GPU for more than some thousands of images. All pairs are compared and sorted: 10,000 images take

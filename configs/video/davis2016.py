@@ -2,7 +2,7 @@
 #
 # Command:  python tools/test.py configs/video/davis2016.py CHECKPOINT
 #           with DAVIS-2016 or DAVIS-2017 in data/DAVIS; a folder without ImageSets is read whole. On the bundled clips
-#           (three of this set, every sixth frame): --cfg-options test_dataloader.dataset.data_root=tests/data/davis
+#           (three of this set, every sixth frame): --images tests/data/davis
 # Hardware: one GPU, or a CPU with a small network and few clips. Not run by us on the whole set.
 # Expected: no published figure for DINO is known to us. Measured by us on the bundled clips with the network of
 #           configs/quickstart on a CPU, J&F: with model.short_side=240 model.multiple=16 (some seconds) trained 66.2,

@@ -1,7 +1,6 @@
 # Label propagation through your own clips: frozen features carry the first mask to all frames.
 #
-# Command:  python tools/test.py configs/video/davis_folder.py CHECKPOINT --work-dir OUT \
-#               --cfg-options test_dataloader.dataset.data_root=DIR
+# Command:  python tools/test.py configs/video/davis_folder.py CHECKPOINT --work-dir OUT --images DIR
 #           with DIR/JPEGImages/480p/<clip>/00000.jpg … and DIR/Annotations/480p/<clip>/00000.png, an indexed PNG: 0 is
 #           the background, 1, 2, 3 … are the objects. One mask, the first, is enough; with one for each frame the clip
 #           is scored. CHECKPOINT: see configs/knn/knn_folder.py; model.backbone.checkpoint_source=student takes the
