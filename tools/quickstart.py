@@ -56,48 +56,35 @@ def parse_args() -> argparse.Namespace:
 def load_config(args: argparse.Namespace) -> tuple[Config, ConfigDict | None]:
     """The quickstart's config for these arguments, and its k-NN hook if images have classes."""
     from mmengine.config import Config
-    from mmengine.registry import DATASETS
+
+    from dino_plugin.commands.machine import count_classes, list_images
 
     cfg = Config.fromfile(config_path(FULL_CONFIG if args.full else CONFIG))
     cfg.work_dir, cfg.resume = str(args.work_dir), args.resume
-    images, hook, pictures = cfg.train_dataloader.dataset.dataset, cfg.custom_hooks[-1], cfg.default_hooks.pictures
-    full_steps = cfg.train_cfg.max_epochs * steps_per_epoch(cfg, CHECKOUT / images.data_root)
+    images, hook = cfg.train_dataloader.dataset.dataset, cfg.custom_hooks[-1]
+    batch_size = cfg.train_dataloader.batch_size
+    cfg.default_hooks.pictures.size = SHORT_SIDE
     for dataset in (images, hook.bank.dataset, hook.queries.dataset):
         dataset.data_root = str(args.images.resolve() if args.images else CHECKOUT / dataset.data_root)
-    pictures.size = SHORT_SIDE
+    number = len(list_images(str(CHECKOUT / IMAGES / 'train')))
+    steps = args.steps or cfg.train_cfg.max_epochs * (number // batch_size)
     if not args.images:
-        pictures.images = str(DAVIS / 'JPEGImages/480p')
-    elif not has_classes(args.images):
-        cfg.custom_hooks.remove(hook)
-        hook = None
+        cfg.default_hooks.pictures.images = str(DAVIS / 'JPEGImages/480p')
     else:
-        number = len(DATASETS.build(hook.bank.dataset))
-        hook.queries.dataset.indices = list(range(0, number, HELD_OUT))
-        images.indices = hook.bank.dataset.indices = [i for i in range(number) if i % HELD_OUT]
-        images.with_labels = True  # training ignores labels; they give the files the order of the bank
-    steps = steps_per_epoch(cfg, images.data_root)
-    if steps == 0:
-        raise SystemExit(f'{images.data_root} has less than one batch of {cfg.train_dataloader.batch_size} images.')
-    cfg.train_cfg.max_epochs = max(1, math.ceil((args.steps or full_steps) / steps))
+        paths = list_images(images.data_root)
+        number = len(paths)
+        if count_classes(paths, images.data_root):
+            hook.queries.dataset.indices = list(range(0, number, HELD_OUT))
+            images.indices = hook.bank.dataset.indices = [i for i in range(number) if i % HELD_OUT]
+            images.with_labels = True  # training ignores labels; they give the files the order of the bank
+            number = len(images.indices)
+        else:
+            cfg.custom_hooks.remove(hook)
+            hook = None
+    if number < batch_size:
+        raise ValueError(f'{number} images of {images.data_root} to train on are less than a batch of {batch_size}.')
+    cfg.train_cfg.max_epochs = max(1, math.ceil(steps / (number // batch_size)))
     return cfg, hook
-
-
-def has_classes(folder: Path) -> bool:
-    """Whether a folder has at least two subfolders, and no images beside them."""
-    from dino_plugin.data.images.image_dataset import EXTENSIONS
-
-    if not folder.is_dir():
-        raise SystemExit(f'--images {folder} is not a folder.')
-    entries = [path for path in folder.iterdir() if not path.name.startswith('.')]
-    loose_images = [path for path in entries if path.suffix.lower() in EXTENSIONS]
-    return sum(path.is_dir() for path in entries) > 1 and not loose_images
-
-
-def steps_per_epoch(cfg: Config, data_root: str | Path) -> int:
-    from mmengine.registry import DATASETS
-
-    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset, data_root=str(data_root)))
-    return len(dataset) // cfg.train_dataloader.batch_size
 
 
 def set_threads(cfg: Config, images: Dataset) -> int:
@@ -224,13 +211,17 @@ def main() -> None:
 
     import dino_plugin.engine.vocabulary  # noqa: F401
     from dino_plugin.backbones.timm_backbone import TimmBackbone
+    from dino_plugin.commands.command_line import fail
     from dino_plugin.commands.runner import Runner
     from dino_plugin.export.backbone import export_backbone
     from dino_plugin.report.page import write_page
     from dino_plugin.visualization.contact_sheet import save_image, views_sheet
     from dino_plugin.visualization.curves import plot_curves
 
-    cfg, hook = load_config(args)
+    try:
+        cfg, hook = load_config(args)
+    except (ValueError, FileNotFoundError) as error:
+        fail(str(error))
     images = DATASETS.build(cfg.train_dataloader.dataset)
     files = {'views': save_image(views_sheet(images), args.work_dir / 'views.png')}
     print(f'What a step sees of the images: {files["views"]}', flush=True)
