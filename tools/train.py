@@ -8,26 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from dino_plugin.commands.command_line import AUTO, add_launch_arguments, existing, import_yapf, new_parser
-from dino_plugin.commands.everyday_options import add_train_options, short_train_option
+from dino_plugin.commands.command_line import import_yapf
+from dino_plugin.commands.everyday_options import short_train_option
+from dino_plugin.commands.training_arguments import training_parser
 
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
 def parse_args() -> argparse.Namespace:
-    parser = new_parser('Train by a config.', AUTO)
-    add_train_options(parser)
-    add_launch_arguments(parser)
-    parser.add_argument('--resume', nargs='?', const='auto', type=_auto_or_existing, metavar='PATH',
-                        help='continue from PATH, or from the latest checkpoint')  # fmt: skip
-    parser.add_argument('--amp', action='store_true', help='bf16; without it our configs choose by device')
-    parser.add_argument('--no-validate', action='store_true', help='no evaluation during training')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the total batch size')
-    return parser.parse_args()
-
-
-def _auto_or_existing(path: str) -> str:
-    return path if path == 'auto' else existing(path)
+    return training_parser().parse_args()
 
 
 def command(resume: str | None = None) -> str:

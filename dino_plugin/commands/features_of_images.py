@@ -1,0 +1,48 @@
+"""Features of a folder of images as a file: for tools/extract_features.py and for `dino_plugin.extract_features`."""
+
+from pathlib import Path
+
+from torch import nn
+
+import dino_plugin.engine.vocabulary  # noqa: F401
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.engine.precision import PRECISIONS
+from dino_plugin.evaluation.feature_files import Written, write_features
+
+
+def write_features_of_images(
+    backbone: nn.Module,
+    images: str | Path,
+    out: str | Path,
+    features: str = 'class',
+    last_blocks: int = 1,
+    resize: int = 256,
+    crop: int = 224,
+    batch_size: int = 64,
+    num_workers: int = 2,
+    precision: str = 'fp32',
+) -> Written:
+    """`write_features` of a folder, or of a text list of paths.
+
+    Args:
+        backbone: As in `write_features`, like the arguments that are not below.
+        images: A folder, at any depth, or a list.
+        last_blocks: Class tokens of this many last blocks.
+        resize: Pixels of the shorter side.
+        crop: Pixels of the square from the centre.
+        precision: Of the network: 'fp32', 'bf16' or 'fp16'. Features are float32.
+
+    Raises:
+        ValueError: As `write_features`.
+        OSError: If there are no images.
+    """
+    images = Path(images).expanduser()
+    source = dict(data_root=images) if images.is_dir() else dict(ann_file=images.absolute())
+    pipeline = [
+        dict(type='dino_plugin.LoadImage'),
+        dict(type='dino_plugin.ResizeCentreCrop', resize=resize, crop=crop),
+        dict(type='dino_plugin.PackImage'),
+    ]
+    dataset = ImageDataset(**source, pipeline=pipeline)
+    dtype = PRECISIONS[precision]
+    return write_features(backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype)
