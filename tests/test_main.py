@@ -8,6 +8,7 @@ import pytest
 
 import dino_plugin
 from dino_plugin.__main__ import SHORT
+from dino_plugin.commands.command_line import program
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -28,6 +29,13 @@ def test_a_program_of_the_package_runs_by_its_name_from_any_folder(name, tmp_pat
 def test_errors_and_questions_name_the_program_as_it_was_called(tmp_path):
     assert 'dino-plugin export: error:' in run('export', '--nothing', cwd=tmp_path).stderr
     assert run('--version', cwd=tmp_path).stdout == f'dino_plugin {dino_plugin.__version__}\n'
+
+
+def test_the_command_that_goes_on_is_the_one_that_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['dino-plugin train', 'mine.py'])
+    assert program() == ['dino-plugin', 'train']
+    monkeypatch.setattr(sys, 'argv', ['my tools/train.py', 'mine.py'])
+    assert program() == ['python', 'my tools/train.py']
 
 
 def test_help_has_a_line_for_each_program_and_each_short_word_is_one(tmp_path, repository):

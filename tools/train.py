@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from dino_plugin.commands.command_line import import_yapf
+from dino_plugin.commands.command_line import import_yapf, program
 from dino_plugin.commands.everyday_options import short_train_option
 from dino_plugin.commands.training_arguments import training_parser
 
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def command(resume: str | None = None) -> str:
     """The command of this training; with `resume`, as it was given, the one that goes on from the latest checkpoint."""
-    words = ['python', *sys.argv]
+    words = [*program(), *sys.argv[1:]]
     if resume is not None:
         words = [word for word in words if word not in ('--resume', resume, f'--resume={resume}')] + ['--resume']
     return shlex.join(words)

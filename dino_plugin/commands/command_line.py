@@ -90,6 +90,12 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def program() -> list[str]:
+    """The words that started this program: ``dino-plugin train``, or ``python`` and its file."""
+    name = sys.argv[0]
+    return name.split() if name.startswith('dino-plugin ') else ['python', name]
+
+
 def tell(message: str) -> None:
     """Say what the user should know before the log begins; one process speaks for all."""
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
