@@ -4,8 +4,8 @@
 # Hardware: 2 CPU cores; 8 to 10 minutes of training on a 2.5 GHz Xeon without bf16 arithmetic, 185 to 246 images a
 #           second; 5.5 minutes on an AMD EPYC with AVX-512, in part with other work beside.
 # Expected: k-NN top-1 (k 20, class token and mean patch) 51.1 %, 49.4 % on that EPYC; untrained 34.0 %, best raw pixels
-#           39.1 %. Measured by us on two threads, seed 0; the recipe was tuned on these images (docs/small_data.md). Other processors
-#           round differently, which moves it by about a point.
+#           39.1 %. Measured by us on two threads, seed 0; the recipe was tuned on these images (docs/small_data.md).
+#           Other processors and other numbers of threads round differently, which moves it by about a point.
 #
 # docs/small_data.md says why it differs from DINO's recipe: a shallow network behind a convolutional stem, a faster
 # teacher with a lower temperature, Sinkhorn-Knopp instead of centring, batch norm in the head, few prototypes, KoLeo.
