@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from dino_plugin.data.workers.reading_notes import ROOM, ReadingNotes
@@ -16,13 +17,16 @@ TIMEOUT = 600
 
 
 def without_unused_options(dataloader: DataLoader | dict[str, Any]) -> DataLoader | dict[str, Any]:
-    """The config without the options of workers if ``num_workers`` is 0.
+    """The config without the options of workers if ``num_workers`` is 0, and without ``pin_memory`` if there is no GPU.
 
-    PyTorch refuses these options without workers, so a user would have to remove each of them from a recipe.
+    PyTorch refuses the first without workers, and warns of the other; a user would have to remove each from a recipe.
     """
-    if isinstance(dataloader, DataLoader) or dataloader.get('num_workers', 0):
+    if isinstance(dataloader, DataLoader):
         return dataloader
-    return {name: value for name, value in dataloader.items() if name not in WORKER_OPTIONS}
+    unused = () if dataloader.get('num_workers', 0) else WORKER_OPTIONS
+    if not torch.accelerator.is_available():
+        unused = (*unused, 'pin_memory')
+    return {name: value for name, value in dataloader.items() if name not in unused}
 
 
 def prepare_workers(loader: DataLoader) -> None:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from bundled import CIFAR
 from mmengine.runner import Runner
 from small_training import build_runner, small_config
@@ -69,3 +70,9 @@ def test_a_config_is_not_changed_in_place_and_a_loader_stays():
     assert set(FOR_WORKERS) <= set(config)
     built = DataLoader([1, 2])
     assert without_unused_options(built) is built
+
+
+@pytest.mark.parametrize('available', [True, False])
+def test_memory_is_pinned_for_a_gpu_alone(available, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, 'is_available', lambda: available)
+    assert ('pin_memory' in without_unused_options(dict(num_workers=2, pin_memory=True))) == available
