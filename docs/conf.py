@@ -54,6 +54,7 @@ default_role = 'code'  # `name` in docstrings
 autodoc_typehints_format = 'short'
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
+viewcode_follow_imported_members = False  # its links back would name dino_plugin.pretrain's neighbours wrongly
 napoleon_numpy_docstring = False
 
 html_math_renderer = 'mathml'
