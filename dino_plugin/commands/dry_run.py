@@ -6,6 +6,8 @@ from typing import Any
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from dino_plugin.commands.first_log import FirstLogHook
+
 
 class DryRunEnded(SystemExit):
     """The program ends with status 0, before the first step.
@@ -21,17 +23,19 @@ class DryRunEnded(SystemExit):
 
 
 class DryRunHook(Hook):
-    """Ends the training as soon as its first batch is there."""
+    """Ends the training when all is built, before pictures and evaluations; the first batch is made for it."""
 
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        """End it.
+    def before_train(self, runner) -> None:
+        """Log what would be trained, make a batch, end.
 
         Raises:
             DryRunEnded: Always.
         """
-        raise DryRunEnded(data_batch)
+        if hasattr(runner, 'console_filter'):  # ours; others log nothing
+            FirstLogHook().before_train(runner)
+        raise DryRunEnded(next(iter(runner.train_dataloader)))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
