@@ -1,10 +1,10 @@
-"""Walks the road of a new user: an installed package, an empty folder, and the lines of README's "Your first hour".
+"""Walks the road of a new user: an installed package, an empty folder, and the lines of docs/first_hour.md.
 
     python tests/first_hour/walk.py                 # a wheel of this checkout, with the packages of this interpreter
     python tests/first_hour/walk.py --installed     # dino_plugin as this interpreter has it installed
 
-Every block of that section runs as it is written: one in Python that begins with ``# name.py`` is that file, one in
-bash is typed. Beside them the roads of the other files in this folder: OpenMMLab's own programs, configs in pure
+Every block of that page runs as it is written: one in Python that begins with ``# name.py`` is that file, one in sh is
+typed. Beside them the roads of the other files in this folder: OpenMMLab's own programs, configs in pure
 Python, a copy of a shipped recipe. Images are the bundled ones; the working folder has a blank in its name.
 """
 
@@ -22,17 +22,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 DATA = REPOSITORY / 'tests/data'
-SECTION = '## Your first hour'
+PAGE = REPOSITORY / 'docs/first_hour.md'
 
-# What README has no room for, and needs nothing of what README's lines leave.
+# What the page has no room for, and needs nothing of what its lines leave.
 ROADS = [
     'python -m dino_plugin train lazy.py',
     'python "$MMSEG/.mim/tools/train.py" habit.py',
     'python "$MMPRETRAIN/.mim/tools/train.py" habit.py',
     'python "$MMPRETRAIN/.mim/tools/train.py" inherits.py',
     'cp "$DINO_PLUGIN/.mim/configs/dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py" copied.py',
-    'python -m dino_plugin train copied.py --cfg-options train_dataloader.dataset.dataset.data_root=photos '
-    'train_dataloader.batch_size=12 model.backbone.model_name=vit_tiny_patch16_224 model.backbone.depth=1 '
+    'python -m dino_plugin train copied.py --images photos --batch-size 12 --cfg-options model.backbone.model_name=vit_tiny_patch16_224 model.backbone.depth=1 '
     'model.heads.cls.prototypes=64 train_cfg.max_epochs=1',
 ]
 
@@ -48,7 +47,9 @@ def main() -> None:
     environment |= {'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'PYTHONWARNINGS': 'ignore'}
     try:
         if not args.installed:
-            environment['PYTHONPATH'] = str(install_wheel(folder / 'site packages'))
+            site = install_wheel(folder / 'site packages')
+            environment['PYTHONPATH'] = str(site)
+            environment['PATH'] = f'{site / "bin"}{os.pathsep}{environment["PATH"]}'  # its dino-plugin
         work = folder / 'empty folder'
         work.mkdir()
         lay_out_images(work)
@@ -103,19 +104,17 @@ def place(package: str, work: Path, environment: dict[str, str]) -> str:
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """Language and content of each block of the section."""
-    start = text.index(SECTION)
-    end = text.find('\n## ', start + 1)
-    return re.findall(r'^```(\w+)\n(.*?)^```', text[start:end], flags=re.MULTILINE | re.DOTALL)
+    """Language and content of each block."""
+    return re.findall(r'^```(\w+)\n(.*?)^```', text, flags=re.MULTILINE | re.DOTALL)
 
 
 def walk(work: Path, environment: dict[str, str]) -> None:
     steps = []
-    for language, content in blocks((REPOSITORY / 'README.md').read_text()):
+    for language, content in blocks(PAGE.read_text()):
         if language == 'python':
             name = re.match(r'# (\w+\.py)', content)[1]
             (work / name).write_text(content)
-        elif language == 'bash':
+        elif language == 'sh':
             steps += [line for line in content.replace('\\\n', ' ').splitlines() if line.strip()]
     for path in set(HERE.glob('*.py')) - {Path(__file__)}:
         shutil.copy(path, work)
