@@ -1,5 +1,6 @@
-# The quickstart: the recipe of 22 epochs beside it with less to compute. Global views have 24 px, which the network sees
-# as nine patches instead of sixteen; there are two local views instead of four, and fewer epochs (docs/small_data.md).
+# The quickstart: the recipe of 22 epochs beside it with less to compute. Global views have 24 px, which the network
+# sees as nine patches instead of sixteen; there are two local views instead of four, and fewer epochs
+# (docs/small_data.md).
 #
 # Command:  bash tools/quickstart.sh                                               (from the top of a checkout)
 # Hardware: 2 CPU cores; 0.59 of the processor time of the longer recipe.

@@ -93,7 +93,7 @@ def _read_by(cfg: 'Config', num_workers: int) -> None:
     for loader in loaders_of(cfg):
         loader.num_workers = num_workers
         if not num_workers:
-            loader.persistent_workers = False
+            loader['persistent_workers'] = False
 
 
 def _train_for(cfg: 'Config', epochs: int) -> None:

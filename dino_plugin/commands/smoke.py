@@ -74,7 +74,7 @@ def shrink(cfg: Config, batch_size: int = BATCH, steps: int = STEPS, epochs: int
         _shrink_network(cfg.model.backbone)
     for loader in loaders_of(cfg):
         loader.num_workers = min(loader.get('num_workers', 0), WORKERS)
-        loader.persistent_workers = loader.num_workers > 0
+        loader['persistent_workers'] = loader.num_workers > 0
         for dataset in nested(loader.dataset):
             for number, transforms in enumerate(dataset.get('pipelines') or [dataset.get('pipeline')]):
                 for transform in nested(transforms or dataset.get('transform')):

@@ -31,8 +31,8 @@ ROADS = [
     'python "$MMPRETRAIN/.mim/tools/train.py" habit.py',
     'python "$MMPRETRAIN/.mim/tools/train.py" inherits.py',
     'cp "$DINO_PLUGIN/.mim/configs/dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py" copied.py',
-    'python -m dino_plugin train copied.py --images photos --batch-size 12 --cfg-options model.backbone.model_name=vit_tiny_patch16_224 model.backbone.depth=1 '
-    'model.heads.cls.prototypes=64 train_cfg.max_epochs=1',
+    'python -m dino_plugin train copied.py --images photos --batch-size 12 --epochs 1 '
+    '--backbone vit_tiny_patch16_224 --cfg-options model.backbone.depth=1 model.heads.cls.prototypes=64',
 ]
 
 
