@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_plugin.commands.command_line import existing, fail
-from dino_plugin.commands.picture_tools import backbone_or_fail, picture_parser
+from dino_plugin.commands.network_arguments import backbone_or_fail, checkpoint_name
+from dino_plugin.commands.picture_tools import picture_parser
 
 if TYPE_CHECKING:
     from dino_plugin.evaluation.attention.summary import HeadsSummary
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = picture_parser('Statistics of heads and their clusters, for one checkpoint or several of one training.')
-    parser.add_argument('more', nargs='*', type=existing, metavar='MORE', help='later checkpoints')
+    parser.add_argument('more', nargs='*', type=checkpoint_name, metavar='MORE', help='later checkpoints')
     parser.add_argument('--images', required=True, type=existing, help='a folder of images')
     parser.add_argument('--masks', type=existing, help='a folder of indexed PNG of their names: 0 is the background')
     parser.add_argument('--number', type=int, help='take the first so many images')
@@ -31,7 +32,7 @@ def summary_of(args: argparse.Namespace, dataset: ObjectDataset) -> tuple[HeadsS
     from dino_plugin.evaluation.attention.summary import describe_heads, summarise_heads
     from dino_plugin.evaluation.progress import progress
 
-    backbone, images = backbone_or_fail(args), []
+    backbone, images = backbone_or_fail(args.checkpoint, args.backbone), []
     for item in progress(dataset, Path(args.checkpoint).name):
         found = heads_of_image(backbone, item.read_image(), args.blocks, args.size, attended_distances=True)
         labels = None if item.mask_path is None else item.read_labels()

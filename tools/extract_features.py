@@ -1,20 +1,21 @@
 """Features of images for other programs: python tools/extract_features.py CHECKPOINT --images DIR --out features.npy"""
 
 import argparse
-from pathlib import Path
 
-from dino_plugin.commands.command_line import add_options, existing, fail, option_values
+from dino_plugin.commands.command_line import existing, fail
+from dino_plugin.commands.network_arguments import (
+    CHECKPOINT_HELP,
+    add_backbone_options,
+    backbone_or_fail,
+    checkpoint_name,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write the features of all images below a folder. An interrupted run goes on where it was.'
     )
-    parser.add_argument(
-        'checkpoint',
-        type=_none_or_existing,
-        help="a training checkpoint, an exported backbone, the authors' own, an address, or 'none'",
-    )
+    parser.add_argument('checkpoint', type=checkpoint_name, help=CHECKPOINT_HELP)
     parser.add_argument('--images', type=existing, required=True, help='a folder, or a text list of paths')
     parser.add_argument(
         '--out', required=True, help='.safetensors or .npy, with a list of names beside it, or .parquet'
@@ -27,49 +28,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--num-workers', type=int, default=2)
     parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16'], default='fp32')
-    add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
+    add_backbone_options(parser)
     return parser.parse_args()
-
-
-def _none_or_existing(path: str) -> str:
-    return path if path == 'none' else existing(path)
 
 
 def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
-    import torch
+    from dino_plugin.commands.features_of_images import write_features_of_images
 
-    import dino_plugin.engine.vocabulary  # noqa: F401
-    from dino_plugin.backbones.timm_backbone import TimmBackbone
-    from dino_plugin.data.images.image_dataset import ImageDataset
-    from dino_plugin.engine.precision import PRECISIONS
-    from dino_plugin.evaluation.feature_files import write_features
-
-    images = Path(args.images).expanduser()
-    pipeline = [
-        dict(type='dino_plugin.LoadImage'),
-        dict(type='dino_plugin.ResizeCentreCrop', resize=args.resize, crop=args.crop),
-        dict(type='dino_plugin.PackImage'),
-    ]
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    backbone = backbone_or_fail(args.checkpoint, args.backbone)
     try:
-        source = dict(data_root=images) if images.is_dir() else dict(ann_file=images.absolute())
-        dataset = ImageDataset(**source, pipeline=pipeline)
-        backbone = TimmBackbone(**option_values(args.backbone), checkpoint=checkpoint).to(device)
-        written = write_features(
-            backbone,
-            dataset,
-            args.out,
-            args.features,
-            args.last_blocks,
-            args.batch_size,
-            args.num_workers,
-            autocast_dtype=PRECISIONS[args.precision],
-        )
+        written = write_features_of_images(
+            backbone, args.images, args.out, args.features, args.last_blocks, args.resize, args.crop, args.batch_size,
+            args.num_workers, args.precision,
+        )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
-        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
+        fail(str(error))
     for name in written.failed:
         print(f'{name} cannot be read and has no row')
     print(f'{written.out}: {" x ".join(map(str, written.shape))}')

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.commands.command_line import add_options, existing, fail, option_values
+from dino_plugin.commands.command_line import existing, fail
+from dino_plugin.commands.network_arguments import (
+    CHECKPOINT_HELP,
+    add_backbone_options,
+    backbone_or_fail,
+    checkpoint_name,
+)
 
 if TYPE_CHECKING:
     from dino_plugin.evaluation.retrieval.files import Described
@@ -16,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Find the images of a folder that are most like the queries, or most like each other.'
     )
-    parser.add_argument('checkpoint', type=existing, help="a training checkpoint, an exported one, or the authors' own")
+    parser.add_argument('checkpoint', type=checkpoint_name, help=CHECKPOINT_HELP)
     parser.add_argument('--images', type=existing, required=True, help='the folder; sub-folders are searched, too')
     parser.add_argument('--queries', nargs='+', type=existing, default=[], metavar='IMAGE', help='images to search for')
     parser.add_argument('--out', default='nearest.png', help='the picture of the answers (default: %(default)s)')
@@ -31,7 +37,7 @@ def parse_args() -> argparse.Namespace:
                         help='for millions, by faiss; ivf and hnsw may miss some (default: exact)')  # fmt: skip
     parser.add_argument('--size', type=int, default=224, help='images are resized to this square (default: 224)')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images (default: 2)')
-    add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
+    add_backbone_options(parser)
     args = parser.parse_args()
     if not args.queries and not args.pairs:
         parser.error('give --queries IMAGE [...] to search for, --pairs FILE.csv, or both')
@@ -78,18 +84,14 @@ def write_pairs(args: argparse.Namespace, bank: Described) -> None:
 def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
-    import torch
-
-    from dino_plugin.backbones.timm_backbone import TimmBackbone
     from dino_plugin.data.images.image_dataset import find_images
     from dino_plugin.evaluation.retrieval.files import describe_files
 
     paths = [Path(path) for path in find_images(args.images)[0]]
     if not paths:
         fail(f'no image in {args.images} or below')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    backbone = backbone_or_fail(args.checkpoint, args.backbone)
     try:
-        backbone = TimmBackbone(**option_values(args.backbone), checkpoint=args.checkpoint).to(device)
         bank = describe_files(backbone, paths, args.size, args.features, num_workers=args.num_workers)
         for path, reason in bank.failed.items():
             print(f'left out: {path}: {reason}')
@@ -101,7 +103,7 @@ def main() -> None:
         if args.pairs:
             write_pairs(args, bank)
     except (ValueError, ImportError) as error:
-        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
+        fail(str(error))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.commands.command_line import add_options, existing, fail, option_values
+from dino_plugin.commands.command_line import existing, fail, option_values
+from dino_plugin.commands.network_arguments import (
+    CHECKPOINT_HELP,
+    add_backbone_options,
+    backbone_or_fail,
+    checkpoint_name,
+    names_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,8 +34,7 @@ def parse_args() -> argparse.Namespace:
         description='Measure networks beside an untrained one and raw pixels.',
         epilog='Classes are known from --labels, from DIR/train/CLASS and DIR/val/CLASS, or from DIR/CLASS.',
     )
-    parser.add_argument('checkpoints', nargs='+', type=existing, metavar='CHECKPOINT',
-                        help="training checkpoints, exported backbones, the authors' own, or addresses")  # fmt: skip
+    parser.add_argument('checkpoints', nargs='+', type=checkpoint_name, metavar='CHECKPOINT', help=CHECKPOINT_HELP)
     parser.add_argument('--images', type=existing, required=True, help='folder of images')
     parser.add_argument('--labels', type=existing, help='CSV with the columns file (below --images) and label')
     parser.add_argument('--masks', type=existing, help='folder with JPEGImages and Annotations: images and their masks')
@@ -39,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--short-side', type=int, default=240, help='shorter side of images with masks and of frames')
     parser.add_argument('--limit', type=int, default=10000, help='largest number of images (default: 10,000)')
     parser.add_argument('--no-cache', action='store_true', help='keep no features and take none')
-    add_options(parser, '--backbone', 'what the checkpoints do not say: model_name=vit_small_patch16_224')
+    add_backbone_options(parser)
     return parser.parse_args()
 
 
@@ -97,7 +103,9 @@ def save_pictures(networks: dict[str, nn.Module], card: Card, folder: Path) -> l
         infos = card.images[:: max(1, len(card.images) // 8)][:8]
         images = [read_image(info['img_path']) for info in infos]
     return [
-        save_image(pca_of_images(network, images, card.short_side), folder / f'features_{number}_{name}.png')
+        save_image(
+            pca_of_images(network, images, card.short_side), folder / f'features_{number}_{name.replace("/", "_")}.png'
+        )
         for number, (name, network) in enumerate(networks.items())
     ]
 
@@ -105,22 +113,19 @@ def save_pictures(networks: dict[str, nn.Module], card: Card, folder: Path) -> l
 def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
-    import torch
-
     import dino_plugin.engine.vocabulary  # noqa: F401
-    from dino_plugin.backbones.timm_backbone import TimmBackbone
     from dino_plugin.evaluation.feature_cache import FeatureCache
     from dino_plugin.evaluation.scorecard import measure, measure_pixels
     from dino_plugin.evaluation.scorecard_data import Card, read_images
     from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
     from dino_plugin.export.graphs import own_size
 
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    options = option_values(args.backbone)
+    model_name = str(option_values(args.backbone).get('model_name', 'none'))
+    named = names_of(args.checkpoints, model_name, taken=('untrained', 'raw pixels'))
+    networks = {name: backbone_or_fail(checkpoint, args.backbone) for name, checkpoint in named.items()}
+    first = next(iter(networks.values()))
+    networks['untrained'] = untrained(first).to(next(first.parameters()).device)
     try:
-        networks = {Path(name).stem: TimmBackbone(**options, checkpoint=name).to(device) for name in args.checkpoints}
-        first = next(iter(networks.values()))
-        networks['untrained'] = untrained(first).to(device)
         images, labelled = read_images(Path(args.images), args.labels and Path(args.labels), args.limit)
         card = Card(
             images=images,
@@ -140,7 +145,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         pictures = save_pictures(networks, card, out)
     except (ValueError, OSError) as error:
-        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
+        fail(str(error))
     show(columns)
     known = '' if labelled is None else f', {len(labelled.bank)} to learn from and {len(labelled.queries)} to classify'
     print(f'{len(images)} images of {card.size} px{known}; {len(card.objects)} with masks, {len(card.clips)} clips.')

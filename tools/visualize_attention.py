@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_plugin.commands.command_line import existing, fail
-from dino_plugin.commands.picture_tools import backbone_or_fail, image_paths, picture_parser, read_or_fail
+from dino_plugin.commands.network_arguments import backbone_or_fail
+from dino_plugin.commands.picture_tools import image_paths, picture_parser, read_or_fail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ def main() -> None:
     is_video = path.suffix.lower() in VIDEOS
     if args.film and not (is_video or path.is_dir()):
         fail(f'--film needs a folder of frames or a video, got {path}')
-    backbone = backbone_or_fail(args)
+    backbone = backbone_or_fail(args.checkpoint, args.backbone)
     if is_video or args.film:
         write_film(args, backbone, path)
         return

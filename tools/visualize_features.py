@@ -3,13 +3,8 @@
 import argparse
 
 from dino_plugin.commands.command_line import existing, fail
-from dino_plugin.commands.picture_tools import (
-    MOST_IMAGES,
-    backbone_or_fail,
-    image_paths,
-    picture_parser,
-    read_or_fail,
-)
+from dino_plugin.commands.network_arguments import backbone_or_fail
+from dino_plugin.commands.picture_tools import MOST_IMAGES, image_paths, picture_parser, read_or_fail
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +35,7 @@ def main() -> None:
     images = [read_or_fail(path) for path in image_paths(args.images)]
     if args.matches is not None and len(images) != 2:
         fail(f'--matches needs two images, got {len(images)}')
-    backbone = backbone_or_fail(args)
+    backbone = backbone_or_fail(args.checkpoint, args.backbone)
     # Imported here, so that --help and usage errors are quick.
     from dino_plugin.visualization import similarity
     from dino_plugin.visualization.contact_sheet import save_image

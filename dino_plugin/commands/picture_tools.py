@@ -1,4 +1,4 @@
-"""What the programs that draw pictures share: their arguments, images and networks; quick to import."""
+"""What the programs that draw pictures share: their arguments and images; quick to import."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_plugin.commands.command_line import add_options, existing, fail, option_values
+from dino_plugin.commands.command_line import fail
+from dino_plugin.commands.network_arguments import CHECKPOINT_HELP, add_backbone_options, checkpoint_name
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from dino_plugin.backbones.timm_backbone import TimmBackbone
 
 MOST_IMAGES = 24
 
@@ -21,9 +20,9 @@ MOST_IMAGES = 24
 def picture_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the argument ``checkpoint`` and the options ``--backbone`` and ``--size``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('checkpoint', type=existing, help="a training checkpoint, an exported one, or the authors' own")
+    parser.add_argument('checkpoint', type=checkpoint_name, help=CHECKPOINT_HELP)
     parser.add_argument('--size', type=int, default=480, help='shorter side in pixels (default: 480)')
-    add_options(parser, '--backbone', 'what the checkpoint does not say: model_name=vit_small_patch16_224')
+    add_backbone_options(parser)
     return parser
 
 
@@ -54,16 +53,3 @@ def read_or_fail(path: str | Path) -> np.ndarray:
         return read_image(path)
     except (ValueError, OSError) as error:
         fail(str(error))
-
-
-def backbone_or_fail(args: argparse.Namespace) -> TimmBackbone:
-    """The network of the checkpoint, on a GPU if there is one; the program ends with a message if it does not fit."""
-    import torch
-
-    from dino_plugin.backbones.timm_backbone import TimmBackbone
-
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        return TimmBackbone(**option_values(args.backbone), checkpoint=args.checkpoint).to(device)
-    except ValueError as error:
-        fail(str(error).replace('--cfg-options model.backbone.', '--backbone '))  # there is no config
