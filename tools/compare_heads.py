@@ -33,7 +33,7 @@ def summary_of(args: argparse.Namespace, dataset: ObjectDataset) -> tuple[HeadsS
     from dino_plugin.evaluation.progress import progress
 
     backbone, images = backbone_or_fail(args.checkpoint, args.backbone), []
-    for item in progress(dataset, Path(args.checkpoint).name):
+    for item in progress(map(dataset.__getitem__, range(len(dataset))), Path(args.checkpoint).name, len(dataset)):
         found = heads_of_image(backbone, item.read_image(), args.blocks, args.size, attended_distances=True)
         labels = None if item.mask_path is None else item.read_labels()
         images.append(describe_heads(found.maps, labels, found.attended_distances))

@@ -226,12 +226,12 @@ def test_an_unknown_rule_is_refused_before_training(tmp_path):
         build_runner(config).train()
 
 
-def test_the_command_line_keeps_the_rule(repository, tmp_path, monkeypatch):
+def test_the_command_line_keeps_the_rule(tmp_path, monkeypatch):
     import argparse
-    import runpy
 
     from dino_plugin.commands import launch
     from dino_plugin.commands.command_line import add_launch_arguments, new_parser
+    from dino_plugin.commands.training import apply_training_arguments
 
     config = tmp_path / 'config.py'
     config.write_text("auto_scale_lr = dict(enable=False, base_batch_size=1024, rule='sqrt')\n")
@@ -239,7 +239,6 @@ def test_the_command_line_keeps_the_rule(repository, tmp_path, monkeypatch):
     parser = new_parser('')
     add_launch_arguments(parser)
     cfg = launch.load_config(parser.parse_args([str(config)]))
-    train_py = runpy.run_path(str(repository / 'tools/train.py'))
     arguments = argparse.Namespace(resume=None, amp=False, no_validate=False, auto_scale_lr=True)
-    train_py['apply_training_arguments'](cfg, arguments)
+    apply_training_arguments(cfg, arguments)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=1024, rule='sqrt')
