@@ -33,7 +33,9 @@ MUTATIONS = [
     Mutation('core/losses/dino.py', 'if number != view)', 'if True)', 'core/test_losses.py'),
     Mutation('core/losses/dino.py', 'num_teacher * local_weight)', 'num_teacher)', 'core/test_losses.py'),
     Mutation('core/losses/soft_targets.py', 'mul_(1 / temperature)', 'mul_(temperature)', 'core/test_soft_targets.py'),
-    Mutation('core/losses/ibot.py', '(num_images * num_', '(num_', 'core/test_ibot.py'),
+    Mutation('core/losses/compared_patches.py', '(num_images * num_', '(num_', 'core/test_ibot.py'),
+    Mutation('core/losses/coding_rate.py', 'dim / (number', 'number / (dim', 'core/test_alignment.py'),
+    Mutation('core/losses/sigreg.py', 'parts[1].square()', 'parts[1]', 'core/test_sigreg.py'),
     Mutation('core/losses/koleo.py', 'fill_(-2.0)', 'fill_(2.0)', 'core/test_losses.py'),
     Mutation('core/losses/gram.py', 'anchor @ anchor.mT', 'student @ anchor.mT', 'core/test_gram.py'),
     # targets, heads, masks, schedules
