@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / 'docs'
 if not DOCS.is_dir():
     pytest.skip('docs/ belongs to a checkout, not to the installed package', allow_module_level=True)
-PAGES = sorted([*DOCS.rglob('*.md'), *REPOSITORY.glob('configs/**/README.md')])
+PAGES = sorted([*DOCS.rglob('*.md'), *REPOSITORY.glob('configs/**/README.md'), REPOSITORY / 'README.md'])
 PAGES = [page.relative_to(REPOSITORY).as_posix() for page in PAGES if '_build' not in page.parts]
 
 
@@ -131,9 +131,11 @@ def test_a_link_to_a_file_leads_to_a_page_that_shows_it(site):
 
 
 def commands(page: str) -> list[list[str]]:
-    """The words of each command of ours in the bash blocks of a page; those marked sh are patterns."""
-    blocks = re.findall(r'^```bash\n(.*?)^```', (REPOSITORY / page).read_text(), re.MULTILINE | re.DOTALL)
-    lines = '\n'.join(blocks).replace('\\\n', ' ')
+    """The words of each command of ours in bash blocks, and in README's tables; blocks marked sh are patterns."""
+    text = (REPOSITORY / page).read_text()
+    blocks = re.findall(r'^```bash\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+    cells = re.findall(r'`(dino-plugin (?!train CONFIG)[^`\[]*)', text)  # up to what is optional
+    lines = '\n'.join([*blocks, *(cells if page == 'README.md' else [])]).replace('\\\n', ' ')
     lines = re.sub(
         r'^dino-plugin (\w+)', lambda word: f'python tools/{SHORT.get(word[1], word[1])}.py', lines, flags=re.M
     )
@@ -158,6 +160,8 @@ def test_each_command_of_a_page_is_what_its_tool_accepts(page, tmp_path, monkeyp
             if not word.startswith('-') and '=' not in word and not (REPOSITORY / word).exists():
                 Path(word).parent.mkdir(parents=True, exist_ok=True)
                 Path(word).touch() if Path(word).suffix else Path(word).mkdir(exist_ok=True)
+                for part in ('train/a', 'val/a') if page == 'README.md' and word == 'DIR' else ():
+                    (Path(word) / part).mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(sys, 'argv', [script, *arguments])
         args = program.parse_args()
         if getattr(args, 'config', 'auto') != 'auto':
