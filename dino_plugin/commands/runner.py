@@ -58,6 +58,15 @@ class Runner(mmengine_runner.Runner):
             hook = dict(hook, type=CheckpointHook)
         super().register_hook(hook, priority)
 
+    def dump_config(self) -> None:
+        """mmengine's; a config that lies in the working directory itself stays as its author wrote it.
+
+        The whole config is in `vis_data/config.py` of the log's folder, too.
+        """
+        file = self.cfg.filename
+        if file is None or Path(file).resolve() != Path(self.work_dir, Path(file).name).resolve():
+            super().dump_config()
+
     def train(self) -> nn.Module:
         """Train, after logging a description; a signal to stop saves a checkpoint first."""
         self.register_hook(FirstLogHook(), 'VERY_HIGH')

@@ -152,3 +152,18 @@ def test_only_the_warnings_that_are_named_are_silenced(tmp_path):
 def test_a_number_of_parameters_is_exact_where_it_is_small(number):
     said = _count([torch.empty(number)])
     assert said == (f'{number:,}' if number < 100_000 else f'{number / 1e6:.1f} million')
+
+
+def test_a_config_in_the_working_directory_stays_as_it_was_written(tmp_path):
+    config = small_config(tmp_path, experiment_name=f'own_{tmp_path.name}')
+    text = '# my words\n' + config.pretty_text
+    for folder in (tmp_path, tmp_path / 'elsewhere'):
+        folder.mkdir(exist_ok=True)
+        (folder / 'mine.py').write_text(text)
+        own = Config.fromfile(folder / 'mine.py')
+        own.work_dir, own.experiment_name = str(tmp_path / 'work'), f'{folder.name}_{tmp_path.name}'
+        if folder == tmp_path:
+            own.work_dir = str(tmp_path)
+        Runner.from_cfg(own)
+        assert (folder / 'mine.py').read_text() == text
+    assert (tmp_path / 'work/mine.py').read_text() != text  # the resolved one, as always
