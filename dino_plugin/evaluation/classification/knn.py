@@ -1,12 +1,12 @@
 """Weighted k-nearest-neighbour classification of frozen features, as in DINO: exact, in one pass for all k."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dino_plugin.core.reduce import gather_over_ranks, sum_over_ranks
+from dino_plugin.core.reduce import gather_over_ranks, rows_before, sum_over_ranks
 from dino_plugin.evaluation.nearest import nearest, unit_features
 
 NUM_RANKS = 5
@@ -20,6 +20,7 @@ def knn_predict(
     temperature: float = 0.07,
     query_chunk: int = 512,
     bank_chunk: int = 131072,
+    own: Int[Tensor, ' queries'] | None = None,
 ) -> dict[int, Int[Tensor, 'queries ranks']]:
     """Rank the classes of each query by the votes of its k nearest bank samples.
 
@@ -36,22 +37,28 @@ def knn_predict(
         temperature: Temperature of the votes; with small values the nearest neighbours count more.
         query_chunk: Queries at a time; with `bank_chunk` it decides only the memory (4 bytes for each pair).
         bank_chunk: Bank samples at a time.
+        own: Number of the bank sample that each query is; it does not vote (leave-one-out).
 
     Returns:
         For each k the best classes, best first: at most five; -1 stands for no class.
 
     Raises:
-        ValueError: If a k is below 1 or above the size of the bank, the temperature is not positive, a label is
-            negative, or features are not finite.
+        ValueError: If a k is below 1 or above the number of samples that vote, the temperature is not positive, a
+            label is negative, or features are not finite.
 
     References:
         Wu et al. 2018, arXiv:1805.01978, section 3.4; Caron et al. 2021, arXiv:2104.14294, appendix F.
     """
-    _check(bank_labels, ks, temperature)
+    left_out = own is not None
+    _check(bank_labels, ks, temperature, len(bank_labels) - left_out)
     num_classes = int(bank_labels.max()) + 1
     bank, queries = unit_features(bank_features, 'bank'), unit_features(query_features, 'queries')
     ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
-    for similarities, numbers in nearest(bank, queries, max(ks), query_chunk, bank_chunk):
+    done = 0
+    for similarities, numbers in nearest(bank, queries, max(ks) + left_out, query_chunk, bank_chunk):
+        if own is not None:
+            similarities, numbers = _without_own(similarities, numbers, own[done : done + len(numbers)])
+            done += len(numbers)
         for k, votes in class_votes(similarities, bank_labels[numbers], ks, num_classes, temperature):
             ranked[k].append(_ranked(votes))
     return {k: torch.cat(parts) for k, parts in ranked.items()}
@@ -81,8 +88,40 @@ def knn_accuracy(
     if over_ranks:
         bank_features, bank_labels = gather_over_ranks(bank_features), gather_over_ranks(bank_labels)
     ranked = knn_predict(bank_features, bank_labels, query_features, ks, temperature)
-    tops = (1, NUM_RANKS) if int(bank_labels.max()) + 1 > NUM_RANKS else (1,)
-    hits = {f'top{top}_k{k}': (ranked[k][:, :top] == query_labels[:, None]).sum() for k in ks for top in tops}
+    return _accuracy(ranked, query_labels, int(bank_labels.max()) + 1, over_ranks)
+
+
+def leave_one_out_accuracy(
+    features: Float[Tensor, 'samples dim'],
+    labels: Int[Tensor, ' samples'],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    over_ranks: bool = False,
+) -> dict[str, float]:
+    """`knn_accuracy` of each sample against all others.
+
+    It chooses settings on the training images alone, so that the test images are not looked at before the end.
+
+    Args:
+        features: As the bank of `knn_predict`, like the other arguments.
+        over_ranks: As in `knn_accuracy`.
+
+    Raises:
+        ValueError: As in `knn_accuracy`.
+    """
+    bank, bank_labels, before = features, labels, 0
+    if over_ranks:
+        bank, bank_labels, before = gather_over_ranks(features), gather_over_ranks(labels), rows_before(labels)
+    own = torch.arange(before, before + len(labels), device=labels.device)
+    ranked = knn_predict(bank, bank_labels, features, ks, temperature, own=own)
+    return _accuracy(ranked, labels, int(bank_labels.max()) + 1, over_ranks)
+
+
+def _accuracy(
+    ranked: Mapping[int, Tensor], query_labels: Int[Tensor, ' queries'], num_classes: int, over_ranks: bool
+) -> dict[str, float]:
+    tops = (1, NUM_RANKS) if num_classes > NUM_RANKS else (1,)
+    hits = {f'top{top}_k{k}': (ranked[k][:, :top] == query_labels[:, None]).sum() for k in ranked for top in tops}
     counts = torch.stack([torch.tensor(len(query_labels), device=query_labels.device), *hits.values()])
     total, *right = (sum_over_ranks(counts) if over_ranks else counts).tolist()
     if total == 0:
@@ -90,9 +129,19 @@ def knn_accuracy(
     return {name: 100 * count / total for name, count in zip(hits, right, strict=True)}
 
 
-def _check(labels: Tensor, ks: Sequence[int], temperature: float) -> None:
-    if not ks or min(ks) < 1 or max(ks) > len(labels):
-        raise ValueError(f'ks={tuple(ks)} do not fit a bank of {len(labels)} samples: each is 1 to {len(labels)}.')
+def _without_own(
+    similarities: Float[Tensor, 'queries found'], numbers: Int[Tensor, 'queries found'], own: Int[Tensor, ' queries']
+) -> tuple[Float[Tensor, 'queries fewer'], Int[Tensor, 'queries fewer']]:
+    """One neighbour fewer: without the query itself, or the last where many equal samples keep it out of the list."""
+    leave = numbers == own[:, None]
+    leave[:, -1] |= ~leave.any(dim=1)
+    shape = len(numbers), numbers.shape[1] - 1
+    return similarities[~leave].view(shape), numbers[~leave].view(shape)
+
+
+def _check(labels: Tensor, ks: Sequence[int], temperature: float, voters: int) -> None:
+    if not ks or min(ks) < 1 or max(ks) > voters:
+        raise ValueError(f'ks={tuple(ks)} do not fit {voters} samples that vote: each is 1 to {voters}.')
     if temperature <= 0:
         raise ValueError(f'temperature must be above 0, got {temperature}.')
     if int(labels.min()) < 0:

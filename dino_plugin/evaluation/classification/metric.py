@@ -8,11 +8,13 @@ from mmengine.logging import print_log
 
 from dino_plugin.core.reduce import sum_over_ranks
 from dino_plugin.evaluation.bank_metric import BankMetric, Labelled
-from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.knn import knn_accuracy, leave_one_out_accuracy
 
 
 class KNNMetric(BankMetric):
     """`knn_accuracy` of a test set against a bank: `knn/top1_k20` and so on. Processes exchange the bank alone.
+
+    Without a bank each test image is compared with all others: `leave_one_out_accuracy`.
 
     Args:
         ks: Numbers of neighbours; numbers above the size of the bank are left out, with a warning.
@@ -31,8 +33,16 @@ class KNNMetric(BankMetric):
 
     def score(self, bank: Labelled, queries: Labelled) -> dict[str, float]:
         """Accuracies in percent."""
-        bank_size = int(sum_over_ranks(torch.tensor(len(bank.labels), device=bank.labels.device)))
-        return knn_accuracy(*bank, *queries, usable_ks(self.ks, bank_size), self.temperature, over_ranks=True)
+        return knn_accuracy(*bank, *queries, usable_ks(self.ks, _total(bank)), self.temperature, over_ranks=True)
+
+    def score_among(self, images: Labelled) -> dict[str, float]:
+        """Accuracies in percent, leave-one-out."""
+        ks = usable_ks(self.ks, _total(images) - 1)
+        return leave_one_out_accuracy(*images, ks, self.temperature, over_ranks=True)
+
+
+def _total(images: Labelled) -> int:
+    return int(sum_over_ranks(torch.tensor(len(images.labels), device=images.labels.device)))
 
 
 def usable_ks(ks: Sequence[int], bank_size: int) -> tuple[int, ...]:

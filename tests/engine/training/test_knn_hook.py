@@ -12,7 +12,7 @@ from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.engine.training.hooks.knn import KNNHook
-from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.knn import knn_accuracy, leave_one_out_accuracy
 from dino_plugin.evaluation.features import extract_features
 
 PIPELINE = [dict(type='dino_plugin.LoadImage'), dict(type='dino_plugin.PackImage')]
@@ -133,6 +133,17 @@ def test_the_interval_counts_iterations_and_the_student_is_measured_on_request(l
     assert list(recorded(tmp_path)) == [0, 4, 6]
     score = scores_of(runner.model.distillation.student.backbone, loaders)['top1_k5']
     assert recorded(tmp_path)[6] == pytest.approx(score)
+
+
+def test_without_queries_each_image_of_the_bank_is_judged_by_the_others(loaders, tmp_path):
+    runner = build_runner(with_hook(quick(tmp_path), dict(bank=loaders['bank']), interval=1, ks=(5, 50)))
+    runner.train()
+    settings = loaders['bank']['dataset']
+    dataset = ImageDataset(data_root=settings['data_root'], with_labels=True, pipeline=PIPELINE)
+    teacher = runner.model.distillation.teacher.backbone
+    parts = extract_features(teacher, DataLoader(dataset, batch_size=50, collate_fn=image_collate))
+    assert recorded(tmp_path)[6] == pytest.approx(leave_one_out_accuracy(*parts, ks=(5,))['top1_k5'])
+    assert 'knn/top1_k50' not in runner.message_hub.log_scalars  # 49 others
 
 
 def test_mistakes_are_refused_before_training(tmp_path, loaders):

@@ -6,7 +6,14 @@ import pytest
 import torch
 from processes import run_in_processes
 
-from dino_plugin.evaluation.classification.knn import _ranked, class_votes, knn_accuracy, knn_predict
+from dino_plugin.evaluation.classification.knn import (
+    _ranked,
+    _without_own,
+    class_votes,
+    knn_accuracy,
+    knn_predict,
+    leave_one_out_accuracy,
+)
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.nearest import nearest
 
@@ -150,6 +157,40 @@ def test_a_query_of_a_class_that_the_bank_lacks_counts_as_wrong():
     assert found == {'top1_k1': pytest.approx(200 / 3)}
 
 
+def test_leave_one_out_is_a_bank_without_the_sample_for_each_sample():
+    features, labels, _, _ = random_problem(bank=90)
+    found = leave_one_out_accuracy(features, labels, (1, 7, 89))
+    hits = dict.fromkeys(found, 0.0)
+    for index in range(90):
+        rest = torch.arange(90) != index
+        alone = knn_accuracy(
+            features[rest], labels[rest], features[index : index + 1], labels[index : index + 1], (1, 7, 89)
+        )
+        hits = {name: hits[name] + alone[name] / 90 for name in hits}
+    assert found == pytest.approx(hits)
+
+
+def test_leave_one_out_with_more_equal_images_than_neighbours_still_counts_k():
+    features = torch.ones(40, 3)  # each sample is as near as itself
+    ranked = knn_predict(features, torch.zeros(40, dtype=torch.long), features, (5,), own=torch.arange(40))
+    assert (ranked[5] == 0).all()
+    ((similarities, numbers),) = nearest(features, features, 6, 40, 40)
+    without, others = _without_own(similarities, numbers, torch.arange(40))
+    assert without.shape == others.shape == (40, 5)
+    assert not (others == torch.arange(40)[:, None]).any()
+
+
+def _leave_one_out_in_two_processes(rank: int) -> None:
+    features, labels, _, _ = random_problem(bank=90)
+    parts = (slice(0, 50), slice(50, 90))[rank]
+    found = leave_one_out_accuracy(features[parts], labels[parts], (7,), over_ranks=True)
+    assert found == leave_one_out_accuracy(features, labels, (7,))
+
+
+def test_leave_one_out_in_two_processes_equals_one():
+    run_in_processes(_leave_one_out_in_two_processes)
+
+
 def test_top5_is_left_out_where_it_says_nothing():
     bank, labels, queries, query_labels = random_problem(classes=5)
     assert list(knn_accuracy(bank, labels, queries, query_labels, (10,))) == ['top1_k10']
@@ -157,8 +198,10 @@ def test_top5_is_left_out_where_it_says_nothing():
 
 def test_mistakes_are_refused_with_the_numbers():
     bank, labels, queries, query_labels = random_problem(bank=15)
-    with pytest.raises(ValueError, match=r'ks=\(10, 20\) do not fit a bank of 15'):
+    with pytest.raises(ValueError, match=r'ks=\(10, 20\) do not fit 15 samples that vote'):
         knn_predict(bank, labels, queries, (10, 20))
+    with pytest.raises(ValueError, match='do not fit 14 samples that vote'):
+        leave_one_out_accuracy(bank, labels, (15,))
     with pytest.raises(ValueError, match=r'ks=\(0,\)'):
         knn_predict(bank, labels, queries, (0,))
     with pytest.raises(ValueError, match='temperature must be above 0'):

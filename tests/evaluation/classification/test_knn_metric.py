@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dino_plugin.evaluation.classification import metric as module
-from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.knn import knn_accuracy, leave_one_out_accuracy
 from dino_plugin.evaluation.classification.metric import KNNMetric, usable_ks
 
 
@@ -37,8 +37,10 @@ def test_neighbours_that_the_bank_lacks_are_left_out_and_named(monkeypatch):
         usable_ks((50,), 30)
 
 
-def test_a_metric_without_a_bank_says_how_to_get_one():
-    metric = KNNMetric()
-    metric.process(None, predictions(5, 1))
-    with pytest.raises(ValueError, match=r'dino_plugin\.BankTestLoop'):
-        metric.evaluate(size=5)
+def test_without_a_bank_each_image_is_compared_with_all_others():
+    metric = KNNMetric(ks=(3, 25))
+    queries = predictions(25, 1)
+    metric.process(None, queries)
+    joined = [torch.cat([batch[key] for batch in queries]) for key in ('features', 'labels')]
+    expected = leave_one_out_accuracy(*joined, ks=(3,))
+    assert metric.evaluate(size=25) == {f'knn/{name}': score for name, score in expected.items()}
