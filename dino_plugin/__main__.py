@@ -18,6 +18,7 @@ from dino_plugin.openmmlab.config_files import config_root
 SHORT = dict(
     attention='visualize_attention',
     colours='visualize_features',
+    compare='compare_recipes',
     export='export_backbone',
     features='extract_features',
     heads='compare_heads',

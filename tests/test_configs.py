@@ -41,6 +41,7 @@ ELSEWHERE = {
     'attention': 'evaluation/attention/test_attention_metric.py',
     'discovery': 'evaluation/discovery/test_find.py',
     'probes': 'evaluation/segmentation/test_patches.py',
+    'studies': 'commands/test_recipe_study.py',
 }
 VANILLA = 'dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'
 CUSTOM = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
@@ -291,6 +292,7 @@ WHOLE = {  # nothing that could be shared is left in them: a first one of its ki
     'probes/linear-grid_vit-small-p16_8xb128-10e_in1k.py',
     'probes/patches_folder.py',
     'quickstart/dino_vit-tiny_1xb64-22e_cifar10-mini.py',
+    'studies/small-data_imagenette128.py',
     'video/davis_folder.py',
 }
 
