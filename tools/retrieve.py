@@ -84,7 +84,7 @@ def write_pairs(args: argparse.Namespace, bank: Described) -> None:
 def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
-    from dino_plugin.data.images.image_dataset import find_images
+    from dino_plugin.data.images.image_files import find_images
     from dino_plugin.evaluation.retrieval.files import describe_files
 
     paths = [Path(path) for path in find_images(args.images)[0]]

@@ -4,8 +4,11 @@ import difflib
 import inspect
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 _REFUSED = {
@@ -91,6 +94,23 @@ def create(model_name: str, pretrained: bool, timm_arguments: dict) -> nn.Module
         model = _built(model_name, pretrained, arguments)
     _augment_rotary_positions(model, {key: timm_arguments[key] for key in ROTARY_AUGMENTATIONS & timm_arguments.keys()})
     return model
+
+
+def form_of(model_name: str, timm_arguments: Mapping[str, Any]) -> nn.Module:
+    """timm's model as names and shapes alone, on the meta device: quick, and without memory for weights.
+
+    Raises:
+        TypeError: timm's, if it does not know an argument.
+    """
+    arguments = {key: value for key, value in timm_arguments.items() if key not in ROTARY_AUGMENTATIONS}
+    arguments['num_classes'] = 0
+    with torch.device('meta'):
+        try:
+            return timm.create_model(model_name, **{'dynamic_img_size': True, **arguments})
+        except TypeError as error:
+            if 'dynamic_img_size' not in str(error):
+                raise
+            return timm.create_model(model_name, **arguments)
 
 
 def _built(model_name: str, pretrained: bool, arguments: dict) -> nn.Module:

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
-from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS
+from dino_plugin.backbones.creation import ROTARY_AUGMENTATIONS, create, form_of
 from dino_plugin.backbones.position_rule import has_learnt_positions
 from dino_plugin.backbones.tokens import patch_size_of
 from dino_plugin.commands.command_line import fail, tell
@@ -140,17 +139,8 @@ def _without_weights(backbone: ConfigDict) -> nn.Module:
 
     name = backbone.model_name
     if not timm.is_model(name):
-        from dino_plugin.backbones.creation import create
-
         create(name, False, {})  # which says what timm has
-    arguments = {key: value for key, value in backbone.items() if key not in {*_OURS, *ROTARY_AUGMENTATIONS}}
-    with torch.device('meta'):
-        try:
-            return timm.create_model(name, num_classes=0, dynamic_img_size=True, **arguments)
-        except TypeError as error:
-            if 'dynamic_img_size' not in str(error):
-                raise
-            return timm.create_model(name, num_classes=0, **arguments)
+    return form_of(name, {key: value for key, value in backbone.items() if key not in _OURS})
 
 
 def _fit_views(cfg: Config, network: nn.Module, options: Mapping[str, Any]) -> None:

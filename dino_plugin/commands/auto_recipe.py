@@ -30,66 +30,59 @@ class Choice:
 
 def choices_of_method(facts: Facts, recipe: Recipe) -> list[Choice]:
     """Preset, views, batches, targets and length; the first choice names the base of the config."""
-
-    def by_kind(tiny: str, few: str, many: str) -> str:
-        return dict(tiny=tiny, few=few, many=many)[recipe.kind]
-
-    steps = recipe.trained_on // recipe.total * recipe.epochs
     return [
         _preset(facts, recipe),
         _views(facts, recipe),
         *_batches(facts, recipe),
-        Choice(
-            'learning rate',
-            f'{recipe.rate:.3g}',
-            by_kind(
-                f'1.2e-3 for 64 images of a step ({_SMALL}), in proportion' + _unless(recipe.total == 64),
-                f'5e-4 for 64 images of a step (the preset), in proportion; {NOT_MEASURED}',
-                f"DINO's rule, 5e-4 for 256 images of a step ({_README})",
-            ),
-            (_scaling(recipe),),
-        ),
-        Choice(
-            'prototypes',
-            f'{recipe.prototypes:,}',
-            by_kind(
-                f'one for about ten images, 512 or more; 512 and 1,024 worked ({_SMALL})'
-                + _unless(recipe.prototypes <= 1024),
-                f'one for about ten images, 512 or more (the preset); {NOT_MEASURED} with this network',
-                f"DINO's ({_README})",
-            ),
-            _prototypes(recipe),
-        ),
-        Choice(
-            'teacher temperature',
-            ' to '.join(f'{value:.3g}' for value in dict.fromkeys(recipe.temperature)),
-            by_kind(
-                f'sharp targets, as measured ({_SMALL})',
-                f"by the number of images between 0.025 and DINO's (the preset); {NOT_MEASURED}",
-                f"DINO's vanilla run ({_README})",
-            ),
-        ),
-        Choice(
-            'teacher momentum',
-            f'{recipe.momentum:.3g} to 1',
-            by_kind(
-                f'a fast teacher for a short training ({_SMALL})',
-                f"by the number of images between 0.99 and DINO's (the preset); {NOT_MEASURED}",
-                f"DINO's, for 512 images of a step or more ({_README})",
-            ),
-        ),
-        Choice(
-            'epochs',
-            f'{recipe.epochs:,}',
-            f'{steps:,} steps; '
-            + by_kind(
-                f'with 1,716, k-NN still rose ({_SMALL}); 1 epoch or more, 200 or fewer' + _unless(1200 < steps < 1900),
-                f'the length of the preset; {NOT_MEASURED}',
-                f"the length of DINO's vanilla run ({_README})",
-            ),
-            (f'_base_.train_cfg.max_epochs = {recipe.epochs}',),
-        ),
+        _rate(recipe),
+        *_targets(recipe),
+        _length(recipe),
     ]
+
+
+def _rate(recipe: Recipe) -> Choice:
+    reason = dict(
+        tiny=f'1.2e-3 for 64 images of a step ({_SMALL}), in proportion' + _unless(recipe.total == 64),
+        few=f'5e-4 for 64 images of a step (the preset), in proportion; {NOT_MEASURED}',
+        many=f"DINO's rule, 5e-4 for 256 images of a step ({_README})",
+    )[recipe.kind]
+    return Choice('learning rate', f'{recipe.rate:.3g}', reason, (_scaling(recipe),))
+
+
+def _targets(recipe: Recipe) -> list[Choice]:
+    prototypes = dict(
+        tiny=f'one for about ten images, 512 or more; 512 and 1,024 worked ({_SMALL})'
+        + _unless(recipe.prototypes <= 1024),
+        few=f'one for about ten images, 512 or more (the preset); {NOT_MEASURED} with this network',
+        many=f"DINO's ({_README})",
+    )[recipe.kind]
+    temperature = dict(
+        tiny=f'sharp targets, as measured ({_SMALL})',
+        few=f"by the number of images between 0.025 and DINO's (the preset); {NOT_MEASURED}",
+        many=f"DINO's vanilla run ({_README})",
+    )[recipe.kind]
+    momentum = dict(
+        tiny=f'a fast teacher for a short training ({_SMALL})',
+        few=f"by the number of images between 0.99 and DINO's (the preset); {NOT_MEASURED}",
+        many=f"DINO's, for 512 images of a step or more ({_README})",
+    )[recipe.kind]
+    temperatures = ' to '.join(f'{value:.3g}' for value in dict.fromkeys(recipe.temperature))
+    return [
+        Choice('prototypes', f'{recipe.prototypes:,}', prototypes, _prototypes(recipe)),
+        Choice('teacher temperature', temperatures, temperature),
+        Choice('teacher momentum', f'{recipe.momentum:.3g} to 1', momentum),
+    ]
+
+
+def _length(recipe: Recipe) -> Choice:
+    steps = recipe.trained_on // recipe.total * recipe.epochs
+    reason = dict(
+        tiny=f'with 1,716, k-NN still rose ({_SMALL}); 1 epoch or more, 200 or fewer' + _unless(1200 < steps < 1900),
+        few=f'the length of the preset; {NOT_MEASURED}',
+        many=f"the length of DINO's vanilla run ({_README})",
+    )[recipe.kind]
+    lines = (f'_base_.train_cfg.max_epochs = {recipe.epochs}',)
+    return Choice('epochs', f'{recipe.epochs:,}', f'{steps:,} steps; {reason}', lines)
 
 
 def _preset(facts: Facts, recipe: Recipe) -> Choice:

@@ -35,7 +35,9 @@ def new_parser(description: str, auto: str = '') -> argparse.ArgumentParser:
         description=description, epilog=OPTIONS_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     also = f', or {auto!r}: a recipe that fits --images and this machine' if auto else ''
-    parser.add_argument('config', type=lambda name: name if name == auto else _config(name), help=CONFIG_HELP + also)
+    parser.add_argument(
+        'config', type=lambda name: name if name == auto else config_name(name), help=CONFIG_HELP + also
+    )
     add_options(parser, '--cfg-options', 'change values of the config, see below')
     return parser
 
@@ -113,7 +115,12 @@ def existing(path: str) -> str:
     return os.path.expanduser(path)
 
 
-def _config(name: str) -> str:
+def config_name(name: str) -> str:
+    """Type of an argument that is a config.
+
+    Raises:
+        ArgumentTypeError: If there is none of this name.
+    """
     try:
         find_config(name)
     except FileNotFoundError as error:

@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from dino_plugin.commands.command_line import fail, tell
 from dino_plugin.commands.few_images import nested
-from dino_plugin.data.images.image_dataset import EXTENSIONS, find_images
+from dino_plugin.data.images.image_files import EXTENSIONS, find_images
 
 _CLASSES = ('model.num_classes', 'model.head.num_classes', 'model.data_preprocessor.num_classes')
 
@@ -62,7 +62,7 @@ def use_folder(cfg: Config, folder: str) -> None:
         fail(f'--images: not for this config, {why}. Instead: --cfg-options {" ".join(names)}')
     for dataset, root in zip(sets, roots):
         dataset.data_root = part_of(folder, os.path.relpath(root, common))
-    _count_classes(cfg, [dataset.data_root for dataset in sets], folder)
+    _set_number_of_classes(cfg, [dataset.data_root for dataset in sets], folder)
 
 
 def part_of(folder: str, part: str) -> str:
@@ -141,7 +141,7 @@ def _leave_out_other_knn(cfg: Config) -> None:
         cfg.custom_hooks = kept
 
 
-def _count_classes(cfg: Config, roots: Iterable[str], folder: str) -> None:
+def _set_number_of_classes(cfg: Config, roots: Iterable[str], folder: str) -> None:
     """As many classes as there are folders, where the classes are folders of one's own."""
     types = {dataset.get('type') for dataset in _labelled_sets(cfg)}
     if not types & {'CustomDataset', 'dino_plugin.ImageDataset'}:

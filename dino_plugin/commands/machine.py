@@ -8,7 +8,7 @@ from statistics import median_low
 import torch
 
 from dino_plugin.data.images.decoding import UndecodableImageError, check_header
-from dino_plugin.data.images.image_dataset import find_images
+from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.views.split_of_work import num_cores
 
 HEADERS = 200  # so many files are opened, of however many

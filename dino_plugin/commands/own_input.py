@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 
+from dino_plugin.backbones.creation import form_of
 from dino_plugin.commands.command_line import fail, tell
 from dino_plugin.commands.few_images import nested
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
@@ -96,19 +96,11 @@ def untrained(cfg: Config, checkpoint: str) -> None:
 
 
 def _layer_scale(description: Mapping[str, Any]) -> dict[str, float]:
-    names = [name for name, _ in _network(description).named_parameters()]
+    network = form_of(description['model_name'], description['timm_arguments'])
+    names = [name for name, _ in network.named_parameters()]
     if any(name.endswith(('.ls1.gamma', '.gamma_1')) for name in names):
         return dict(init_values=1.0)
     return dict(ls_init_value=1.0) if any(name.endswith('.gamma') for name in names) else {}
-
-
-def _network(description: Mapping[str, Any]) -> torch.nn.Module:
-    """Its form alone."""
-    import timm
-
-    arguments = {key: value for key, value in description['timm_arguments'].items() if not key.startswith('rope_')}
-    with torch.device('meta'):
-        return timm.create_model(description['model_name'], **arguments | {'num_classes': 0})
 
 
 def _side(description: Mapping[str, Any] | None) -> int | None:

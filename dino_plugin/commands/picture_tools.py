@@ -28,7 +28,7 @@ def picture_parser(description: str) -> argparse.ArgumentParser:
 
 def image_paths(names: Sequence[str], most: int | None = MOST_IMAGES) -> list[Path]:
     """The images, and those of folders in natural order; at most ``most``, spread over all."""
-    from dino_plugin.data.images.image_dataset import find_images
+    from dino_plugin.data.images.image_files import find_images
     from dino_plugin.data.images.user_files import natural_key
 
     paths: list[Path] = []

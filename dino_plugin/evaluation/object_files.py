@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dino_plugin.data.images.image_dataset import EXTENSIONS, find_images, missing_files
+from dino_plugin.data.images.image_files import EXTENSIONS, find_images, missing_files
 from dino_plugin.data.images.user_files import natural_key, read_lines
 
 

@@ -153,9 +153,8 @@ def _refusal(file: Path | BytesIO, name: str, reason: str) -> str:
         )
     return (
         f'Checkpoint {name} is refused: it imports {found.group(1)}, which weights do not need and which could run any '
-        'code. If you trust the origin of the file, convert it once: '
-        f"`checkpoint = torch.load({name!r}, map_location='cpu', weights_only=False); "
-        "torch.save({'state_dict': checkpoint['state_dict']}, 'converted.pth')`; keep the entry that holds the weights."
+        'code. If you trust the origin of the file, open it once with the code that wrote it, in an environment of its '
+        "own, and save the tensors alone: torch.save({'state_dict': network.state_dict()}, 'converted.pth')."
     )
 
 

@@ -17,7 +17,7 @@ from benchmark.reference import Reference
 from benchmark.report import Candidate, Report
 from dino_plugin.data.collate import multi_crop_collate
 from dino_plugin.data.images.decoding import decode_image
-from dino_plugin.data.images.image_dataset import find_images
+from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackViews
 from dino_plugin.data.multi_crop import NUM_GLOBAL
 from dino_plugin.data.preprocessor import ViewPreprocessor

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from dino_plugin.commands.runner import Runner
-from dino_plugin.data.images.image_dataset import find_images
+from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.views.split_of_work import num_cores
 from gpu_checks.findings import Findings
 from gpu_checks.recipes import SPLITS, bundled, leave_configs_unformatted, recipe, size_of

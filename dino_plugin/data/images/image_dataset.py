@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,16 @@ from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import check_files
 from dino_plugin.data.images.headers import MAX_PIXELS
-from dino_plugin.data.images.user_files import expanded, is_file, is_folder, list_folder, read_lines
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
+from dino_plugin.data.images.image_files import (
+    EXTENSIONS,
+    find_classes,
+    find_images,
+    first,
+    missing_files,
+    read_image_list,
+    refuse_empty,
+)
+from dino_plugin.data.images.user_files import expanded
 
 
 class ImageDataset(BaseDataset):
@@ -116,39 +122,17 @@ class ImageDataset(BaseDataset):
 
     def _scan(self, folder: str) -> list[dict]:
         paths, num_others = find_images(folder, self.extensions)
-        _refuse_empty(folder, paths, num_others, self.extensions)
+        refuse_empty(folder, paths, num_others, self.extensions)
         print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
         return [dict(img_path=path) for path in paths]
 
     def _scan_classes(self, root: str) -> list[dict]:
-        entries = list_folder(root)
-        loose = [entry.name for entry in entries if _is_image(entry.name, self.extensions) and is_file(entry)]
-        if loose:
-            raise ValueError(
-                f'with_labels=True takes the sub-folders of {root} as classes, but {len(loose)} images are in none of '
-                f'them ({_first(loose)}). Move them into class folders, or set with_labels=False.'
-            )
-        folders = [entry.name for entry in entries if is_folder(entry)]
-        classes = list(self._metainfo.get('classes', folders))
-        unknown = sorted(set(folders) - set(classes))
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} sub-folders of {root} are not in metainfo['classes'] ({_first(unknown)}): "
-                'name every folder there, or leave the classes out to take the sorted folder names.'
-            )
-        self._metainfo['classes'] = tuple(classes)
-        samples, empty, num_others = [], [], 0
-        for label, name in enumerate(classes):
-            paths, others = find_images(os.path.join(root, name), self.extensions) if name in folders else ([], 0)
-            samples += [dict(img_path=path, gt_label=label) for path in paths]
-            num_others += others
-            if not paths:
-                empty.append(name)
-        _refuse_empty(root, samples, num_others, self.extensions)
-        without = f'; {len(empty)} classes without an image ({_first(empty)})' if empty else ''
-        what = f'{len(samples)} images of {len(classes)} classes in {root}'
-        print_log(f'{what}{_ignored(num_others)}{without}', logger='current')
-        return samples
+        found = find_classes(root, self._metainfo.get('classes'), self.extensions)
+        self._metainfo['classes'] = found.classes
+        without = f'; {len(found.empty)} classes without an image ({first(found.empty)})' if found.empty else ''
+        what = f'{len(found.samples)} images of {len(found.classes)} classes in {root}'
+        print_log(f'{what}{_ignored(found.num_others)}{without}', logger='current')
+        return found.samples
 
     def _read_list(self, root: str) -> list[dict]:
         if not os.path.lexists(self.ann_file):
@@ -156,17 +140,7 @@ class ImageDataset(BaseDataset):
                 f'ann_file does not exist: {self.ann_file}. A relative name is taken from data_root '
                 f'({self.data_root or "not given"}); give an absolute path for a list that lies elsewhere.'
             )
-        samples = []
-        for number, line in read_lines(self.ann_file):
-            if line.startswith('#'):
-                continue
-            if self.with_labels:
-                name, label = _split_label(line, f'line {number} of {self.ann_file}')
-                samples.append(dict(img_path=os.path.join(root, expanded(name)), gt_label=label))
-            else:
-                samples.append(dict(img_path=os.path.join(root, expanded(line))))
-        if not samples:
-            raise ValueError(f'{self.ann_file} names no image: expected one path in each line')
+        samples = read_image_list(self.ann_file, root, self.with_labels)
         self._refuse_missing([sample['img_path'] for sample in samples])
         print_log(f'{len(samples)} images listed in {self.ann_file}', logger='current')
         return samples
@@ -180,75 +154,9 @@ class ImageDataset(BaseDataset):
         else:
             cure = f'Paths are taken relative to data_root ({self.data_root or "not given"}).'
         raise FileNotFoundError(
-            f'{len(missing)} of {len(paths)} files listed in {self.ann_file} do not exist: {_first(missing)}. {cure}'
-        )
-
-
-def find_images(folder: str, extensions: tuple[str, ...] = EXTENSIONS) -> tuple[list[str], int]:
-    """Paths of the images below a folder, sorted folder by folder, and the number of other files there."""
-    paths: list[str] = []
-    num_others = 0
-    status = os.stat(folder)
-    visited = {(status.st_dev, status.st_ino)}
-
-    def scan(directory: str) -> None:
-        nonlocal num_others
-        for entry in list_folder(directory):
-            if is_folder(entry):
-                status = entry.stat()
-                if (status.st_dev, status.st_ino) not in visited:
-                    visited.add((status.st_dev, status.st_ino))
-                    scan(entry.path)
-            elif _is_image(entry.name, extensions) and is_file(entry):
-                paths.append(entry.path)
-            else:
-                num_others += 1
-
-    scan(folder)
-    return paths, num_others
-
-
-def _is_image(name: str, extensions: tuple[str, ...]) -> bool:
-    return name.lower().endswith(extensions)
-
-
-def _refuse_empty(folder: str, found: list, num_others: int, extensions: tuple[str, ...]) -> None:
-    if not found:
-        raise ValueError(
-            f'no image in {folder} or below: looked for {" ".join(extensions)} (or in capitals) and found {num_others} '
-            'other files (names that begin with a dot are skipped). Set extensions to look for others; a list of paths '
-            '(ann_file) takes files of any name.'
+            f'{len(missing)} of {len(paths)} files listed in {self.ann_file} do not exist: {first(missing)}. {cure}'
         )
 
 
 def _ignored(num_others: int) -> str:
     return f', {num_others} other files ignored' if num_others else ''
-
-
-def _first(names: list[str], limit: int = 5) -> str:
-    return ', '.join(names[:limit]) + (', …' if len(names) > limit else '')
-
-
-def _split_label(line: str, place: str) -> tuple[str, int]:
-    name, _, label = line.replace('\t', ' ').rpartition(' ')
-    if not name.strip() or not label.isdecimal():
-        raise ValueError(
-            f'{place}: with_labels=True expects "path label" with a label of 0, 1, 2, …, got {line!r}. '
-            'Add the label, or set with_labels=False.'
-        )
-    return line[: len(line) - len(label)].rstrip(), int(label)
-
-
-def missing_files(paths: list[str]) -> list[str]:
-    """The paths that do not exist. Listing each folder once is faster than a look at each file."""
-    names_of: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        directory, name = os.path.split(path)
-        names_of[directory].add(name)
-    absent = set()
-    for directory, names in names_of.items():
-        try:
-            absent |= {os.path.join(directory, name) for name in names.difference(os.listdir(directory or '.'))}
-        except (FileNotFoundError, NotADirectoryError):
-            absent |= {os.path.join(directory, name) for name in names}
-    return [path for path in paths if path in absent and not os.path.exists(path)]

@@ -6,7 +6,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.image_dataset import ImageDataset, find_images
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.evaluation.retrieval.attacks import ATTACKS
 

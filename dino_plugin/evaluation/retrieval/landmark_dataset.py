@@ -7,7 +7,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.image_dataset import ImageDataset, missing_files
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.image_files import missing_files
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.evaluation.retrieval.landmarks import GroundTruth, read_ground_truth
 

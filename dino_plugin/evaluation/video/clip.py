@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from dino_plugin.data.images.decoding import image_size, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
-from dino_plugin.data.images.image_dataset import EXTENSIONS
+from dino_plugin.data.images.image_files import EXTENSIONS
 from dino_plugin.data.images.label_masks import labels_in, read_mask
 from dino_plugin.data.images.user_files import list_folder, natural_key
 

@@ -11,7 +11,8 @@ from image_folders import CIFAR, PICTURES, copy_images, forbid, load
 from PIL import Image
 
 from dino_plugin.data.images.headers import UndecodableImageError
-from dino_plugin.data.images.image_dataset import ImageDataset, find_images
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.images.multi_pipeline_dataset import MultiPipelineDataset
 from dino_plugin.data.images.user_files import expanded
 
