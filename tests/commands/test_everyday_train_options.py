@@ -55,19 +55,6 @@ def config(tmp_path, monkeypatch):
     return build
 
 
-@pytest.fixture
-def refused(config, capsys):
-    """Words of a command line -> the message with which it is refused."""
-
-    def message(name: str, *words: str, **options: object) -> str:
-        with pytest.raises(SystemExit) as stop:
-            config(name, *words, **options)
-        assert stop.value.code == 2
-        return capsys.readouterr().err
-
-    return message
-
-
 def same(short: Config, long: Config) -> None:
     assert short.to_dict() == long.to_dict()
 
