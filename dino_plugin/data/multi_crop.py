@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int16, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from dino_plugin.data.views.channel_views import render_levels, resize_levels
+from dino_plugin.data.views.channel_views import render_levels
 from dino_plugin.data.views.colour import apply_colour_change, blur_taps
 from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
 from dino_plugin.data.views.fine_levels import to_steps
-from dino_plugin.data.views.image_checks import Image, checked_rgb, require_colours, require_image
+from dino_plugin.data.views.image_checks import checked_rgb, require_colours, require_image
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.views.photometric import ColourChange, colour_recipe
+from dino_plugin.data.views.resizing import resize_into
 from dino_plugin.data.views.split_of_work import chosen_split
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, colour_row
 
@@ -201,36 +201,6 @@ class MultiCrop:
             yield ViewParameters(box, random.random() < self.flip_probability, photometric.draw())
 
 
-def resize(image: Image, rows: int, columns: int) -> Image:
-    """Bicubic and antialiased, as Pillow does it, within 0.3 grey levels (mean absolute error); a new array."""
-    if image.dtype != np.uint8:
-        return resize_levels(image, rows, columns)
-    resized = torch.empty((rows, columns, 3), dtype=torch.uint8)
-    _resize_into(image.copy(), resized)
-    return resized.numpy()
-
-
-def _resize_into(
-    image: UInt8[np.ndarray, 'rows_before columns_before 3'], target: UInt8[Tensor, 'rows columns 3']
-) -> None:
-    """:func:`resize` of a contiguous image.
-
-    PyTorch does it, since OpenCV's bicubic reduction ignores some pixels. Without the vector instructions that PyTorch
-    needs (``ATEN_CPU_CAPABILITY=default``) it would be eleven times slower. There OpenCV averages areas, which is
-    softer.
-    """
-    rows, columns, _ = target.shape
-    if torch.backends.cpu.get_cpu_capability() == 'DEFAULT':
-        smaller = rows <= image.shape[0] and columns <= image.shape[1]
-        method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-        cv2.resize(image, (columns, rows), dst=target.numpy(), interpolation=method)
-        return
-    # PyTorch keeps channels last in memory only if the axis of the one image has a true stride, which torch's [None]
-    # gives and numpy's does not. Otherwise it makes a copy, which takes a third of the time of the resizing.
-    source = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
-    target[None].permute(0, 3, 1, 2).copy_(interpolate(source, (rows, columns), mode='bicubic', antialias=True))
-
-
 def _render(
     image: UInt8[np.ndarray, 'rows columns 3'], views: Sequence[ViewParameters], size: tuple[int, int]
 ) -> UInt8[Tensor, 'views view_rows view_columns 3']:
@@ -238,7 +208,7 @@ def _render(
     # Two loops: during the first the image stays in the processor's cache, during the second the block.
     for (box, flip, _), target in zip(views, block):
         part = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
-        _resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
+        resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
     for (_, _, colour), pixels in zip(views, block.numpy()):
         apply_colour_change(pixels, colour)
     return block

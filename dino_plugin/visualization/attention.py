@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 
-from dino_plugin.data.multi_crop import resize
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.visualization.tiles import tile_sheet
 
 _OUTLINE = (255, 200, 40)

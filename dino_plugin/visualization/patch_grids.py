@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 
 _LONGEST = 4  # longer side, in shorter sides that were asked for: attention takes memory for its square
 

@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter, ImageOps
 from pillow_images import pillow_resized
 from torchvision import transforms
 
-from dino_plugin.data.multi_crop import MultiCrop, draw_box, resize
+from dino_plugin.data.multi_crop import MultiCrop, draw_box
+from dino_plugin.data.views.resizing import resize
 
 FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/*.jpg'))[::9]
 IMAGES = [np.array(Image.open(path).convert('RGB').resize((214, 120), Image.BICUBIC)) for path in FRAMES]
@@ -124,7 +125,7 @@ def test_a_view_as_large_as_its_box_is_the_box():
 def test_without_vector_instructions_the_views_are_nearly_the_same(monkeypatch):
     exact = [resize(FRAME, 96, 96), resize(FRAME[:50, :50], 96, 96)]
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: 'DEFAULT')
-    monkeypatch.setattr('dino_plugin.data.multi_crop.interpolate', None)
+    monkeypatch.setattr('dino_plugin.data.views.resizing.interpolate', None)
     for part, view in zip((FRAME, FRAME[:50, :50]), exact):
         assert np.abs(resize(part, 96, 96).astype(float) - view).mean() < 3
 

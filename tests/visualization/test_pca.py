@@ -10,8 +10,8 @@ import torch
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.commands.picture_tools import image_paths
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.visualization.pca import patch_pca, pca_of_images, pca_sheet
 
 

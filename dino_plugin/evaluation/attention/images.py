@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_maps import BlockAttention, attention_of, number_of_blocks
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.attention.heads import attended_distance
 from dino_plugin.evaluation.features import network_size
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_maps import attention_of
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.features import network_size
 
 FEATURES = ('keys', 'queries', 'values', 'patches')

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.images.headers import UndecodableImageError
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.descriptors import describe
 

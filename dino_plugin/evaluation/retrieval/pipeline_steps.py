@@ -4,7 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from dino_plugin.data.mmcv_transforms import image_in_order
-from dino_plugin.data.multi_crop import resize
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.retrieval.attacks import attack_image
 
 

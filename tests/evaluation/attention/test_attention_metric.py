@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from dino_plugin.backbones.attention_maps import attention_of
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.images.label_masks import read_mask
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.attention.heads import attended_distance, figure_statistics, map_statistics
 from dino_plugin.evaluation.attention.jaccard import image_jaccard, summarise_jaccard
 from dino_plugin.evaluation.attention.metric import AttentionJaccardMetric

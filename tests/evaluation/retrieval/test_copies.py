@@ -12,7 +12,7 @@ from processes import run_in_processes
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.data.images.decoding import read_image
-from dino_plugin.data.multi_crop import resize
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.retrieval.attacks import ATTACKS, attack_image
 from dino_plugin.evaluation.retrieval.copies import copy_retrieval
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages

@@ -14,8 +14,8 @@ from bundled import CIFAR
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.images.decoding import read_image
-from dino_plugin.data.multi_crop import resize
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.nearest import nearest_by_cosine
 from dino_plugin.evaluation.retrieval.descriptors import describe
 from dino_plugin.evaluation.retrieval.files import describe_files

@@ -14,7 +14,7 @@ from dino_plugin.data.images.decoding import UndecodableImageError, read_image
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.images.user_files import expanded
-from dino_plugin.data.multi_crop import resize
+from dino_plugin.data.views.resizing import resize
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicHook
 from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.attention.images import attention_of_image
