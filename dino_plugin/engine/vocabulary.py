@@ -55,6 +55,7 @@ from dino_plugin.engine.training.for_images import momentum_for_images, prototyp
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
+from dino_plugin.engine.training.hooks.guard import GuardHook
 from dino_plugin.engine.training.hooks.knn import KNNHook
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.hooks.pictures import PicturesHook
@@ -110,7 +111,7 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
-        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, PicturesHook,
+        EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
         ThroughputHook, CheckpointHook, DescribeBackboneHook,
     ],
     registry.LOOPS: [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -22,7 +22,8 @@ from dino_plugin.evaluation.discovery.find import find_objects
 from dino_plugin.evaluation.discovery.saliency import image_saliency, mean_saliency
 from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key
 from dino_plugin.evaluation.features import extract_features, stream_features
-from dino_plugin.evaluation.objects import VOID
+from dino_plugin.evaluation.neighbour_agreement import neighbour_agreement
+from dino_plugin.evaluation.objects import VOID, ObjectImage
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
 from dino_plugin.evaluation.scorecard_data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
@@ -35,6 +36,7 @@ from dino_plugin.evaluation.video.segment_clip import segment_clip
 SIZE_OF_PIXELS = 32  # of the images whose raw pixels are compared
 _LIDAR_IMAGES = 200
 _SHOTS = 5
+_NEIGHBOURS = 10
 _PATCHES_OF_IMAGE = 256
 
 
@@ -113,7 +115,11 @@ def _of_views(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> di
     views = DataLoader(RandomViews(infos, card.size), batch_size=4)
     batches = ((pixels.flatten(0, 1), torch.zeros(len(pixels) * VIEWS_OF_IMAGE)) for pixels in progress(views, 'views'))
     rows = torch.cat([features for features, _ in stream_features(backbone, batches)])
-    return {'LiDAR': lidar(rows.unflatten(0, (-1, VIEWS_OF_IMAGE)))}
+    features = rows.unflatten(0, (-1, VIEWS_OF_IMAGE))
+    found = {'LiDAR': lidar(features)}
+    if len(features) > _NEIGHBOURS + 1:
+        found['neighbours that agree'] = neighbour_agreement(features, _NEIGHBOURS)
+    return found
 
 
 def _of_attention(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
@@ -146,24 +152,39 @@ def _of_discovery(backbone: nn.Module, card: Card, cache: FeatureCache | None) -
 
 
 def _of_patches(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
-    """Figure or ground of patches: the first half of the images teaches a logistic regression, the other half asks."""
+    """Figure or ground of patches."""
+
+    def figure(stored: UInt8[np.ndarray, 'rows columns']) -> UInt8[np.ndarray, 'rows columns']:
+        return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8)
+
+    return {'figure of patches mIoU': _miou_of_patches(backbone, card.objects, card.short_side, figure)}
+
+
+def _of_class_masks(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
+    """Classes of patches."""
+    return {'patches mIoU': _miou_of_patches(backbone, card.class_masks, card.short_side, lambda stored: stored)}
+
+
+def _miou_of_patches(
+    backbone: nn.Module, items: Sequence[ObjectImage], short_side: int, labels_of: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """The first half of the images teaches a logistic regression, the other half asks, patch by patch."""
     features, labels, images = [], [], []
-    for number, item in enumerate(progress(card.objects, 'patches')):
-        patches = patch_features(backbone, item.read_image(), 'patches', short_side=card.short_side).patches
-        stored = item.read_labels()
-        figure = np.where(stored == VOID, VOID, stored > 0).astype(np.uint8)
-        found = torch.from_numpy(patch_labels(figure, tuple(patches.shape[:2]))).flatten().long()
+    for number, item in enumerate(progress(items, 'patches')):
+        patches = patch_features(backbone, item.read_image(), 'patches', short_side=short_side).patches
+        stored = labels_of(item.read_labels())
+        found = torch.from_numpy(patch_labels(stored, tuple(patches.shape[:2]))).flatten().long()
         usable = patches_of_image(found, _PATCHES_OF_IMAGE, number)
         features.append(patches.flatten(0, 1).cpu()[usable])
         labels.append(found[usable])
         images.append(torch.full((len(usable),), number))
-    half = len(card.objects) // 2
+    half = len(items) // 2
     if half < 2:
-        raise ValueError(f'{len(card.objects)} images with masks; four are needed, of which a half teaches.')
+        raise ValueError(f'{len(items)} images with masks; four are needed, of which a half teaches.')
     bank = PatchBank(torch.cat(features[:half]), torch.cat(labels[:half]), torch.cat(images[:half]))
     predicted = choose_logistic(bank).predict(torch.cat(features[half:])).argmax(dim=1)
     counts = confusion(torch.cat(labels[half:]).numpy().astype(np.uint8), predicted.cpu().numpy().astype(np.uint8))
-    return {'figure of patches mIoU': mean_iou(counts)}
+    return mean_iou(counts)
 
 
 def _of_clips(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
@@ -184,5 +205,6 @@ MEASURES: dict[str, tuple[str, Measure]] = {
     'attention Jaccard': ('objects', _of_attention),
     'TokenCut': ('objects', _of_discovery),
     'figure of patches': ('objects', _of_patches),
+    'patches': ('class_masks', _of_class_masks),
     'video J&F': ('clips', _of_clips),
 }

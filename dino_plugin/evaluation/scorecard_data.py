@@ -1,6 +1,7 @@
 """The images that a scorecard measures with: found, divided and read."""
 
 import csv
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.evaluation.classification.labelled_features import held_out
 from dino_plugin.evaluation.objects import ObjectImage
@@ -36,7 +38,8 @@ class Card(NamedTuple):
         objects: Images with masks.
         clips: Video clips with masks.
         size: Pixels of the square that the network sees of an image in `images`.
-        short_side: Shorter side of images in `objects` and `clips`.
+        short_side: Shorter side of images in `objects`, `clips` and `class_masks`.
+        class_masks: Images whose masks hold a class in each pixel.
     """
 
     images: list[dict]
@@ -45,6 +48,7 @@ class Card(NamedTuple):
     clips: Sequence[Clip]
     size: int
     short_side: int
+    class_masks: Sequence[ObjectImage] = ()
 
 
 def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) -> tuple[list[dict], Labelled | None]:
@@ -107,7 +111,7 @@ class _Images(Dataset):
 
 
 class RandomViews(_Images):
-    """Random views of each image, as DINO's global views."""
+    """Random views of each image, as DINO's global views; the same whenever one looks."""
 
     def __init__(self, infos: list[dict], size: int) -> None:
         super().__init__(infos, size)
@@ -116,7 +120,9 @@ class RandomViews(_Images):
 
     def __getitem__(self, index: int) -> Tensor:
         image = super().__getitem__(index)[0].numpy()
-        return torch.cat([self.views.blocks(image)[0] for _ in range(VIEWS_OF_IMAGE // 2)])
+        with preserved_random_state():
+            random.seed(index)
+            return torch.cat([self.views.blocks(image)[0] for _ in range(VIEWS_OF_IMAGE // 2)])
 
 
 def loader_of(infos: list[dict], size: int) -> DataLoader:

@@ -45,6 +45,8 @@ MEANINGS = (
     Meaning('online/alpha*', QUALITY, '', 'How fast the spectrum of the features falls. Values near 1 are healthy.'),
     Meaning('online/LiDAR', QUALITY, '', 'How many directions tell images apart in spite of the views. '
             'Higher is better.'),
+    Meaning('online/neighbours*', QUALITY, '%', 'Share of the nearest images that two views of an image have in '
+            'common. It needs no labels, and should rise.'),
     Meaning('online/*', QUALITY, '%', 'A measure of the dense features, patch by patch. Class measures may rise while '
             'this one falls: then the patches get worse, and Gram anchoring helps.'),
     Meaning('*mIoU', QUALITY, '', 'Mean overlap of predicted and true segments over the classes. It should rise.'),

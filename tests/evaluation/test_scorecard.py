@@ -83,7 +83,9 @@ def test_images_without_classes_are_asked_what_needs_none(classes, backbone):
     images, labelled = read_images(classes / 'bird', None, limit=100)
     assert labelled is None and len(images) == 20
     found = measure(backbone, card_of(images))
-    assert found.keys() == {'RankMe', 'alpha-ReQ', 'LiDAR'}
+    assert found.keys() == {'RankMe', 'alpha-ReQ', 'LiDAR', 'neighbours that agree'}
+    assert found == measure(backbone, card_of(images))  # random views, but the same ones
+    assert 100 * 10 / 19 < found['neighbours that agree'] < 100  # chance is the first
     features, labels = features_of(backbone, images, 32)
     assert found['RankMe'] == pytest.approx(float(effective_rank(features)))
     assert labels.tolist() == [-1] * 20 and 1 < found['LiDAR'] <= 16
@@ -110,7 +112,7 @@ def test_numbers_are_those_of_the_functions_and_a_second_card_takes_the_kept_fea
     monkeypatch.setattr(scorecard, 'extract_features', refused)
     monkeypatch.setitem(scorecard.MEASURES, 'LiDAR', ('clips', refused))
     again = measure(backbone, card, cache)
-    assert again == {name: value for name, value in found.items() if name != 'LiDAR'}
+    assert again == {name: value for name, value in found.items() if name not in ('LiDAR', 'neighbours that agree')}
 
 
 def test_what_a_network_cannot_answer_is_told_and_the_rest_goes_on(classes):
@@ -167,5 +169,7 @@ def test_patches_of_other_images_are_told_figure_from_ground(tmp_path, backbone)
     objects = list(ObjectDataset(tmp_path, 'images', 'masks'))
     found = measure(backbone, card_of([], objects=objects), measures=['figure of patches'])
     assert found['figure of patches mIoU'] > 95
+    classes = measure(backbone, card_of([], class_masks=objects))
+    assert classes == {'patches mIoU': found['figure of patches mIoU']}  # two classes, with the same labels
     few = measure(backbone, card_of([], objects=objects[:3]), measures=['figure of patches'])
     assert few == {'figure of patches': '3 images with masks; four are needed, of which a half teaches.'}

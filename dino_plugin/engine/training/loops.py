@@ -62,6 +62,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         left = min(self._left, max(0, self.max_iters - self._iter))
         for index, batch in enumerate(islice(self.dataloader, left), start=len(self.dataloader) - self._left):
             self.run_iter(index, batch)
+            if self.stop_training:  # a pass may be millions of images
+                break
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
         self._begin_pass(0)

@@ -8,7 +8,7 @@ from torch import nn
 
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.objects import ObjectDataset, ObjectImage
 from dino_plugin.evaluation.scorecard import MEASURES, measure
 from dino_plugin.evaluation.scorecard_data import Card, read_images
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
@@ -26,6 +26,9 @@ class OnlineEvaluationHook(PeriodicEvaluation):
             classes, and measures of the spectrum.
         masks: Folder with `JPEGImages` and `Annotations`: attention and discovery.
         clips: Clips in DAVIS's layout, with a mask for each frame: label propagation.
+        class_masks: Folder whose masks hold a class in each pixel, 255 for none: segmentation without training, learnt
+            from the first half of the images and asked about the other.
+        class_mask_folders: Folders of images and of masks in it.
         measures: Which of `MEASURES`; None: all for which there is data.
         limit: Largest number of images; the same for images with masks.
         image_size: Pixels of the square from an image.
@@ -46,6 +49,8 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         images: str = '',
         masks: str = '',
         clips: str = '',
+        class_masks: str = '',
+        class_mask_folders: Sequence[str] = ('images', 'masks'),
         measures: Sequence[str] | None = None,
         limit: int = 1000,
         image_size: int = 224,
@@ -56,11 +61,12 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         before_training: bool = True,
     ) -> None:
         super().__init__(interval, by_epoch, source, before_training)
-        if not (images or masks or clips):
+        if not (images or masks or clips or class_masks):
             raise ValueError('OnlineEvaluationHook: give a folder of images, masks or clips to measure on.')
         if unknown := sorted(set(measures or ()) - MEASURES.keys()):
             raise ValueError(f'OnlineEvaluationHook: measures={unknown} are unknown; use some of {list(MEASURES)}.')
         self.images, self.masks, self.clips = images, masks, clips
+        self.class_masks, self.class_mask_folders = class_masks, tuple(class_mask_folders)
         self.measures, self.limit = measures, limit
         self.image_size, self.short_side = image_size, short_side
         self.card: Card | None = None
@@ -70,12 +76,16 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         images, labelled = [], None
         if self.images:
             images, labelled = read_images(Path(expanded(self.images, 'images')), None, self.limit)
-        objects = []
-        if self.masks:
-            dataset = ObjectDataset(self.masks, 'JPEGImages', 'Annotations')
-            objects = list(dataset)[:: max(1, -(-len(dataset) // self.limit))]
+        objects = self._masked(self.masks, ('JPEGImages', 'Annotations'))
+        classes = self._masked(self.class_masks, self.class_mask_folders)
         clips = DAVISDataset(self.clips, year=2016).clips if self.clips else []
-        self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side)
+        self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side, classes)
+
+    def _masked(self, folder: str, parts: Sequence[str]) -> list[ObjectImage]:
+        if not folder:
+            return []
+        dataset = ObjectDataset(expanded(folder, 'masks'), *parts)
+        return list(dataset)[:: max(1, -(-len(dataset) // self.limit))]
 
     def evaluate(self, runner, backbone: nn.Module) -> dict[str, float]:
         """All numbers; what could not be measured is logged."""

@@ -1,0 +1,136 @@
+"""Going on from released weights: what is best is kept, what gets worse ends, the table is right."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from bundled import CIFAR
+from processes import run_in_processes
+from small_training import build_runner, small_config
+
+from dino_plugin.engine.training.hooks.guard import ORDER, GuardHook
+from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
+from dino_plugin.evaluation.scorecard_data import Card, Labelled
+from dino_plugin.weights.safe_loading import load_checkpoint
+
+STATE = 'distillation.teacher.backbone.model.norm.weight'
+
+
+def guarded(work_dir, monkeypatch, scores, **options):
+    """A small training of 12 steps whose k-NN is planted: one number for each look, at steps 0, 2, 4, ..."""
+    left = list(scores)
+    monkeypatch.setattr(OnlineEvaluationHook, 'prepare', lambda hook, runner: None)
+    monkeypatch.setattr(
+        OnlineEvaluationHook, 'evaluate', lambda hook, runner, backbone: {'k-NN': left.pop(0), 'RankMe': 5.0}
+    )
+    config = small_config(work_dir, train_cfg__max_epochs=2)
+    hook = dict(type='dino_plugin.GuardHook', images=str(CIFAR), interval=2, by_epoch=False, **options)
+    config.custom_hooks.append(hook)
+    runner = build_runner(config)
+    return runner, next(hook for hook in runner.hooks if isinstance(hook, GuardHook))
+
+
+def weights_of(path):
+    return load_checkpoint(path)['state_dict'][STATE]
+
+
+def test_a_measure_that_falls_ends_the_training_and_the_start_is_kept(tmp_path, monkeypatch):
+    runner, hook = guarded(tmp_path, monkeypatch, [60.0, 59.0, 50.0, 49.0, 48.0], tolerance=5, patience=2)
+    start = runner.model.distillation.teacher.backbone.model.norm.weight.clone()
+    runner.train()
+    assert runner.iter == 6  # looks after 0, 2, 4 and 6: the last two are more than 5 below 60
+    assert torch.equal(weights_of(tmp_path / 'best.pth'), start)
+    assert not torch.equal(runner.model.distillation.teacher.backbone.model.norm.weight, start)
+    assert hook.verdict().startswith('It did harm: k-NN went from 60.0 to 60.0 at best and 49.0 at the end.')
+    assert '| **k-NN** | 60.0 | 60.0 | 49.0 | +0.0 |' in hook.table()
+
+
+def test_a_measure_that_rises_and_falls_leaves_its_best_network(tmp_path, monkeypatch):
+    runner, hook = guarded(tmp_path, monkeypatch, [40, 45, 52, 50, 51, 51, 50], tolerance=5)
+    kept = {}
+    look = hook.look
+
+    def watched(runner, backbone, step):
+        kept[step] = backbone.model.norm.weight.clone()
+        look(runner, backbone, step)
+
+    monkeypatch.setattr(hook, 'look', watched)
+    runner.train()
+    assert runner.iter == 12
+    assert torch.equal(weights_of(tmp_path / 'best.pth'), kept[4])
+    card = json.loads((tmp_path / 'scorecard.json').read_text())['measures']
+    assert card == {
+        'before': {'k-NN': 40, 'RankMe': 5.0},
+        'best, step 4': {'k-NN': 52, 'RankMe': 5.0},
+        'last, step 12': {'k-NN': 50, 'RankMe': 5.0},
+    }
+    assert hook.verdict().startswith('It helped: k-NN went from 40.0 to 52.0 at best and 50.0 at the end')
+
+
+def test_one_bad_look_between_good_ones_ends_nothing(tmp_path, monkeypatch):
+    runner, _ = guarded(tmp_path, monkeypatch, [60, 10, 60, 10, 60, 10, 60], tolerance=5, patience=2)
+    runner.train()
+    assert runner.iter == 12
+
+
+def test_a_resumed_run_knows_what_was_measured_before(tmp_path, monkeypatch):
+    runner, _ = guarded(tmp_path, monkeypatch, [60, 70, 65, 64, 63, 62, 61], patience=0)
+    runner.train()
+    (tmp_path / 'iter_12.pth').unlink()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_8.pth'))
+    best = (tmp_path / 'best.pth').read_bytes()
+    resumed, hook = guarded(tmp_path, monkeypatch, [12.0, 13.0], patience=0)
+    resumed._resume = True
+    resumed.train()
+    assert [look['step'] for look in hook.looks] == [0, 2, 4, 6, 8, 10, 12]
+    assert [look['scores']['k-NN'] for look in hook.looks] == [60, 70, 65, 64, 63, 12, 13]
+    assert (tmp_path / 'best.pth').read_bytes() == best
+
+
+def test_the_bound_of_chance_is_that_of_two_shares_of_the_images():
+    queries = [dict(gt_label=0)] * 400
+    hook = GuardHook(images='x')
+    hook.card, hook.watch = Card([], Labelled([], queries), [], [], 32, 32), 'k-NN'
+    hook.looks = [dict(step=step, scores={'k-NN': score}) for step, score in ((0, 50.0), (9, 55.0))]
+    bound = 2 * math.sqrt(50 * 50 / 400 + 55 * 45 / 400)  # 7.05 points
+    assert hook.verdict() == (
+        f'No difference beyond chance ({bound:.1f} points): k-NN went from 50.0 to 55.0 at best and 55.0 at the end.'
+    )
+    hook.looks[1]['scores']['k-NN'] = 58.0
+    assert hook.verdict().startswith('It helped')
+
+
+def test_what_decides_is_the_first_measure_that_there_is():
+    hook = GuardHook(images='x')
+    hook._choose_what_decides({'RankMe': 3.0, 'neighbours that agree': 20.0})
+    assert hook.watch == 'neighbours that agree' == ORDER[-1]
+    with pytest.raises(ValueError, match=r"watch='linear' is not among the measures found: \['RankMe'\]"):
+        GuardHook(images='x', watch='linear')._choose_what_decides({'RankMe': 3.0})
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(images='x', patience=-1), 'patience=-1 must be 0 or more'),
+        (dict(images='x', tolerance=-0.1), 'tolerance=-0.1'),
+        (dict(images='x', before_training=False), 'it compares with the network before training'),
+        (dict(), 'give a folder of images'),
+    ],
+)
+def test_mistakes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GuardHook(**options)
+
+
+def _stop_together(rank: int, folder: str) -> None:
+    patch = pytest.MonkeyPatch()
+    runner, hook = guarded(Path(folder), patch, [60, 59, 50, 49, 48], tolerance=5, patience=2)
+    runner.train()
+    assert (runner.iter, len(hook.looks)) == (6, 4)
+    patch.undo()
+
+
+def test_two_processes_stop_after_the_same_iteration(tmp_path):
+    run_in_processes(_stop_together, str(tmp_path))

@@ -1,0 +1,55 @@
+"""Agreement of neighbours: the definition as loops, its limits, chance."""
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from dino_plugin.evaluation.neighbour_agreement import neighbour_agreement
+
+
+def by_loops(features, k):
+    images, views, _ = features.shape
+    neighbours = {}
+    for view in range(views):
+        unit = normalize(features[:, view].double(), dim=1)
+        for i in range(images):
+            order = sorted((j for j in range(images) if j != i), key=lambda j: -float(unit[i] @ unit[j]))
+            neighbours[i, view] = set(order[:k])
+    shares = [
+        len(neighbours[i, v] & neighbours[i, w]) / k for i in range(images) for v in range(views) for w in range(v)
+    ]
+    return 100 * sum(shares) / len(shares)
+
+
+def test_it_is_the_definition():
+    features = torch.randn(23, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert neighbour_agreement(features, 4) == pytest.approx(by_loops(features, 4))
+
+
+def test_equal_views_agree_wholly_and_unrelated_ones_by_chance():
+    generator = torch.Generator().manual_seed(0)
+    once = torch.randn(200, 16, generator=generator)
+    assert neighbour_agreement(torch.stack([once, 3 * once], dim=1)) == 100
+    unrelated = torch.randn(200, 6, 16, generator=generator)
+    assert neighbour_agreement(unrelated) == pytest.approx(100 * 10 / 199, abs=0.5)
+
+
+def test_a_network_that_tells_nothing_apart_does_not_win():
+    """All features equal: which neighbours are found depends on the order alone, yet each image leaves itself out."""
+    near = neighbour_agreement(torch.ones(40, 2, 3), 5)
+    assert 0 <= near <= 100
+
+
+def test_rotation_and_length_change_nothing():
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(50, 2, 8, generator=generator)
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=generator)).Q
+    longer = features * torch.rand(50, 2, 1, generator=generator).add(0.5)
+    assert neighbour_agreement(longer @ rotation, 5) == pytest.approx(neighbour_agreement(features, 5))
+
+
+def test_too_few_images_or_views_are_refused():
+    with pytest.raises(ValueError, match='11 images with 2 views'):
+        neighbour_agreement(torch.randn(11, 2, 3))
+    with pytest.raises(ValueError, match='20 images with 1 views'):
+        neighbour_agreement(torch.randn(20, 1, 3))
