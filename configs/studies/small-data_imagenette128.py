@@ -18,6 +18,7 @@ recipes = {
         config='dino/dino_vit-tiny_1xb64-9e_imagenette128.py', options={'model.momentum.start': 0.98}
     ),
     'ibot': dict(config='ibot/ibot_vit-tiny_1xb64-9e_imagenette128.py'),
+    'simdino': dict(config='simdino/simdino_vit-tiny_1xb64-9e_imagenette128.py'),
     'dinov2': dict(config='dinov2/dinov2_vit-tiny_1xb64-9e_imagenette128.py'),
 }
 test = dict(
