@@ -3,23 +3,32 @@
 # Command:  python tools/train.py configs/dinov2/dinov2_vit-small-p14_1xb64-continued-20e_custom.py \
 #               --images path/to/images
 #           (downloads timm's weights; for a file: --init FILE)
-# Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
-# Expected: depends on the images. Compare with the released backbone itself, by k-NN before and after.
+# Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us at this size.
+# Expected: depends on the images. The table at the end of the log says whether it helped; best.pth in the working
+#           directory is the best network, the one of the start if nothing was better.
 #
-# For the first tenth of training the backbone is frozen. Then it learns at a twentieth of the usual learning rate, and
-# at less in early layers.
+# For the first tenth of training the backbone is frozen. Then it learns at a fiftieth of the heads' learning rate, and
+# at less in early layers. GuardHook measures before training, after each epoch and at the end, and ends a training that
+# does harm. Sub-folders of the images count as classes, for k-NN; without any, neighbours of two views are compared.
+#
+# To keep the patches like the released network's, anchor them: --cfg-options model.losses.gram.weight=1
+# Few images make short epochs: with fewer than 5,000 take more of them, such as --epochs 100.
 _base_ = './dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 model = dict(
-    backbone=dict(model_name='vit_small_patch14_reg4_dinov2', pretrained=True, img_size=224, init_values=1e-5),
-    momentum=dict(start=0.9995),
+    backbone=dict(model_name='vit_small_patch14_reg4_dinov2', pretrained=True, img_size=224),
+    heads=dict(cls=dict(prototypes=4096), patch=dict(prototypes=4096)),
+    losses=dict(gram=dict(type='dino_plugin.GramLoss', weight=0.0)),  # at 0 the anchor does not run
+    momentum=dict(start=0.998),
 )
 train_dataloader = dict(collate_fn=dict(patch_size=14))
 _base_.train_dataloader.dataset.dataset.pipeline[1].update(
     global_scale=(0.32, 1.0), local_size=98, local_scale=(0.05, 0.32)
 )
 optim_wrapper = dict(
+    optimizer=dict(lr=2e-3),  # of the heads: 5e-4 at a batch of 64
     freeze_backbone=0.1,
-    paramwise_cfg=dict(layer_decay=0.9, custom_keys=dict(backbone=dict(lr_mult=0.05), patch_embed=dict(lr_mult=0.01))),
+    paramwise_cfg=dict(layer_decay=0.9, custom_keys=dict(backbone=dict(lr_mult=0.02), patch_embed=dict(lr_mult=0.004))),
 )
 train_cfg = dict(max_epochs=20)
+custom_hooks = [*_base_.custom_hooks, dict(type='dino_plugin.GuardHook', interval=1)]

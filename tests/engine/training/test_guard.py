@@ -1,8 +1,10 @@
 """Going on from released weights: what is best is kept, what gets worse ends, the table is right."""
 
 import json
+import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from bundled import CIFAR
 from processes import run_in_processes
 from small_training import build_runner, small_config
 
+from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.engine.training.hooks.guard import ORDER, GuardHook
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.evaluation.scorecard_data import Card, Labelled
@@ -26,7 +30,7 @@ def guarded(work_dir, monkeypatch, scores, **options):
         OnlineEvaluationHook, 'evaluate', lambda hook, runner, backbone: {'k-NN': left.pop(0), 'RankMe': 5.0}
     )
     config = small_config(work_dir, train_cfg__max_epochs=2)
-    hook = dict(type='dino_plugin.GuardHook', images=str(CIFAR), interval=2, by_epoch=False, **options)
+    hook = dict(type='dino_plugin.GuardHook', interval=2, by_epoch=False, **options)
     config.custom_hooks.append(hook)
     runner = build_runner(config)
     return runner, next(hook for hook in runner.hooks if isinstance(hook, GuardHook))
@@ -89,6 +93,22 @@ def test_a_resumed_run_knows_what_was_measured_before(tmp_path, monkeypatch):
     assert (tmp_path / 'best.pth').read_bytes() == best
 
 
+@pytest.mark.parametrize(('root', 'classes'), [(CIFAR, 10), (CIFAR / 'bird', 0), ([str(CIFAR)] * 2, 0)])
+def test_the_images_of_the_training_are_measured_on_if_no_others_are_named(root, classes):
+    dataset = SeededDataset(ImageDataset(data_root=root))
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=dataset), logger=logging.getLogger())
+    images, labelled = GuardHook(interval=1, limit=50).read_images(runner)
+    assert {sample['img_path'] for sample in images} <= {sample['img_path'] for sample in dataset.dataset}
+    assert len({sample['gt_label'] for part in labelled or () for sample in part}) == classes
+    assert len(images) == min(50, len(dataset))
+
+
+def test_a_data_set_without_files_needs_another_folder():
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=[torch.zeros(3, 8, 8)]))
+    with pytest.raises(ValueError, match='list does not say where its images are; give images=FOLDER'):
+        GuardHook().read_images(runner)
+
+
 def test_the_bound_of_chance_is_that_of_two_shares_of_the_images():
     queries = [dict(gt_label=0)] * 400
     hook = GuardHook(images='x')
@@ -116,7 +136,7 @@ def test_what_decides_is_the_first_measure_that_there_is():
         (dict(images='x', patience=-1), 'patience=-1 must be 0 or more'),
         (dict(images='x', tolerance=-0.1), 'tolerance=-0.1'),
         (dict(images='x', before_training=False), 'it compares with the network before training'),
-        (dict(), 'give a folder of images'),
+        (dict(images=''), 'give a folder of images'),
     ],
 )
 def test_mistakes_are_refused(options, message):

@@ -11,11 +11,13 @@ from torch import nn
 
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
+from dino_plugin.evaluation.scorecard_data import Labelled, drawn, read_images
 
 BEST = 'best.pth'
 # What decides if nothing else is named: the first that the data allow.
 ORDER = ('k-NN', 'patches mIoU', 'figure of patches mIoU', 'video J&F', 'neighbours that agree')
 _LOOKS = 'dino_plugin/looks'  # of mmengine's message hub, so a resumed run knows them
+_TRAINING = 'the images of the training'
 _OF_QUERIES = ('k-NN', 'linear')  # shares of the images that are asked about
 
 
@@ -37,6 +39,8 @@ class GuardHook(OnlineEvaluationHook):
     measure, and lies above the truth; to be sure, measure ``best.pth`` on images that this hook has not seen.
 
     Args:
+        images: Folder of images, with classes or without; None: the training's own, where sub-folders of its one folder
+            count as classes.
         watch: The measure that decides, such as 'linear' or 'patches mIoU'. None: the first of `ORDER` that there is.
         tolerance: How far below the best a look may lie, in points of that measure. None: twice its standard error if
             that is known, else 2.
@@ -49,9 +53,15 @@ class GuardHook(OnlineEvaluationHook):
     """
 
     def __init__(
-        self, watch: str | None = None, tolerance: float | None = None, patience: int = 3, **measured: Any
+        self,
+        watch: str | None = None,
+        tolerance: float | None = None,
+        patience: int = 3,
+        images: str | None = None,
+        **measured: Any,
     ) -> None:
-        super().__init__(**measured)
+        self.of_training = images is None
+        super().__init__(images=_TRAINING if images is None else images, **measured)
         if patience < 0 or (tolerance is not None and tolerance < 0):
             raise ValueError(f'GuardHook: tolerance={tolerance} and patience={patience} must be 0 or more.')
         if not self.before_training:
@@ -64,6 +74,13 @@ class GuardHook(OnlineEvaluationHook):
         """Measure the network of the start, or take up what an earlier run has measured."""
         self.looks = list(runner.message_hub.runtime_info.get(_LOOKS, [])) if runner.iter else []
         super().before_train(runner)
+
+    def read_images(self, runner) -> tuple[list[dict], Labelled | None]:
+        """Those of the training, if no others are named; class folders directly below its one folder are classes."""
+        found = images_of_training(runner, self.limit) if self.of_training else super().read_images(runner)
+        classes = len({sample['gt_label'] for sample in found[1].bank}) if found[1] else 0
+        runner.logger.info(f'GuardHook: measures on {len(found[0])} images of {classes or "no"} classes')
+        return found
 
     def evaluate(self, runner, backbone: nn.Module) -> dict[str, float]:
         """All numbers, which are kept."""
@@ -155,3 +172,21 @@ class GuardHook(OnlineEvaluationHook):
     def _bound(self, before: float, after: float) -> float:
         errors = self._standard_error(before), self._standard_error(after)
         return 2.0 if None in errors else 2 * math.hypot(*errors)
+
+
+def images_of_training(runner, limit: int) -> tuple[list[dict], Labelled | None]:
+    """At most so many samples of the training's data set, with their classes if they lie in one folder of class folders.
+
+    Raises:
+        ValueError: If the data set does not say where its images are.
+    """
+    dataset = runner.train_dataloader.dataset
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if getattr(dataset, 'data_root', '') and not getattr(dataset, 'ann_file', ''):
+        return read_images(Path(dataset.data_root), None, limit)
+    if not hasattr(dataset, 'get_data_info'):
+        raise ValueError(
+            f'GuardHook: {type(dataset).__name__} does not say where its images are; give images=FOLDER to measure on.'
+        )
+    return drawn([dataset.get_data_info(index) for index in range(len(dataset))], limit, seed=0), None

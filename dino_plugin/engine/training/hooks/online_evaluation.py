@@ -10,7 +10,7 @@ from dino_plugin.data.images.user_files import expanded
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
 from dino_plugin.evaluation.objects import ObjectDataset, ObjectImage
 from dino_plugin.evaluation.scorecard import MEASURES, measure
-from dino_plugin.evaluation.scorecard_data import Card, read_images
+from dino_plugin.evaluation.scorecard_data import Card, Labelled, read_images
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 
 
@@ -73,13 +73,17 @@ class OnlineEvaluationHook(PeriodicEvaluation):
 
     def prepare(self, runner) -> None:
         """List all files, and check their headers."""
-        images, labelled = [], None
-        if self.images:
-            images, labelled = read_images(Path(expanded(self.images, 'images')), None, self.limit)
+        images, labelled = self.read_images(runner)
         objects = self._masked(self.masks, ('JPEGImages', 'Annotations'))
         classes = self._masked(self.class_masks, self.class_mask_folders)
         clips = DAVISDataset(self.clips, year=2016).clips if self.clips else []
         self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side, classes)
+
+    def read_images(self, runner) -> tuple[list[dict], Labelled | None]:
+        """The samples of `images`, and their two parts if there are classes."""
+        if not self.images:
+            return [], None
+        return read_images(Path(expanded(self.images, 'images')), None, self.limit)
 
     def _masked(self, folder: str, parts: Sequence[str]) -> list[ObjectImage]:
         if not folder:
