@@ -61,6 +61,14 @@ def measure(
     return found
 
 
+def images_of_shares(card: Card) -> dict[str, int]:
+    """Over how many images a measure is a mean of shares, by its name; so its error is known."""
+    found = {'neighbours that agree': min(len(card.images), _LIDAR_IMAGES)} if card.images else {}
+    if card.labelled is not None:
+        found |= dict.fromkeys(('k-NN', 'linear', 'retrieval mAP'), len(card.labelled.queries))
+    return found
+
+
 def measure_pixels(card: Card) -> dict[str, float]:
     """k-NN of raw pixels, in the best of several forms, which the queries choose."""
     if card.labelled is None:

@@ -1,0 +1,105 @@
+"""What several looks at a network found: the best one, and a table that says whether the training helped."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+ASSUMED = 2.0  # points that chance may explain where the error of a measure is not known
+
+
+class Look(NamedTuple):
+    """The scores of a network after so many steps, by the names of the measures."""
+
+    step: int
+    scores: Mapping[str, float]
+
+
+class BeforeAfter(NamedTuple):
+    """Looks at a network, the first before training, and the measure that decides which one is best.
+
+    Where a measure is a mean over n images of a share p (in per cent), its standard error is at most
+
+        s = sqrt(p (100 - p) / n)
+
+    and a difference counts if it exceeds twice sqrt(s_before^2 + s_after^2). The images are the same ones both times,
+    so this is a careful bound. Of other measures the error is not known.
+
+    Args:
+        looks: At least one, in the order of steps.
+        watch: The measure that decides, in per cent; more is better.
+        images: Number of images by the name of each measure that is a mean of shares.
+    """
+
+    looks: Sequence[Look]
+    watch: str
+    images: Mapping[str, int]
+
+    @property
+    def best(self) -> Look:
+        """The first look with the highest score of the measure that decides."""
+        return max(self.looks, key=self.value)
+
+    def value(self, look: Look) -> float:
+        """Score of the measure that decides."""
+        return look.scores[self.watch]
+
+    def columns(self) -> dict[str, Mapping[str, float]]:
+        """Scores before training, of the best and of the last look."""
+        best, last = self.best, self.looks[-1]
+        return {
+            'before': self.looks[0].scores,
+            f'best, step {best.step}': best.scores,
+            f'last, step {last.step}': last.scores,
+        }
+
+    def table(self) -> str:
+        """Markdown: the columns, the difference of best and before, and what that means."""
+        columns = self.columns()
+        head = ['measure', *columns, 'best - before', 'chance', 'result']
+        rows = [head, ['---'] * len(head)]
+        before, best, *_ = columns.values()
+        for name, score in before.items():
+            values = [f'{column.get(name, math.nan):.1f}' for column in columns.values()]
+            difference = best.get(name, math.nan) - score
+            chance = self._chance(name, score, best.get(name, math.nan))
+            shown, result = ('', '') if chance is None else (f'± {chance:.1f}', _result(difference, chance))
+            title = f'**{name}**' if name == self.watch else name
+            rows.append([title, *values, f'{difference:+.1f}', shown, result])
+        return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+    def verdict(self) -> str:
+        """One sentence about the measure that decides: it helped, no difference, or it did harm."""
+        before, best, last = (self.value(look) for look in (self.looks[0], self.best, self.looks[-1]))
+        known = self._chance(self.watch, before, best)
+        chance = ASSUMED if known is None else known
+        of = f'{self.watch} went from {before:.1f} to {best:.1f} at best and {last:.1f} at the end'
+        by = f'{chance:.1f} points that {"chance explains" if known is not None else "we assume for chance"}'
+        if best - before > chance:
+            return f'It helped: {of}, more than the {by}.'
+        if before - last > chance:
+            return f'It did harm: {of}, worse by more than the {by}. The best network is close to that before training.'
+        return f'No difference beyond the {by}: {of}.'
+
+    def looks_below(self, tolerance: float | None = None) -> int:
+        """Looks in a row, up to the last, that lie below the best by more than the tolerance.
+
+        Args:
+            tolerance: In points. None: twice the standard error of the best, or `ASSUMED`.
+        """
+        best = self.value(self.best)
+        if tolerance is None:
+            error = self._error(self.watch, best)
+            tolerance = ASSUMED if error is None else 2 * error
+        below = [best - self.value(look) > tolerance for look in self.looks]
+        return next((number for number, each in enumerate(reversed(below)) if not each), len(below))
+
+    def _error(self, name: str, percent: float) -> float | None:
+        return math.sqrt(percent * (100 - percent) / self.images[name]) if name in self.images else None
+
+    def _chance(self, name: str, before: float, after: float) -> float | None:
+        errors = [error for error in (self._error(name, before), self._error(name, after)) if error is not None]
+        return 2 * math.hypot(*errors) if errors else None
+
+
+def _result(difference: float, chance: float) -> str:
+    return 'better' if difference > chance else 'worse' if difference < -chance else 'no difference'
