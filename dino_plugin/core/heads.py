@@ -1,4 +1,6 @@
-"""Heads: tokens -> scores over prototypes."""
+"""Heads: tokens -> scores over prototypes, or tokens of another width."""
+
+import itertools
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -90,3 +92,26 @@ class DINOHead(nn.Module):
         # Half precision would underflow in the norm of a small bottleneck (fp16 squares below 2.4e-4 vanish).
         bottleneck = normalize(full_precision(bottleneck), dim=-1).to(bottleneck.dtype)
         return self.last_layer(bottleneck).unflatten(0, tokens.shape[:-1])
+
+
+class ProjectionHead(nn.Module):
+    """Tokens -> tokens of another width: y = W x + b, or y = W2 gelu(W1 x + b1) + b2 with a hidden layer.
+
+    Args:
+        in_dim: Features of a token.
+        out_dim: Width of the output. With `FeatureRegressionLoss`, `SelfDistillationModel` fills in the width of the
+            teacher.
+        hidden_dim: Width of the hidden layer. None: no such layer.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, hidden_dim: int | None = None) -> None:
+        super().__init__()
+        widths = [in_dim, out_dim] if hidden_dim is None else [in_dim, hidden_dim, out_dim]
+        layers: list[nn.Module] = []
+        for width_in, width_out in itertools.pairwise(widths):
+            layers += [nn.Linear(width_in, width_out), nn.GELU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading out_dim']:
+        """The projected tokens."""
+        return self.layers(tokens)

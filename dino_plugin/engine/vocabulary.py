@@ -9,10 +9,11 @@ from dino_plugin import registry
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
-from dino_plugin.core.heads import DINOHead
+from dino_plugin.core.heads import DINOHead, ProjectionHead
 from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss, ViewMeanLoss
 from dino_plugin.core.losses.coding_rate import CodingRateLoss
 from dino_plugin.core.losses.dino import DINOLoss
+from dino_plugin.core.losses.feature_regression import FeatureRegressionLoss
 from dino_plugin.core.losses.gram import GramLoss
 from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
@@ -92,7 +93,7 @@ VOCABULARY: dict[Registry, list] = {
         ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
-        ViewMeanLoss, SIGRegLoss, LightlyPairLoss, LightlySwAVLoss,
+        ViewMeanLoss, SIGRegLoss, ProjectionHead, FeatureRegressionLoss, LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,

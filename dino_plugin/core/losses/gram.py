@@ -42,14 +42,30 @@ def gram_difference(
 
 
 def to_grid(
-    patches: Float[Tensor, 'views batch _ _ dim'], rows: int, columns: int
+    patches: Float[Tensor, 'views batch _ _ dim'], rows: int, columns: int, antialias: bool = False
 ) -> Float[Tensor, 'views batch {rows} {columns} dim']:
-    """Patch tokens resampled to another grid over the same image: bicubic, without antialiasing, in float32."""
+    """Patch tokens resampled to another grid over the same image: bicubic, in float32."""
     if patches.shape[2:4] == (rows, columns):
         return patches
     maps = full_precision(patches).flatten(0, 1).movedim(-1, 1)
-    resized = interpolate(maps, size=(rows, columns), mode='bicubic', align_corners=False)
+    resized = interpolate(maps, size=(rows, columns), mode='bicubic', align_corners=False, antialias=antialias)
     return resized.movedim(1, -1).unflatten(0, patches.shape[:2])
+
+
+def views_of_anchor(views: ViewBatch, loss: str) -> Float[Tensor, 'views batch channels rows columns']:
+    """What a frozen network sees: the anchor views, or the global views if there are none.
+
+    Raises:
+        ValueError: If the anchor views differ in number from the global views or are smaller.
+    """
+    images = views.global_views if views.anchor_views is None else views.anchor_views
+    given, least = tuple(images.shape), tuple(views.global_views.shape)
+    if given[:2] != least[:2] or given[-2] < least[-2] or given[-1] < least[-1]:
+        raise ValueError(
+            f'{loss}: anchor views of shape {given} for global views of {least}; they need the same number of views '
+            'and images, and at least the same size: set anchor_size in dino_plugin.MultiCrop.'
+        )
+    return images
 
 
 class GramLoss(Loss):
@@ -133,11 +149,4 @@ class GramLoss(Loss):
     def _anchor_patches(
         self, views: ViewBatch, grid: Sequence[int]
     ) -> Float[Tensor, 'views batch {grid[0]} {grid[1]} dim']:
-        images = views.global_views if views.anchor_views is None else views.anchor_views
-        given, least = tuple(images.shape), tuple(views.global_views.shape)
-        if given[:2] != least[:2] or given[-2] < least[-2] or given[-1] < least[-1]:
-            raise ValueError(
-                f'GramLoss: anchor views of shape {given} for global views of {least}; they need the same number of '
-                'views and images, and at least the same size: set anchor_size in dino_plugin.MultiCrop.'
-            )
-        return to_grid(self.anchor(images).patches, *grid)
+        return to_grid(self.anchor(views_of_anchor(views, 'GramLoss')).patches, *grid)

@@ -10,10 +10,54 @@ from dino_plugin.registry import MODELS
 from dino_plugin.weights.teacher import load_teacher
 
 
-def build_heads(heads: Mapping[str, dict], backbone: nn.Module, **known) -> dict[str, nn.Module]:
-    """Heads by name, with the input width of the backbone's output; constructors may take ``known`` values, too."""
+def build_heads(
+    heads: Mapping[str, dict], backbone: nn.Module, out_dims: Mapping[str, int] | None = None, **known
+) -> dict[str, nn.Module]:
+    """Heads by name, with the input width of the backbone's output; constructors may take ``known`` values, too.
+
+    Args:
+        heads: Configs.
+        backbone: With ``embed_dim``.
+        out_dims: ``out_dim`` of some heads by name, see `output_widths`.
+        **known: Values for every head.
+    """
     known |= dict.fromkeys(('in_dim', 'input_dim'), backbone.embed_dim)
-    return {name: build(MODELS, head, **known) for name, head in heads.items()}
+    of_head = {name: {'out_dim': width} for name, width in (out_dims or {}).items()}
+    return {name: build(MODELS, head, **known, **of_head.get(name, {})) for name, head in heads.items()}
+
+
+def with_built_teachers(losses: Mapping[str, dict], **known) -> dict[str, dict]:
+    """Configs of losses, in which the frozen networks (``teacher``) are built.
+
+    A teacher with timm's released weights brings their image normalisation along; what the config of the loss says wins.
+    """
+    return {name: _with_built_teacher(loss, known) if 'teacher' in loss else loss for name, loss in losses.items()}
+
+
+def _with_built_teacher(loss: dict, known: dict) -> dict:
+    config = loss['teacher']
+    teacher = build(MODELS, config, **known)
+    released = teacher.model.pretrained_cfg if config.get('pretrained') is True else {}
+    colours = {key: [255 * value for value in released[key]] for key in ('mean', 'std') if key in released}
+    return {**colours, **loss, 'teacher': teacher}
+
+
+def output_widths(losses: Mapping[str, dict]) -> dict[str, int]:
+    """By name of the head, the width of the teacher that a loss compares its output with.
+
+    Raises:
+        ValueError: If two losses name one head, and their teachers differ in width.
+    """
+    widths: dict[str, int] = {}
+    for loss in losses.values():
+        for head in (loss.get('class_head'), loss.get('patch_head')) if 'teacher' in loss else ():
+            width = loss['teacher'].embed_dim
+            if head is not None and widths.setdefault(head, width) != width:
+                raise ValueError(
+                    f'Two losses name the head {head!r}, and their teachers have {widths[head]} and {width} features; '
+                    'give each teacher heads of its own.'
+                )
+    return widths
 
 
 def build_frozen_teacher(

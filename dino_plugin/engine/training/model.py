@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.views import Tokens, ViewBatch
 from dino_plugin.engine.training.build import build
-from dino_plugin.engine.training.frozen_teacher import build_frozen_teacher, build_heads
+from dino_plugin.engine.training.frozen_teacher import (
+    build_frozen_teacher,
+    build_heads,
+    output_widths,
+    with_built_teachers,
+)
 from dino_plugin.registry import MODELS, TASK_UTILS
 from dino_plugin.weights.teacher import load_teacher
 
@@ -30,7 +35,8 @@ class SelfDistillationModel(BaseModel):
     Args:
         backbone: Config of a backbone, such as ``dict(type='dino_plugin.TimmBackbone', model_name=...)``.
         heads: Configs by name; ``in_dim`` (``input_dim`` of Lightly's heads) is filled in.
-        losses: Configs by name; a loss names its head, and ``prototypes`` of its target are filled in.
+        losses: Configs by name; a loss names its head, and ``prototypes`` of its target are filled in. A loss may have
+            a frozen network of its own, the config ``teacher``; ``out_dim`` of the heads that it names is its width.
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
         checkpoint: Checkpoint of a training of this package with these heads; its teacher starts student and teacher.
         frozen_teacher: ``dict(checkpoint=..., heads=..., backbone=...)``, see `build_frozen_teacher`.
@@ -62,12 +68,19 @@ class SelfDistillationModel(BaseModel):
         self.num_images = num_images
         known = dict(num_images=num_images)
         student = build(MODELS, backbone, **known)
-        built_heads = build_heads(heads, student, **known)
+        losses = with_built_teachers(losses, **known)
+        built_heads = build_heads(heads, student, output_widths(losses), **known)
         if checkpoint:
             load_teacher(student, built_heads, checkpoint)
         of_head = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
+        known_to_losses = known | {
+            f'views_{name}': getattr(self.data_preprocessor, name).tolist()
+            for name in ('mean', 'std')
+            if hasattr(self.data_preprocessor, name)
+        }
         built_losses = {
-            name: build(MODELS, loss, **known, **of_head.get(loss.get('head'), {})) for name, loss in losses.items()
+            name: build(MODELS, loss, **known_to_losses, **of_head.get(loss.get('head'), {}))
+            for name, loss in losses.items()
         }
         momentum = build(TASK_UTILS, momentum, **known) if isinstance(momentum, dict) else momentum
         built_frozen_teacher = build_frozen_teacher(built_heads, **known | frozen_teacher) if frozen_teacher else None
