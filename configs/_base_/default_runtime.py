@@ -2,7 +2,10 @@
 _base_ = './runtime.py'
 
 default_scope = 'dino_plugin'
-default_hooks = dict(throughput=dict(type='dino_plugin.ThroughputHook'))
+default_hooks = dict(
+    throughput=dict(type='dino_plugin.ThroughputHook'),
+    capture=dict(type='dino_plugin.CaptureHook', most=3),  # of batches that gave NaN, for `dino-plugin replay`
+)
 
 # More curves than the text and JSON logs, in a config of yours:
 #   visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])

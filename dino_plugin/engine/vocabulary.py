@@ -6,6 +6,7 @@ In a config each name carries the prefix ``dino_plugin.``; mmengine then finds t
 from mmengine.registry import Registry
 
 from dino_plugin import registry
+from dino_plugin.backbones.feature_map_backbone import FeatureMapBackbone
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
@@ -53,6 +54,7 @@ from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
 from dino_plugin.engine.evaluating.patch_extractor import PatchExtractor
 from dino_plugin.engine.evaluating.patch_loop import PatchTestLoop
 from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
+from dino_plugin.engine.training.hooks.capture import CaptureHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.collapse_monitor import CollapseMonitorHook
 from dino_plugin.engine.training.hooks.ema_teacher import EMATeacherHook
@@ -90,7 +92,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
         PatchExtractor, ObjectFinder, LinearGrid,
-        ViewPreprocessor, TimmBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
+        ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
         ViewMeanLoss, SIGRegLoss, ProjectionHead, FeatureRegressionLoss, LightlyPairLoss, LightlySwAVLoss,
@@ -113,7 +115,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
-        ThroughputHook, CheckpointHook, DescribeBackboneHook,
+        ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook,
     ],
     registry.LOOPS: [
         ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,

@@ -1,5 +1,6 @@
 """Training loops that resume in the middle of an epoch."""
 
+import copy
 import logging
 import math
 from itertools import islice
@@ -15,6 +16,11 @@ from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused
 from dino_plugin.engine.training.auto_scale_lr import as_linear_rule
 from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.position import Position, PositionHook
+
+
+def iteration_seed(run_seed: int, rank: int, iteration: int) -> int:
+    """Seed of the random numbers that the networks draw in an iteration (drop path)."""
+    return int(np.random.SeedSequence((run_seed, rank, iteration)).generate_state(1, np.uint64)[0])
 
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
@@ -70,9 +76,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def run_iter(self, idx: int, data_batch) -> None:
         """Train for one iteration, with its own random numbers."""
-        entropy = np.random.SeedSequence((self.runner.seed, get_rank(), self._iter))
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        torch.manual_seed(iteration_seed(self.runner.seed, get_rank(), self._iter))
         super().run_iter(idx, data_batch)
+
+    def keys_of_batch(self, iteration: int) -> list[tuple[int, int]]:
+        """Index and seed of each image that this process saw in an iteration of this pass; nothing for others."""
+        sampler = copy.copy(self.dataloader.sampler)
+        if iteration < self._pass_begin or not hasattr(sampler, 'start_at'):
+            return []
+        sampler.start_at(self._images + (iteration - self._pass_begin) * self._batch)
+        return list(islice(sampler, self.dataloader.batch_size))
 
     def position_after(self, epoch: int, iterations: int) -> Position:
         """Where training is after this number of iterations; mmengine's ``epoch`` counts a pass that ends now."""
