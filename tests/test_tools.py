@@ -105,7 +105,7 @@ def test_no_validate_leaves_no_evaluation(parse, tmp_path):
     (tmp_path / 'own.py').write_text(
         "optim_wrapper = dict(type='OptimWrapper')\n"
         "val_cfg, val_dataloader, val_evaluator = dict(), dict(), dict(type='Accuracy')\n"
-        "custom_hooks = [dict(type='dino_plugin.KNNHook'), dict(type='dino_plugin.EMATeacherHook')]\n"
+        "custom_hooks = [dict(type=f'dino_plugin.{name}Hook') for name in ('KNN', 'Guard', 'EMATeacher')]\n"
     )
     cfg = parse(str(tmp_path / 'own.py'), '--no-validate')
     assert (cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator) == (None, None, None)

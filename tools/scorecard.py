@@ -1,6 +1,6 @@
 """All that can be measured of networks with the data at hand, in one table:
 
-python tools/scorecard.py CHECKPOINT [MORE ...] --images DIR [--labels CSV] [--masks DIR] [--clips DIR] [--out DIR]
+python tools/scorecard.py CHECKPOINT [MORE ...] --images DIR [--labels CSV] [--masks DIR] [--class-masks DIR] [--clips DIR]
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=existing, required=True, help='folder of images')
     parser.add_argument('--labels', type=existing, help='CSV with the columns file (below --images) and label')
     parser.add_argument('--masks', type=existing, help='folder with JPEGImages and Annotations: images and their masks')
+    parser.add_argument('--class-masks', type=existing, help='folder with images and masks that hold a class in each '
+                        'pixel, 255 for none: half of the images teach, the others ask')  # fmt: skip
     parser.add_argument('--clips', type=existing, help="clips in DAVIS's layout, with a mask for each frame")
     parser.add_argument('--out', default='work_dirs/scorecard', help='folder of scorecard.json and pictures')
     parser.add_argument('--image-size', type=int,
@@ -49,13 +51,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def object_images(folder: Path) -> list:
-    """Images with masks below `JPEGImages` and `Annotations`, or DAVIS's `480p` there; at most 100, spread over all."""
+def object_images(folder: str | None, *places: str) -> list:
+    """Images with masks below two places of the folder; at most 100, spread over all."""
     from dino_plugin.evaluation.objects import ObjectDataset
 
-    davis = (folder / 'JPEGImages/480p').is_dir()
-    places = ('JPEGImages/480p', 'Annotations/480p') if davis else ('JPEGImages', 'Annotations')
-    found = list(ObjectDataset(folder, *places))
+    if folder is None:
+        return []
+    davis = all(Path(folder, place, '480p').is_dir() for place in places)
+    found = list(ObjectDataset(folder, *(f'{place}/480p' if davis else place for place in places)))
     return found[:: -(-len(found) // MOST_WITH_MASKS)]
 
 
@@ -97,8 +100,9 @@ def save_pictures(networks: dict[str, nn.Module], card: Card, folder: Path) -> l
     from dino_plugin.visualization.contact_sheet import save_image
     from dino_plugin.visualization.pca import pca_of_images
 
-    if card.objects:
-        images = [item.read_image() for item in card.objects[:: max(1, len(card.objects) // 8)][:8]]
+    masked = card.objects or card.class_masks
+    if masked:
+        images = [item.read_image() for item in masked[:: max(1, len(masked) // 8)][:8]]
     else:
         infos = card.images[:: max(1, len(card.images) // 8)][:8]
         images = [read_image(info['img_path']) for info in infos]
@@ -130,10 +134,11 @@ def main() -> None:
         card = Card(
             images=images,
             labelled=labelled,
-            objects=object_images(Path(args.masks)) if args.masks else [],
+            objects=object_images(args.masks, 'JPEGImages', 'Annotations'),
             clips=DAVISDataset(args.clips, year=2016).clips if args.clips else [],
             size=args.image_size or min(*own_size(first.model), 224),
             short_side=args.short_side,
+            class_masks=object_images(args.class_masks, 'images', 'masks'),
         )
         columns, seconds = {}, {}
         for name, network in networks.items():
@@ -148,7 +153,8 @@ def main() -> None:
         fail(str(error))
     show(columns)
     known = '' if labelled is None else f', {len(labelled.bank)} to learn from and {len(labelled.queries)} to classify'
-    print(f'{len(images)} images of {card.size} px{known}; {len(card.objects)} with masks, {len(card.clips)} clips.')
+    masks = len(card.objects) + len(card.class_masks)
+    print(f'{len(images)} images of {card.size} px{known}; {masks} with masks, {len(card.clips)} clips.')
     print('Features are class token and mean patch; LiDAR is of class tokens.')
     content = dict(measures=columns, seconds=seconds, images=len(images), size=card.size, short_side=card.short_side)
     (out / 'scorecard.json').write_text(json.dumps(content, indent=1) + '\n')

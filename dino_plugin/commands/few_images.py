@@ -7,6 +7,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
+SCORECARD_HOOKS = ('OnlineEvaluationHook', 'GuardHook')  # ends of types; they measure without loaders of their own
+
 
 def take_few_images(cfg: Config, number: int) -> None:
     """Keeps this number of images of each set of a training, evenly spread, unless the config chooses them itself.

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from dino_plugin.commands.everyday_options import apply_train_options
-from dino_plugin.commands.few_images import loaders_of, nested, take_few_images
+from dino_plugin.commands.few_images import SCORECARD_HOOKS, loaders_of, nested, take_few_images
 
 IMAGES, BATCH, EPOCHS, STEPS, WORKERS = 64, 8, 2, 16, 2
 SIDE, PATCH = 32, 8
@@ -87,6 +87,9 @@ def shrink(cfg: Config, batch_size: int = BATCH, steps: int = STEPS, epochs: int
         loader.collate_fn.min_patches = 2
         if not given:
             loader.collate_fn.patch_size = PATCH
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.type).endswith(SCORECARD_HOOKS):
+            hook.update(image_size=side, short_side=2 * side, limit=IMAGES)
     _shrink_model(cfg, side)
     _shorten(cfg, steps, epochs)
 

@@ -11,6 +11,7 @@ from dino_plugin.commands.auto import write_recipe
 from dino_plugin.commands.command_line import AUTO, option_values, tell
 from dino_plugin.commands.dry_run import DryRunHook
 from dino_plugin.commands.everyday_options import apply_train_options, short_train_option
+from dino_plugin.commands.few_images import SCORECARD_HOOKS
 from dino_plugin.commands.launch import load_config
 from dino_plugin.commands.mistakes import explained
 from dino_plugin.commands.smoke import smoke
@@ -67,6 +68,7 @@ def apply_training_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.update(dict(precision='bf16') if ours else dict(type='AmpOptimWrapper'))
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if 'KNNHook' not in str(hook['type'])]
+        measuring = ('KNNHook', *SCORECARD_HOOKS)
+        cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if not str(hook['type']).endswith(measuring)]
     if args.auto_scale_lr:
         cfg.merge_from_dict({'auto_scale_lr.enable': True})

@@ -98,6 +98,13 @@ def test_pretraining_runs_with_its_knn_and_leaves_a_backbone(tmp_path, monkeypat
     assert all(map(torch.equal, network.model.parameters(), teacher.model.parameters()))
 
 
+def test_going_on_from_released_weights_runs_with_its_guard(tmp_path):
+    run('dinov2/dinov2_vit-small-p14_1xb64-continued-20e_custom.py', tmp_path, CIFAR)
+    table = (tmp_path / 'work/before_after.md').read_text()
+    assert '| **k-NN** |' in table and '| neighbours that agree |' in table, 'class folders count as classes'
+    assert TimmBackbone(checkpoint=str(tmp_path / 'work/best.pth')).embed_dim == 32
+
+
 @pytest.mark.parametrize('name', [LONG, HIGHRES])
 def test_recipes_that_count_steps_run_all_their_views(name, tmp_path):
     runner = run(name, tmp_path, CIFAR, **{'train_cfg.max_iters': 6})
