@@ -1,6 +1,6 @@
 """All that can be measured of networks with the data at hand, in one table:
 
-python tools/scorecard.py CHECKPOINT [MORE ...] --images DIR [--labels CSV] [--masks DIR] [--class-masks DIR] [--clips DIR]
+python tools/scorecard.py CHECKPOINT [MORE ...] --images DIR [--masks DIR] [--class-masks DIR] [--clips DIR] [--out DIR]
 """
 
 from __future__ import annotations
