@@ -58,7 +58,7 @@ def is_placeholder(word: str) -> bool:
 
 
 def test_the_tutorials_are_there():
-    assert len(PAGES) == 6 and all(len(cells(page)) > 0 for page in PAGES)
+    assert len(PAGES) == 7 and all(len(cells(page)) > 0 for page in PAGES)
 
 
 @each_page
