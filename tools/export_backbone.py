@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS
+from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS, OWN
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,9 +20,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--format',
-        choices=[*FORMATS, *GRAPH_FORMATS],
+        choices=[*FORMATS, OWN, *GRAPH_FORMATS],
         default='timm',
-        help="original: names of the authors' repositories; onnx, torch_export: the network itself",
+        help="original: names of the authors' repositories; own: a network that is not from timm, under its own names; "
+        'onnx, torch_export: the network itself',
     )
     parser.add_argument(
         '--source', default='teacher', help='teacher, student, or the name of another network in the file'

@@ -66,7 +66,9 @@ def _method(model: nn.Module) -> dict[str, str]:
 
 
 def _network(model: nn.Module) -> str:
-    """The first `TimmBackbone`, which is the student's, or else the model's backbone."""
+    """The student, or the first `TimmBackbone`, or else the model's backbone."""
+    if isinstance(model, SelfDistillationModel):
+        model = model.distillation.student
     network = next((module for module in model.modules() if isinstance(module, TimmBackbone)), None)
     if network is not None:
         return f'{network.description["model_name"]}, {_count(network.parameters())} parameters'

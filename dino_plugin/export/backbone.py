@@ -13,10 +13,10 @@ from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.tokens import channels_of, patch_size_of
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.export.files import GRAPH_SUFFIXES, write_file, write_tensors
-from dino_plugin.export.formats import GRAPH_FORMATS
+from dino_plugin.export.formats import GRAPH_FORMATS, OWN
 from dino_plugin.export.graphs import Graph, graph_of, own_size
-from dino_plugin.export.tensors import in_format
-from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.export.tensors import Exported, in_format
+from dino_plugin.weights.checkpoint import backbone_description, backbone_state, own_tensors
 from dino_plugin.weights.reading.file_checks import sha256_of
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
@@ -46,6 +46,7 @@ def export_backbone(
       since DINO trains none.
     - `mmpretrain`, `original`: the key names of mmpretrain's VisionTransformer, and of the authors' repositories. Both
       read `.pth`.
+    - `own`: the names that the network's author gave; for a `FeatureMapBackbone`, which has no other format.
 
     Formats that hold the network, a function of normalised `images` (batch, channels, rows, columns) with the outputs
     `class_token` (batch, dim) and `patches` (batch, rows, columns, dim). Images are padded to whole patches with zeros
@@ -65,7 +66,7 @@ def export_backbone(
         source: `teacher`, `student`, or the name of another network in the file, see `backbone_state`.
         mean: Mean of the images' normalisation, per channel, in levels of [0, 255]; for the description.
         std: Standard deviation, in the same unit.
-        format: One of `FORMATS` or `GRAPH_FORMATS`.
+        format: One of `FORMATS` or `GRAPH_FORMATS`, or `own`.
         image_size: Rows and columns in pixels, fixed in `onnx` and `torch_export`. None: any size if the
             exported values then equal the network's, else the network's own size.
 
@@ -80,6 +81,8 @@ def export_backbone(
     """
     if image_size and format not in GRAPH_FORMATS:
         raise ValueError(f'image_size={image_size} fixes the size of {list(GRAPH_FORMATS)}; {format!r} holds tensors.')
+    if format == OWN:
+        return _export_own(load_checkpoint(checkpoint), Path(out), source, dict(mean=[*mean], std=[*std]))
     model, card = _network_of(checkpoint, source)
     if not len(mean) == len(std) == channels_of(model):
         raise ValueError(
@@ -105,11 +108,34 @@ def export_backbone(
     return path
 
 
+def _export_own(content: Mapping[str, Any], out: Path, source: str, levels: dict[str, list[float]]) -> Path:
+    """The tensors of a `FeatureMapBackbone`, for the program that the network is from."""
+    module = _module_of(content)
+    if module is None:
+        raise ValueError("format='own' is for a FeatureMapBackbone, and the checkpoint holds none: take format='timm'.")
+    path = write_tensors(
+        Exported({key: value.contiguous() for key, value in own_tensors(content, source).items()}), out, {}
+    )
+    card = {name: [round(level / 255, 6) for level in values] for name, values in levels.items()}
+    card |= dict(module=module, network=source, format=OWN, sha256=sha256_of(path))
+    path.with_suffix('.json').write_text(json.dumps(card, indent=2) + '\n')
+    return path
+
+
+def _module_of(content: Mapping[str, Any]) -> str | None:
+    """The class of the network in a checkpoint of a `FeatureMapBackbone`; None for any other checkpoint."""
+    meta = content.get('meta')
+    description = meta.get('backbone') if isinstance(meta, Mapping) else None
+    return str(description['module']) if isinstance(description, Mapping) and 'module' in description else None
+
+
 def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[str, Any]]:
     """timm's model with the weights, and its description."""
     content = load_checkpoint(checkpoint)
     description = backbone_description(content, checkpoint, source)
     if description is None:
+        if module := _module_of(content):
+            raise ValueError(f'{checkpoint} holds a {module}, which is not from timm: take --format own.')
         raise ValueError(
             f'{checkpoint} does not say which backbone it holds (meta.backbone), and its shapes are of no published '
             "network. Training with custom_hooks=[dict(type='dino_plugin.EMATeacherHook')] adds the description."

@@ -1,6 +1,6 @@
 """The backbone in a checkpoint file: its tensors under timm's names, and which network they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,29 @@ def backbone_description(
     if description['position_resampling'] == 'timm':
         del description['position_resampling']
     return description
+
+
+def own_tensors(
+    checkpoint: Mapping[str, Any], source: str = 'teacher', names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of a network under the names that its author gave them; no layout is recognised or changed.
+
+    Args:
+        checkpoint: From `load_checkpoint`.
+        source: As in `backbone_state`.
+        names: Those of the network; a file, or its `state_dict`, that has them all is the network's own.
+
+    Raises:
+        ValueError: If no such network is found, or as `backbone_state`.
+    """
+    for content in (checkpoint, checkpoint.get('state_dict')):
+        if names and isinstance(content, Mapping) and all(name in content for name in names):
+            return {name: content[name] for name in names}
+    found = networks(checkpoint)
+    network = chosen(found, source)
+    if network is None:
+        raise ValueError(_not_found(checkpoint, found, source))
+    return dict(network.tensors)
 
 
 def _named(description: Any) -> Mapping[str, Any] | None:

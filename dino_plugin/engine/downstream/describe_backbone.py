@@ -3,13 +3,14 @@
 from mmengine.hooks import Hook
 from torch import nn
 
+from dino_plugin.backbones.feature_map_backbone import FeatureMapBackbone
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 
 
 def describe(checkpoint: dict, model: nn.Module) -> None:
-    """Write name and arguments of the model's first `TimmBackbone` into ``checkpoint['meta']['backbone']``."""
+    """Write name and arguments of the model's first backbone into ``checkpoint['meta']['backbone']``."""
     for module in model.modules():
-        if isinstance(module, TimmBackbone):
+        if isinstance(module, TimmBackbone | FeatureMapBackbone):
             checkpoint['meta']['backbone'] = module.description
             return
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from mmengine.registry import Registry
 
-from dino_plugin.registry import TASK_UTILS
+from dino_plugin.registry import MODELS, TASK_UTILS
 
 
 def build(registry: Registry, config: dict, **known):
@@ -13,7 +13,7 @@ def build(registry: Registry, config: dict, **known):
 
     So a number stands once in a config: the ``in_dim`` of a head is the ``embed_dim`` of the backbone, the
     ``prototypes`` of a target are those of its head. Dicts inside with a ``type`` (schedules, targets, functions that
-    compute a number) are built first. A value in the config wins.
+    compute a number, networks) are built first. A value in the config wins.
 
     Raises:
         TypeError: If ``config`` is no dict with a ``type``.
@@ -22,7 +22,7 @@ def build(registry: Registry, config: dict, **known):
     if not isinstance(config, dict) or 'type' not in config:
         raise TypeError(f"Expected a dict with a 'type', such as dict(type='dino_plugin.DINOHead'), not {config!r}.")
     nested = {
-        key: build(TASK_UTILS, value, **known) if isinstance(value, dict) and 'type' in value else value
+        key: build(_registry_of(value), value, **known) if isinstance(value, dict) and 'type' in value else value
         for key, value in config.items()
     }
     cls = registry.get(config['type']) if isinstance(config['type'], str) else config['type']
@@ -32,6 +32,10 @@ def build(registry: Registry, config: dict, **known):
         accepted = inspect.signature(cls).parameters
         nested = {key: value for key, value in known.items() if key in accepted} | nested
     return registry.build(nested)
+
+
+def _registry_of(config: dict) -> Registry:
+    return TASK_UTILS if not isinstance(config['type'], str) or TASK_UTILS.get(config['type']) else MODELS
 
 
 def _require_package(name: str) -> None:

@@ -29,7 +29,7 @@ def build_heads(
 def with_built_teachers(losses: Mapping[str, dict], **known) -> dict[str, dict]:
     """Configs of losses, in which the frozen networks (``teacher``) are built.
 
-    A teacher with timm's released weights brings their image normalisation along; what the config of the loss says wins.
+    A teacher with timm's released weights brings their image normalisation along. The config of the loss wins.
     """
     return {name: _with_built_teacher(loss, known) if 'teacher' in loss else loss for name, loss in losses.items()}
 
