@@ -94,6 +94,18 @@ MUTATIONS = [
         'evaluation/video/test_propagation.py',
     ),
     Mutation('evaluation/video/scores.py', '/ num_found', '/ num_truth', 'evaluation/video/test_scores.py'),
+    Mutation(
+        'evaluation/neighbour_agreement.py',
+        'return numbers[~itself].view(len(features), k)',
+        'return numbers[:, :k]',
+        'evaluation/test_neighbour_agreement.py',
+    ),
+    Mutation(
+        'engine/training/before_after.py',
+        '2 * math.hypot',
+        'math.hypot',
+        'engine/training/test_before_after.py',
+    ),
     # weights
     Mutation('weights/safe_loading.py', 'weights_only=True)', 'weights_only=False)', 'weights/test_checkpoint.py'),
     Mutation('weights/strict_loading.py', 'if wanted[0] == wanted[1]', 'if True', 'weights/test_positions.py'),
