@@ -443,7 +443,7 @@ FROM_TIMM = [name for name in TRAINING if re.search('tiny|baselines|resnet', nam
 
 @pytest.mark.parametrize('name', [name for name in TRAINING if name not in FROM_TIMM])
 def test_class_tokens_and_registers_start_as_the_authors_draw_them(name):
-    assert load(name).model.backbone.token_std == (1e-6 if name.startswith('dinov2') else 0.02)
+    assert load(name).model.backbone.token_std == (1e-6 if name.startswith(('dinov2', 'franca')) else 0.02)
 
 
 def test_recipes_with_measured_figures_start_as_they_did_and_the_resnet_as_torchvisions():

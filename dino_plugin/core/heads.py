@@ -31,15 +31,20 @@ class DINOHead(nn.Module):
             without it.
         weight_norm: Learn direction and magnitude of the prototypes separately (DINO, iBOT, DINOv2). Without it
             (DINOv3) they are a plain linear layer; magnitudes start near 0.02 * sqrt(bottleneck_dim).
+        share: The head reads only the first ``round(share * in_dim)`` features of a token. Several heads with shares 1,
+            1/2, 1/4, ... and fewer prototypes make nested (Matryoshka) features: a vector that is cut off after a half
+            or a quarter of its numbers is still a good one.
 
     Raises:
-        ValueError: If there are fewer than 2 prototypes; if ``norm_last_layer`` is on but ``weight_norm`` is off: there
-            are no magnitudes then.
+        ValueError: If there are fewer than 2 prototypes; if the share is not in (0, 1] or leaves no feature; if
+            ``norm_last_layer`` is on but ``weight_norm`` is off: there are no magnitudes then.
 
     References:
         Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C. Linear weights start from a truncated normal
         of standard deviation 0.02, as there; weight-normalised prototypes keep PyTorch's initial directions.
         Siméoni et al. 2025 (DINOv3), arXiv:2508.10104: the plain layer, in their code.
+        Venkataramanan et al. 2025 (Franca), arXiv:2507.14137: shares of 1, 1/2, 1/4, 1/8 and 1/16, with prototypes in
+        proportion.
     """
 
     def __init__(
@@ -51,8 +56,14 @@ class DINOHead(nn.Module):
         norm_last_layer: bool = True,
         batch_norm: bool = False,
         weight_norm: bool = True,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
+        self.read = round(share * in_dim)
+        if not 0 < share <= 1 or not self.read:
+            raise ValueError(
+                f'DINOHead: share={share} of {in_dim} features must be in (0, 1] and leave at least one feature.'
+            )
         if prototypes is not None and prototypes < 2:
             raise ValueError(
                 f'DINOHead: prototypes={prototypes}; at least 2 are needed, or None for a head without prototypes.'
@@ -63,7 +74,7 @@ class DINOHead(nn.Module):
                 'weight_norm=False; also give norm_last_layer=False.'
             )
         layers: list[nn.Module] = []
-        for width_in in (in_dim, hidden_dim):
+        for width_in in (self.read, hidden_dim):
             layers.append(nn.Linear(width_in, hidden_dim))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(hidden_dim))
@@ -88,7 +99,7 @@ class DINOHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading prototypes']:
         """Scores, before temperature and softmax; without prototypes the projections, of length 1."""
-        bottleneck = self.mlp(tokens.flatten(end_dim=-2))
+        bottleneck = self.mlp(tokens[..., : self.read].flatten(end_dim=-2))
         # Half precision would underflow in the norm of a small bottleneck (fp16 squares below 2.4e-4 vanish).
         bottleneck = normalize(full_precision(bottleneck), dim=-1).to(bottleneck.dtype)
         return self.last_layer(bottleneck).unflatten(0, tokens.shape[:-1])

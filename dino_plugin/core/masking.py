@@ -109,6 +109,27 @@ def random_masks(
     return (rank < num_masked[:, None]).unflatten(1, (rows, columns))
 
 
+def rolled_masks(
+    masks: Bool[Tensor, 'masks rows columns'], generator: torch.Generator
+) -> Bool[Tensor, 'masks rows columns']:
+    """Each mask shifted around its grid, as if the grid's edges were joined, by a random number of rows and columns.
+
+    rolled[m, r, c] = masks[m, (r - a_m) mod rows, (c - b_m) mod columns]      a_m, b_m uniform
+
+    Blocks lie in the middle of the grid more often than at its edges. After rolling every patch is masked equally
+    often, so no place is hidden from the student more than others.
+
+    References:
+        Venkataramanan et al. 2025 (Franca), arXiv:2507.14137, section on CyclicMask.
+    """
+    number, rows, columns = masks.shape
+    by_rows = torch.randint(rows, (number, 1), generator=generator)
+    by_columns = torch.randint(columns, (number, 1), generator=generator)
+    row = (torch.arange(rows) - by_rows) % rows
+    column = (torch.arange(columns) - by_columns) % columns
+    return masks[torch.arange(number)[:, None, None], row[:, :, None], column[:, None, :]]
+
+
 def _random_blocks(
     largest: Int[Tensor, ' masks'], smallest: int, rows: int, columns: int, generator: torch.Generator
 ) -> Bool[Tensor, 'masks rows columns']:

@@ -14,7 +14,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, stratified_ratios
+from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, rolled_masks, stratified_ratios
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.lightly.adapters import (
     MultiViewCollate,
@@ -89,6 +89,7 @@ def masked_collate(
     min_patches: int = 4,
     num_global: int = 2,
     upper_edges: bool = False,
+    roll: bool = False,
 ) -> ViewBatch:
     """:func:`multi_crop_collate`, with masks for the global views.
 
@@ -108,6 +109,8 @@ def masked_collate(
         num_global: As for :func:`multi_crop_collate`.
         upper_edges: Stratified ratios are the upper edges of their parts of the range (DINOv3), not drawn from them: a
             few patches more, and as many in every batch.
+        roll: Shift each mask around its grid, so that all patches are masked equally often (Franca), see
+            :func:`~dino_plugin.core.masking.rolled_masks`.
 
     Raises:
         ValueError: If a number is out of its range, or ``upper_edges`` are asked for without ``stratified``; and as
@@ -135,6 +138,8 @@ def masked_collate(
         if blocks
         else random_masks(num_masked, rows, columns, generator)
     )
+    if roll:
+        masks = rolled_masks(masks, generator)
     return views.with_masks(masks.unflatten(0, (num_views, batch)))
 
 

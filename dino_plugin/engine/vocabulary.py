@@ -17,6 +17,7 @@ from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.feature_regression import FeatureRegressionLoss
 from dino_plugin.core.losses.gram import GramLoss
 from dino_plugin.core.losses.ibot import IBOTPatchLoss
+from dino_plugin.core.losses.kernel_alignment import KernelAlignmentLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.losses.sigreg import SIGRegLoss
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
@@ -95,7 +96,8 @@ VOCABULARY: dict[Registry, list] = {
         ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
-        ViewMeanLoss, SIGRegLoss, ProjectionHead, FeatureRegressionLoss, LightlyPairLoss, LightlySwAVLoss,
+        ViewMeanLoss, SIGRegLoss, KernelAlignmentLoss, ProjectionHead, FeatureRegressionLoss,
+        LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,

@@ -66,6 +66,8 @@ MEANINGS = (
             'stay small.'),
     Meaning('*loss_*align*', LOSSES, '', 'How differently student and teacher see two views of one image. It should '
             'fall while the features stay spread.'),
+    Meaning('*loss_kernel*', LOSSES, '', 'How differently student and teacher arrange the patches of a view: 0 if their '
+            'similarities have one pattern, 1 if these have nothing in common. It should fall.'),
     Meaning('*loss_spread*', LOSSES, '', 'Low if features of different images keep a distance from each other. '
             'It should fall and then stay flat.'),
     Meaning('*loss*', LOSSES, '', 'A part of the loss. It should fall or stay flat.'),

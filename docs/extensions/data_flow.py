@@ -14,9 +14,15 @@ COLUMNS = dict(views=(4, 138), network=(196, 110), tokens=(364, 180), loss=(612,
 WIDTH = 760
 TOKENS = dict(
     DINOLoss='class token', IBOTPatchLoss='masked patches', KoLeoLoss='class token', GramLoss='patches',
-    AlignmentLoss='class token', CodingRateLoss='class token',
+    AlignmentLoss='class token', CodingRateLoss='class token', PatchAlignmentLoss='masked patches',
+    KernelAlignmentLoss='patches',
 )  # fmt: skip
-COMPARING = ('AlignmentLoss', 'CodingRateLoss')  # take the teacher's projections as they are
+COMPARING = (
+    'AlignmentLoss',
+    'CodingRateLoss',
+    'PatchAlignmentLoss',
+    'KernelAlignmentLoss',
+)  # take the teacher's projections as they are
 
 
 class Flow(SphinxDirective):

@@ -126,3 +126,21 @@ def test_plain_prototypes_are_one_tensor_which_is_known_as_the_last_layer():
 def test_magnitudes_cannot_be_kept_where_there_are_none():
     with pytest.raises(ValueError, match='weight_norm=False; also give norm_last_layer=False'):
         small_head(weight_norm=False)
+
+
+def test_a_head_with_a_share_is_a_head_on_the_first_features():
+    torch.manual_seed(0)
+    head = small_head(share=0.5)
+    torch.manual_seed(0)
+    narrow = small_head(in_dim=6)
+    tokens = torch.randn(2, 3, 12)
+    assert torch.equal(head(tokens), narrow(tokens[..., :6]))
+    changed = tokens.clone()
+    changed[..., 6:] = 9
+    assert torch.equal(head(changed), head(tokens))
+
+
+@pytest.mark.parametrize('share', [0.0, -0.5, 1.01, 0.01])
+def test_a_share_that_leaves_no_feature_is_refused(share):
+    with pytest.raises(ValueError, match=f'share={share} of 12 features must be in'):
+        small_head(share=share)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, stratified_ratios
+from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, rolled_masks, stratified_ratios
 
 GRIDS = [(1, 1), (1, 7), (2, 3), (4, 4), (14, 14), (9, 20)]
 
@@ -183,3 +183,21 @@ def test_independent_ratios_are_uniform_in_their_range_for_a_share_of_the_views(
 def test_ratios_are_a_function_of_the_generator(draw):
     first, again, other = (draw(8, 0.5, 0.1, 0.5, generator(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_rolled_mask_is_the_mask_around_the_edges():
+    masks = block_masks(torch.arange(8, 40), 9, 5, generator())
+    rolled = rolled_masks(masks, generator(1))
+    for mask, found in zip(masks, rolled):
+        shifts = [mask.roll((rows, columns), (0, 1)) for rows in range(9) for columns in range(5)]
+        assert any(torch.equal(found, shifted) for shifted in shifts)
+    assert any(not torch.equal(mask, found) for mask, found in zip(masks, rolled))
+
+
+def test_rolled_masks_hide_every_patch_equally_often_and_blocks_the_middle_more():
+    number, share = 4000, 1 / 3
+    masks = block_masks(torch.full((number,), 14 * 14 // 3), 14, 14, generator())
+    error = math.sqrt(share * (1 - share) / number)
+    exact = (14 * 14 // 3) / 14**2
+    assert (masks.double().mean(0) - exact).abs().max() > 10 * error
+    assert (rolled_masks(masks, generator(1)).double().mean(0) - exact).abs().max() < 5 * error

@@ -1,0 +1,20 @@
+# Your own folder of images with Franca's nested prototypes and rolled masks: DINOv2's recipe with heads that read the
+# first half and the first quarter of the features, too. A vector that is cut off there is still a good one.
+#
+# Command:  python tools/train.py configs/franca/franca_vit-small-p16_1xb64-coslr-100e_custom.py --images path/to/images
+# Hardware: one GPU of 24 GB; the time grows with the number of images. Not run by us.
+# Expected: depends on the images. Watch target_information in the log (0 is a collapse), and k-NN if some have labels.
+#
+# Franca itself nests five times, down to a sixteenth.
+_base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
+
+__heads, __losses = _base_.model.heads, _base_.model.losses
+model = dict(heads={}, losses=dict(dino=dict(weight=1 / 3), ibot=dict(weight=1 / 3)))  # the mean over three shares
+for __word, __share in dict(half=0.5, quarter=0.25).items():
+    for __name, __head in __heads.items():
+        __nested = dict(__head, share=__share, prototypes=int(__share * __head.prototypes))
+        model['heads'][f'{__name}_{__word}'] = __nested
+    for __name in ('dino', 'ibot'):
+        __nested = dict(__losses[__name], head=f'{__losses[__name].head}_{__word}', **model['losses'][__name])
+        model['losses'][f'{__name}_{__word}'] = __nested
+train_dataloader = dict(collate_fn=dict(roll=True))
