@@ -6,7 +6,7 @@ from torch.nn.functional import cosine_similarity
 
 from dino_plugin.core.losses.base import Loss, Step
 from dino_plugin.core.losses.compared_patches import check_which, compared_patches, patch_weights
-from dino_plugin.core.losses.dino import class_projections
+from dino_plugin.core.losses.dino import class_projections, pairs_of_different_views
 from dino_plugin.core.precision import full_precision
 from dino_plugin.core.schedules import Schedule
 
@@ -34,13 +34,7 @@ def cross_view_alignment(
     References:
         Wu et al. 2025 (SimDINO), arXiv:2502.10385, section 4.
     """
-    num_student, num_teacher = len(student), len(teacher)
-    num_pairs = num_student * num_teacher - num_teacher
-    if num_pairs < 1 or num_teacher > num_student:
-        raise ValueError(
-            f'cross_view_alignment: {num_student} student and {num_teacher} teacher views make no pair of different '
-            "views of an image; give the student at least two views, beginning with the teacher's."
-        )
+    num_pairs = pairs_of_different_views(len(student), len(teacher))
     student, teacher = full_precision(student)[:, None], full_precision(teacher)[None]
     cosines = cosine_similarity(student, teacher, dim=-1).mean(dim=-1)
     return 1 - (cosines.sum() - cosines.diagonal().sum()) / num_pairs

@@ -42,12 +42,7 @@ def cross_view_entropy(
         Caron et al. 2021, arXiv:2104.14294, equation 3; the factor of local views as in DINOv3's code.
     """
     num_student, num_teacher = len(student_scores), len(teacher_probabilities)
-    num_pairs = num_student * num_teacher - num_teacher
-    if num_pairs < 1 or num_teacher > num_student:
-        raise ValueError(
-            f'cross_view_entropy: {num_student} student and {num_teacher} teacher views make no pair of different '
-            "views of an image; give the student at least two views, beginning with the teacher's."
-        )
+    num_pairs = pairs_of_different_views(num_student, num_teacher)
     others = [tuple(number for number in range(num_teacher) if number != view) for view in range(num_student)]
     weights = torch.full_like(full_precision(student_scores[..., 0]), num_teacher * local_weight)
     weights[:num_teacher] = num_teacher - 1
@@ -55,6 +50,21 @@ def cross_view_entropy(
     if num_teacher == 1:  # the student's first view has no other teacher view
         student_scores, weights, others = student_scores[1:], weights[1:], others[1:]
     return soft_cross_entropy(student_scores, teacher_probabilities, weights, temperature, others)
+
+
+def pairs_of_different_views(num_student: int, num_teacher: int) -> int:
+    """Number of pairs (s, t) of a student and a teacher view with s != t; the teacher's are the student's first ones.
+
+    Raises:
+        ValueError: If there is no such pair, or the teacher has more views than the student.
+    """
+    num_pairs = num_teacher * (num_student - 1)
+    if num_pairs < 1 or num_teacher > num_student:
+        raise ValueError(
+            f'{num_student} student and {num_teacher} teacher views make no pair of different views of an image; give '
+            "the student at least two views, beginning with the teacher's."
+        )
+    return num_pairs
 
 
 class DINOLoss(Loss):
