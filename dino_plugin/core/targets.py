@@ -4,8 +4,10 @@ Both classes keep the teacher from giving every image the same distribution (col
 buffers, so a resumed run keeps them.
 """
 
+import math
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dino_plugin.core.precision import full_precision
@@ -67,30 +69,71 @@ class SinkhornKnopp(nn.Module):
     It is computed with logarithms: exp(scores / temperature) overflows float32 for a score of 9 at temperature 0.1, and
     a prototype far from all samples would divide zero by zero.
 
+    A small batch has fewer samples than prototypes, so equal shares of it mean little. With a ``queue`` the scores of
+    the last samples take part in the normalisation as if they were in the batch, and get no target. At batch 16 a queue
+    of 480 balances over as many samples as a batch of 256 with two views. The scores are those of earlier teachers,
+    which move slowly. Each rank keeps its own, and shares are taken over all ranks. The queue is a buffer: it is saved,
+    and a skipped step leaves no trace in it.
+
     Args:
         iterations: Rounds of normalisation; at least 1.
+        queue: Number of samples that are kept; two views of an image are two samples.
+        prototypes: Number of scores K, for the queue; the model fills it in.
+
+    Raises:
+        ValueError: If there is no round, the queue is negative, or it has no number of prototypes.
 
     References:
-        Caron et al. 2020, arXiv:2006.09882, section 3.1; with three iterations in Oquab et al. 2023,
-        arXiv:2304.07193, section 4.
+        Caron et al. 2020, arXiv:2006.09882, section 3.1, and 4.1 for the queue, which there holds features that are
+        scored anew; with three iterations in Oquab et al. 2023, arXiv:2304.07193, section 4.
     """
 
-    def __init__(self, iterations: int = 3) -> None:
+    kept: Float[Tensor, 'queue prototypes']
+
+    def __init__(self, iterations: int = 3, queue: int = 0, prototypes: int | None = None) -> None:
         super().__init__()
         if iterations < 1:
             raise ValueError(f'SinkhornKnopp: iterations={iterations}; at least one round is needed.')
+        if queue < 0 or (queue and not prototypes):
+            raise ValueError(
+                f'SinkhornKnopp: queue={queue} with prototypes={prototypes}; a queue is 0 or more samples, and needs '
+                'to know the number of prototypes.'
+            )
         self.iterations = iterations
+        self.queue = queue
+        if queue:
+            self.register_buffer('kept', torch.zeros(queue, prototypes))
+            self.register_buffer('num_kept', torch.tensor(0))
 
     @torch.no_grad()
     def forward(
         self, scores: Float[Tensor, '*leading prototypes'], temperature: float
     ) -> Float[Tensor, '*leading prototypes']:
         """Probabilities in float32, each row summing to 1; all samples of all leading axes together."""
-        logits = full_precision(scores).flatten(end_dim=-2) / temperature
-        for _ in range(self.iterations):
-            logits = logits - _logsumexp_over_samples(logits)
-            logits = logits.log_softmax(dim=1)
-        return logits.exp().view(scores.shape)
+        samples = full_precision(scores).flatten(end_dim=-2)
+        if not self.queue:
+            return _balanced(samples / temperature, self.iterations).view(scores.shape)
+        missing = torch.arange(self.queue, device=scores.device) >= self.num_kept
+        absent = torch.cat([missing.new_zeros(len(samples)), missing])
+        together = torch.cat([samples, self.kept.to(samples.dtype)])
+        balanced = _balanced(together / temperature, self.iterations, absent)[: len(samples)]
+        if self.training:
+            finite = samples.isfinite().all()  # NaN would stay for many steps
+            self.kept.copy_(torch.where(finite, together[: self.queue], self.kept))
+            self.num_kept.copy_(
+                torch.where(finite, (self.num_kept + len(samples)).clamp(max=self.queue), self.num_kept)
+            )
+        return balanced.view(scores.shape)
+
+
+def _balanced(
+    logits: Float[Tensor, 'samples prototypes'], iterations: int, absent: Bool[Tensor, ' samples'] | None = None
+) -> Float[Tensor, 'samples prototypes']:
+    """The assignment; samples that are absent take no share of the prototypes."""
+    for _ in range(iterations):
+        present = logits if absent is None else logits.masked_fill(absent[:, None], -math.inf)
+        logits = (logits - _logsumexp_over_samples(present)).log_softmax(dim=1)
+    return logits.exp()
 
 
 def _logsumexp_over_samples(logits: Float[Tensor, 'samples prototypes']) -> Float[Tensor, '1 prototypes']:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from processes import run_in_processes
 
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 
@@ -141,3 +142,71 @@ def test_impossible_settings_are_refused():
         Centering(4, momentum=1.0)
     with pytest.raises(ValueError, match='iterations=0'):
         SinkhornKnopp(0)
+
+
+def test_a_queue_is_the_assignment_of_the_batch_and_the_last_samples_together():
+    torch.manual_seed(0)
+    batches = [torch.randn(2, 3, 4) for _ in range(4)]
+    target = SinkhornKnopp(3, queue=10, prototypes=4)
+    for number, batch in enumerate(batches):
+        found = target(batch, 0.1)
+        rows = [sample for earlier in batches[:number][::-1] for sample in earlier.flatten(0, 1)][:10]
+        together = torch.stack([*batch.flatten(0, 1), *rows])
+        expected = plain_sinkhorn(together, 0.1, 3)[:6].view(2, 3, 4)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+        assert int(target.num_kept) == min(10, 6 * (number + 1))
+
+
+def test_an_empty_queue_changes_nothing_and_evaluation_fills_none():
+    torch.manual_seed(0)
+    scores = torch.randn(2, 3, 4)
+    target = SinkhornKnopp(3, queue=10, prototypes=4).eval()
+    torch.testing.assert_close(target(scores, 0.1), SinkhornKnopp(3)(scores, 0.1))
+    assert int(target.num_kept) == 0
+
+
+def test_a_queue_is_state_and_a_batch_of_nan_leaves_it_alone():
+    torch.manual_seed(0)
+    target, resumed = (SinkhornKnopp(3, queue=5, prototypes=4) for _ in range(2))
+    target(torch.randn(2, 3, 4), 0.1)
+    resumed.load_state_dict(target.state_dict())
+    before = target.kept.clone()
+    target(torch.full((1, 2, 4), float('nan')), 0.1)
+    assert torch.equal(target.kept, before)
+    scores = torch.randn(2, 3, 4)
+    assert torch.equal(target(scores, 0.1), resumed(scores, 0.1))
+
+
+def test_a_queue_makes_a_small_batch_use_the_prototypes_as_a_large_one_does():
+    """With all other samples in the queue, the last batch gets the targets that all together would give it."""
+    torch.manual_seed(0)
+    scores = torch.randn(400, 8)
+    target = SinkhornKnopp(3, queue=392, prototypes=8)
+    for batch in scores.flip(0).split(8):
+        last = target(batch, 0.2)
+    whole = SinkhornKnopp(3)(scores, 0.2)[:8].flip(0)
+    torch.testing.assert_close(last, whole, rtol=1e-3, atol=1e-5)
+    alone = SinkhornKnopp(3)(scores[:8].flip(0), 0.2)
+    assert (alone - whole).abs().max() > 0.1
+
+
+def test_a_queue_that_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match='queue=-1'):
+        SinkhornKnopp(3, queue=-1, prototypes=4)
+    with pytest.raises(ValueError, match='prototypes=None'):
+        SinkhornKnopp(3, queue=4)
+
+
+def _a_part_with_its_queue(rank, batches, expected):
+    target = SinkhornKnopp(3, queue=100, prototypes=4)
+    for batch in batches:
+        found = target(batch[:, 3 * rank : 3 * rank + 3], 0.1)
+    torch.testing.assert_close(found, expected[:, 3 * rank : 3 * rank + 3], rtol=1e-4, atol=1e-6)
+
+
+def test_queues_of_two_ranks_are_one_queue():
+    torch.manual_seed(0)
+    batches = [torch.randn(2, 6, 4) for _ in range(3)]
+    whole = SinkhornKnopp(3, queue=100, prototypes=4)
+    expected = [whole(batch, 0.1) for batch in batches][-1]
+    run_in_processes(_a_part_with_its_queue, batches, expected)

@@ -25,15 +25,23 @@ def prototypes_for_images(num_images: int | None = None) -> int:
     return max(512, 2 ** round(math.log2(_checked(num_images) / 10)))
 
 
-def momentum_for_images(num_images: int | None = None) -> float:
+def momentum_for_images(num_images: int | None = None, batch: int = 64) -> float:
     """The teacher's momentum at the beginning: an average over 100 steps with few images, over 250 with ImageNet.
 
-    momentum = 1 - 1 / steps; a short training is too short for a slow teacher.
+    momentum = (1 - 1 / steps) ** (batch / 64); a short training is too short for a slow teacher, and a step with fewer
+    images should move it less.
+
+    Args:
+        num_images: Images of the training.
+        batch: Images of a step, in all processes.
 
     Raises:
         ValueError: If ``num_images`` is not given, or outside of the rule.
+
+    References:
+        Busbridge et al. 2023, arXiv:2307.13813: momentum ** kappa for a batch that is kappa times as large.
     """
-    return 1 - 1 / value_for_images(100, 250, num_images)
+    return (1 - 1 / value_for_images(100, 250, num_images)) ** (batch / 64)
 
 
 def value_for_images(few: float, imagenet: float, num_images: int | None = None) -> float:

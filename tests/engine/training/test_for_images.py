@@ -164,3 +164,10 @@ def test_the_program_answers_a_wrong_number_in_words(number, said, repository, t
     assert said in message
     assert 'model.num_images=5000' in message
     assert 'Traceback' not in message
+
+
+def test_the_momentum_of_a_smaller_batch_averages_over_as_many_images():
+    few = momentum_for_images(5000)
+    assert few == pytest.approx(0.99)
+    assert momentum_for_images(5000, batch=16) ** 4 == pytest.approx(few)  # four steps of 16 are one of 64
+    assert momentum_for_images(5000, batch=128) == pytest.approx(few**2)
