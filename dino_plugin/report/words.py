@@ -62,6 +62,8 @@ MEANINGS = (
             'fall, more slowly than the loss of the class token.'),
     Meaning('*loss_koleo*', LOSSES, '', 'Low if features of different images keep a distance from each other. '
             'It should fall and then stay flat.'),
+    Meaning('*loss_regression*', LOSSES, '', 'How far the projected features of the student are from those of a frozen '
+            'network. It should fall; what is left is what the student cannot express.'),
     Meaning('*loss_gram*', LOSSES, '', 'How far the similarities of patches are from those of the anchor. It should '
             'stay small.'),
     Meaning('*loss_*align*', LOSSES, '', 'How differently student and teacher see two views of one image. It should '

@@ -15,8 +15,12 @@ WIDTH = 760
 TOKENS = dict(
     DINOLoss='class token', IBOTPatchLoss='masked patches', KoLeoLoss='class token', GramLoss='patches',
     AlignmentLoss='class token', CodingRateLoss='class token', PatchAlignmentLoss='masked patches',
-    KernelAlignmentLoss='patches',
+    KernelAlignmentLoss='patches', FeatureRegressionLoss='class token, patches',
 )  # fmt: skip
+FROZEN = dict(  # of losses with a frozen network: its name, and what it gives
+    GramLoss=('anchor', 'patches', 'of an earlier teacher'),
+    FeatureRegressionLoss=('frozen network', 'class token, patches', 'on one scale'),
+)
 COMPARING = (
     'AlignmentLoss',
     'CodingRateLoss',
@@ -43,21 +47,23 @@ def flow_of(cfg: dict) -> str:
     """The picture as SVG. Only the student learns by the losses; what the teacher gives is a target."""
     losses = [(loss['type'].split('.')[1], loss) for loss in cfg['model']['losses'].values()]
     targets = [(row, kind, loss) for row, (kind, loss) in enumerate(losses) if 'target' in loss or kind in COMPARING]
-    anchored = [row for row, (kind, _) in enumerate(losses) if kind == 'GramLoss']
-    teacher, end = len(losses), len(losses) + len(targets)
+    anchored = [(row, kind) for row, (kind, _) in enumerate(losses) if kind in FROZEN]
+    teacher, end = len(losses), len(losses) + max(1, len(targets))
     crop = next(step for step in cfg['train_dataloader']['dataset']['dataset']['pipeline'] if 'num_local' in step)
     masked = 'masked' in cfg['train_dataloader']['collate_fn']['type']
 
     parts = [
         box('views', 0, ['2 global views', f'{crop["global_size"]} px']),
-        box('views', 1, [f'{crop["num_local"]} local views', f'{crop["local_size"]} px']),
         box('network', 0, ['student'], rows=teacher),
-        box('network', teacher, ['teacher'], rows=len(targets)),
+        box('network', teacher, ['teacher'], rows=max(1, len(targets))),
         arrow('views', 0, 'network', 0, 'masked' if masked else ''),
-        arrow('views', 1, 'network', min(1, teacher - 1)),
-        arrow('views', 0, 'network', teacher),
         moving_average(teacher),
     ]
+    if crop['num_local']:
+        parts.append(box('views', 1, [f'{crop["num_local"]} local views', f'{crop["local_size"]} px']))
+        parts.append(arrow('views', 1, 'network', min(1, teacher - 1)))
+    if targets:
+        parts.append(arrow('views', 0, 'network', teacher))
     for row, (kind, loss) in enumerate(losses):
         tokens = [TOKENS[kind], f'head {loss["head"]}'] if 'head' in loss else [TOKENS[kind]]
         parts += [box('tokens', row, tokens), box('loss', row, [kind], strong=True)]
@@ -71,15 +77,17 @@ def flow_of(cfg: dict) -> str:
             arrow('network', place, 'tokens', place),
         ]
         parts.append(arrow('tokens', place, 'loss', row, dashed=True))
-    for row in anchored:
-        parts += [box('network', end, ['anchor']), box('tokens', end, ['patches', 'of an earlier teacher'])]
+    for row, kind in anchored:
+        name, *tokens = FROZEN[kind]
+        parts += [box('network', end, [name]), box('tokens', end, tokens)]
         parts += [box('views', end, ['the global views', f'{crop["anchor_size"]} px'])] if 'anchor_size' in crop else []
         parts += [
             arrow('views', end if 'anchor_size' in crop else 0, 'network', end),
             arrow('network', end, 'tokens', end),
         ]
         parts.append(arrow('tokens', end, 'loss', row, dashed=True))
-    height = top(end + len(anchored))
+        end += 1
+    height = top(end)
     return f'<figure class="flow"><svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
 
 

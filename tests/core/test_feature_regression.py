@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from dino_plugin.core.frozen import FrozenNetwork
 from dino_plugin.core.heads import ProjectionHead
 from dino_plugin.core.losses.dino import DINOLoss
-from dino_plugin.core.losses.feature_distances import DISTANCES, Standardise
+from dino_plugin.core.losses.feature_distances import DISTANCES, TargetScale
 from dino_plugin.core.losses.feature_regression import FeatureRegressionLoss
 from dino_plugin.core.targets import Centering
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
@@ -88,7 +88,7 @@ def test_the_loss_is_the_distance_of_projected_tokens_and_the_frozen_networks(di
     """Class tokens, patches and local views, each taken apart and compared by the slow distance."""
     teacher = Wide()
     weights = dict(class_weight=0.5, patch_weight=2.0, local_weight=0.25)
-    model = model_of(teacher, distance, standardise=False, **weights).eval()
+    model = model_of(teacher, distance, scale='raw', **weights).eval()
     views = make_views()
     with torch.no_grad():
         local, given = model.student(views)[1], model.student(views)[0]
@@ -125,7 +125,7 @@ def test_gradients_reach_the_student_and_its_heads_and_nothing_else():
 
 def test_training_brings_the_student_to_the_teacher():
     torch.manual_seed(0)
-    model = model_of(standardise=False)
+    model = model_of(scale='raw')
     first = train_step(model, make_views())['regression']
     for _ in range(60):
         last = train_step(model, make_views())['regression']
@@ -149,7 +149,7 @@ def test_the_teacher_runs_once_in_a_step_and_several_teachers_are_several_losses
 
 def test_the_teachers_patches_are_resampled_to_the_students_grid():
     teacher = Wide(cell=1)  # 8 x 8 cells for the student's 4 x 4
-    model = model_of(teacher, class_weight=0, standardise=False).eval()
+    model = model_of(teacher, class_weight=0, scale='raw').eval()
     views = make_views(num_local=1)
     with torch.no_grad():
         maps = teacher(views.global_views).patches.flatten(0, 1).movedim(-1, 1)
@@ -200,27 +200,44 @@ def test_dinos_losses_beside_it_see_what_they_saw():
     torch.testing.assert_close(both(make_views(), 0.0)['dino'], alone(make_views(), 0.0)['dino'])
 
 
-def test_the_standardised_batch_has_mean_zero_and_deviation_one():
+@pytest.mark.parametrize('whiten', [True, False])
+def test_the_scale_equals_the_equation(whiten):
+    """After four batches; the statistics are those of all of them, and a batch that is not finite changes nothing."""
     torch.manual_seed(0)
-    features = torch.randn(40, 5) * torch.tensor([0.1, 1, 10, 2, 3]) + torch.arange(5)
-    scale = Standardise(5)
-    standardised = scale(features)
-    torch.testing.assert_close(standardised.mean(0), torch.zeros(5), atol=1e-4, rtol=0)
-    torch.testing.assert_close(standardised.std(0, correction=0), torch.ones(5), atol=1e-3, rtol=0)
-    torch.testing.assert_close(scale.eval()(features), standardised)
+    mix = torch.randn(5, 5) * torch.tensor([0.3, 1, 10, 2, 3])
+    batches = [torch.randn(30, 5) @ mix + torch.arange(5) for _ in range(4)]
+    scale = TargetScale(5, whiten)
+    for batch in batches:
+        scaled = scale(batch)
+    seen = torch.cat(batches).double()
+    covariance = (seen - seen.mean(0)).T @ (seen - seen.mean(0)) / len(seen)
+    variances, directions = torch.linalg.eigh(covariance if whiten else covariance.diag().diag())
+    matrix = directions @ torch.diag(1 / (variances.sqrt() + 0.1 * variances.sqrt().mean())) @ directions.T
+    expected = (batches[-1].double() - seen.mean(0)) @ matrix
+    torch.testing.assert_close(scaled.double(), expected, rtol=1e-3, atol=1e-3)
+    before = {name: value.clone() for name, value in scale.state_dict().items()}
+    scale(torch.full((2, 5), math.nan))
+    scale.eval()(torch.randn(3, 5))
+    assert all(torch.equal(value, before[name]) for name, value in scale.state_dict().items())
 
 
-def test_the_statistics_are_the_plain_mean_first_and_then_a_moving_average():
-    scale, batches = Standardise(1, momentum=0.75), torch.arange(1.0, 8.0)
-    expected = 0.0
-    for number, value in enumerate(batches.tolist()):
-        share = max(1 / (number + 1), 0.25)
-        expected = (1 - share) * expected + share * value
-        scale(torch.full((2, 1), value))
-        assert math.isclose(scale.mean.item(), expected, rel_tol=1e-5)
-    scale(torch.full((2, 1), math.nan))
-    assert math.isclose(scale.mean.item(), expected, rel_tol=1e-5)
-    assert scale.batches == 7
+def test_whitened_channels_do_not_follow_each_other():
+    torch.manual_seed(0)
+    features = torch.randn(500, 4) @ torch.randn(4, 4)
+    whitened = TargetScale(4)(features)
+    before, after = (torch.corrcoef(x.T).tril(-1).square().sum() for x in (features, whitened))
+    assert after < 0.2 * before
+
+
+def test_the_matrix_is_computed_anew_after_1_2_4_8_batches():
+    torch.manual_seed(0)
+    scale, moved = TargetScale(3), []
+    for number in range(1, 10):
+        before = scale.matrix.clone()
+        scale(torch.randn(6, 3) * number)
+        if not torch.equal(before, scale.matrix):
+            moved.append(number)
+    assert moved == [1, 2, 4, 8]
 
 
 def test_a_frozen_network_is_in_no_state_dict_and_a_strict_load_does_not_miss_it():
@@ -246,6 +263,8 @@ class VectorsOnly(Wide):
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r"distance='l3' must be one of \['cosine', 'relational', 'smooth_l1'\]"):
         model_of(distance='l3')
+    with pytest.raises(ValueError, match=r"scale='grey' must be 'raw', 'standardised' or 'whitened'"):
+        model_of(scale='grey')
     for weights in (dict(class_weight=-1), dict(class_weight=0, patch_weight=0)):
         with pytest.raises(ValueError, match='none may be negative, and one must be positive'):
             model_of(**weights)

@@ -1,4 +1,4 @@
-"""Distances between a student's vectors and a frozen teacher's, and the running statistics that standardise targets."""
+"""Distances between a student's vectors and a frozen teacher's, and the scale of the latter."""
 
 import torch
 from jaxtyping import Float
@@ -32,49 +32,64 @@ def cosine_distance(
 DISTANCES = {'smooth_l1': smooth_l1_distance, 'cosine': cosine_distance, 'relational': gram_difference}
 
 
-class Standardise(nn.Module):
-    """Subtract the running mean of each channel and divide by its running standard deviation.
+class TargetScale(nn.Module):
+    """Bring the channels of a frozen network to one scale, by the mean m and the covariance C of all features so far.
 
-    mean <- (1 - a) mean + a mean(batch),   second <- (1 - a) second + a mean(batch^2),   a = max(1 / batches, 1 - m)
-    y = (x - mean) / sqrt(second - mean^2 + 1e-6)
+    whitened:      y = (x - m) V diag(1 / (s + 0.1 mean(s))) V^T,     C = V diag(s^2) V^T
+    standardised:  the same with the diagonal of C alone: each channel by its own deviation
 
-    Channels of a network differ in spread by orders of magnitude; standardised, all count in a distance, and targets of
-    several networks have one scale. The statistics include the batch itself, of all ranks; they are the plain mean over
-    the first 1 / (1 - m) batches, then a moving average. They move in training mode only, never after a batch that is
-    not finite.
+    Channels of a network differ in spread by orders of magnitude, and most of the variance lies in few directions, so
+    that a distance of raw features is a distance in those. Whitened, all directions count; the mean deviation in the
+    denominator keeps noise small. The rotation V^T brings back the network's own channels. Targets of several networks
+    have one scale.
+
+    The statistics are those of all batches and all ranks so far, this one included. The matrix is computed anew after
+    1, 2, 4, 8 … batches, so that the targets come to rest. Both move in training mode only, and never after a batch
+    that is not finite.
 
     Args:
         dim: Channels.
-        momentum: m, the share of the old statistics that is kept, in [0, 1).
+        whiten: Take the whole covariance; otherwise its diagonal.
 
     References:
-        Shang et al. 2024 (Theia), arXiv:2407.20179, section 3, and Ranzinger et al. 2024 (PHI-S), arXiv:2410.01680,
-        which compares it with other normalisations; both measure before training.
+        Ranzinger et al. 2024 (PHI-S), arXiv:2410.01680, compares such normalisations, measured before training;
+        Shang et al. 2024 (Theia), arXiv:2407.20179, standardises.
     """
 
-    def __init__(self, dim: int, momentum: float = 0.99) -> None:
+    def __init__(self, dim: int, whiten: bool = True) -> None:
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise ValueError(f'Standardise: momentum={momentum} is not in [0, 1); it is the share that is kept.')
-        self.momentum = momentum
-        self.register_buffer('batches', torch.tensor(0.0))
+        self.whiten = whiten
+        self.register_buffer('batches', torch.tensor(0))
         self.register_buffer('mean', torch.zeros(dim))
-        self.register_buffer('second_moment', torch.ones(dim))
+        self.register_buffer('second_moments', torch.zeros(dim, dim))
+        self.register_buffer('matrix', torch.eye(dim))
 
     @torch.no_grad()
     def forward(self, features: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading dim']:
-        """The standardised features, in float32."""
-        features = full_precision(features)
-        if self.training:
-            self._follow(features.flatten(end_dim=-2))
-        return (features - self.mean) / (self.second_moment - self.mean.square()).clamp(min=0).add(1e-6).sqrt()
+        """The features on their new scale, in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = full_precision(features)
+            if self.training:
+                self._follow(features.flatten(end_dim=-2))
+            return (features - self.mean) @ self.matrix
 
     def _follow(self, features: Float[Tensor, 'vectors dim']) -> None:
-        sums = torch.cat([features.sum(0), features.square().sum(0), features.new_tensor([len(features)])])
-        sums = sum_over_ranks(sums)
-        moments = sums[:-1] / sums[-1]
-        share = torch.where(moments.isfinite().all(), (1 / (self.batches + 1)).clamp(min=1 - self.momentum), 0.0)
-        mean, second_moment = moments.nan_to_num(0, 0, 0).chunk(2)
-        self.mean.lerp_(mean, share)
-        self.second_moment.lerp_(second_moment, share)
-        self.batches += share > 0
+        ones = torch.ones_like(features[:, :1])
+        with_ones = torch.cat([features, ones], dim=1)
+        sums = sum_over_ranks(with_ones.T @ with_ones)  # second moments, sums and their number
+        if not sums.isfinite().all():
+            return
+        share = 1 / (int(self.batches) + 1)
+        moments = sums / sums[-1, -1]
+        self.mean.lerp_(moments[-1, :-1], share)
+        self.second_moments.lerp_(moments[:-1, :-1], share)
+        self.batches += 1
+        batches = int(self.batches)
+        if batches & (batches - 1) == 0:
+            self.matrix.copy_(self._inverse_root(self.second_moments - torch.outer(self.mean, self.mean)))
+
+    def _inverse_root(self, covariance: Float[Tensor, 'dim dim']) -> Float[Tensor, 'dim dim']:
+        variances, directions = torch.linalg.eigh(covariance if self.whiten else covariance.diag().diag())
+        deviations = variances.clamp(min=0).sqrt()
+        shrunk = deviations + 0.1 * deviations.mean() + torch.finfo(deviations.dtype).tiny
+        return (directions / shrunk) @ directions.T

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from dino_plugin.core.frozen import FrozenNetwork
 from dino_plugin.core.losses.base import Loss, Step
-from dino_plugin.core.losses.feature_distances import DISTANCES, Standardise
+from dino_plugin.core.losses.feature_distances import DISTANCES, TargetScale
 from dino_plugin.core.losses.gram import to_grid, views_of_anchor
 from dino_plugin.core.schedules import Schedule
 from dino_plugin.core.views import ClassTokenOnly, Tokens
@@ -20,8 +20,9 @@ class FeatureRegressionLoss(Loss):
 
     L = class_weight D(h_c(c), t_c) + patch_weight D(h_p(p), t_p) + local_weight D(h_c(c_local), t_c)
 
-    c and p are the class token and the patches of the student's global views, t those of the teacher, standardised
-    channel by channel; h are heads, such as a `ProjectionHead`, whose output is as wide as the teacher's tokens. D is
+    c and p are the class token and the patches of the student's global views, t those of the
+    teacher on one scale (`TargetScale`); h are heads, such as a `ProjectionHead`, whose output is as wide as the
+    teacher's tokens. D is
 
     - 'smooth_l1', 'cosine': of each pair of vectors, then the mean;
     - 'relational': `gram_difference`, the cosines of all pairs of patches of an image, and, for class tokens, of all
@@ -44,7 +45,7 @@ class FeatureRegressionLoss(Loss):
         class_weight: Factor of the class tokens of global views.
         patch_weight: Factor of the patches. 0: none is computed.
         local_weight: Factor of the class tokens of local views.
-        standardise: Standardise the teacher's features, see `Standardise`.
+        scale: Of the teacher's features: 'whitened' or 'standardised', see `TargetScale`, or 'raw'.
         image_size: Pixels of the teacher's images: rows and columns, or one number for both. None: those of the views.
         mean: Mean of the teacher's image normalisation, per channel in levels of [0, 255]. None: that of the views.
         std: Standard deviation, likewise.
@@ -53,7 +54,7 @@ class FeatureRegressionLoss(Loss):
         weight: Factor of the whole term; a number or a schedule.
 
     Raises:
-        ValueError: If the distance is unknown, a weight is negative or all are 0, ``image_size`` is not of whole
+        ValueError: If distance or scale is unknown, a weight is negative or all are 0, ``image_size`` is not of whole
             patches, a normalisation is incomplete; from ``forward``, if widths differ, the teacher gives no patches, or
             local views are missing.
 
@@ -73,7 +74,7 @@ class FeatureRegressionLoss(Loss):
         class_weight: float = 1.0,
         patch_weight: float = 1.0,
         local_weight: float = 0.0,
-        standardise: bool = True,
+        scale: str = 'whitened',
         image_size: int | Sequence[int] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -92,8 +93,7 @@ class FeatureRegressionLoss(Loss):
         self.teacher = FrozenNetwork(teacher)
         self.class_head, self.patch_head, self.distance = class_head, patch_head, distance
         self.class_weight, self.patch_weight, self.local_weight = class_weight, patch_weight, local_weight
-        scale = Standardise if standardise else nn.Identity
-        self.class_scale, self.patch_scale = scale(teacher.embed_dim), scale(teacher.embed_dim)
+        self.class_scale, self.patch_scale = _scale_of(scale, teacher.embed_dim), _scale_of(scale, teacher.embed_dim)
         self.patch_size: tuple[int, int] = getattr(teacher, 'patch_size', None) or (1, 1)
         self.image_size = None if image_size is None else self._checked_size(image_size)
         recolour = _recolouring(mean, std, views_mean, views_std)
@@ -166,6 +166,12 @@ class FeatureRegressionLoss(Loss):
                 f'{self.patch_size}.'
             )
         return rows, columns
+
+
+def _scale_of(scale: str, dim: int) -> nn.Module:
+    if scale not in ('raw', 'standardised', 'whitened'):
+        raise ValueError(f"FeatureRegressionLoss: scale={scale!r} must be 'raw', 'standardised' or 'whitened'.")
+    return nn.Identity() if scale == 'raw' else TargetScale(dim, whiten=scale == 'whitened')
 
 
 def _recolouring(mean, std, views_mean, views_std) -> Float[Tensor, '2 channels'] | None:
