@@ -275,11 +275,53 @@ def test_a_config_of_the_docs_gives_views_that_its_network_takes(code, tmp_path,
     assert tokens.class_token.isfinite().all()
 
 
-def test_weights_of_other_channels_are_refused(tmp_path):
-    network = dict(type='dino_plugin.TimmBackbone', model_name='vit_tiny_patch16_224', depth=1)
-    torch.save(dict(state_dict=MODELS.build(network).model.state_dict()), tmp_path / 'rgb.pth')
-    with pytest.raises(ValueError, match=r'\(192, 3, 16, 16\) in the checkpoint and \(192, 5, 16, 16\)'):
-        MODELS.build(dict(network, in_chans=5, checkpoint=str(tmp_path / 'rgb.pth')))
+NETWORK = dict(type='dino_plugin.TimmBackbone', model_name='vit_tiny_patch16_224', depth=1)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 6, 13])
+@pytest.mark.parametrize('network', [NETWORK, dict(type='dino_plugin.TimmBackbone', model_name='resnet10t')])
+def test_a_file_of_rgb_starts_a_network_of_other_channels_as_timm_does(network, channels, tmp_path):
+    """timm itself, from the same file, for all tensors; grey in all channels gives what it gave."""
+    rgb = MODELS.build(network).eval()
+    torch.save(rgb.model.state_dict(), tmp_path / 'rgb.pth')
+    arguments = {key: value for key, value in network.items() if key not in ('type', 'model_name')}
+    theirs = timm.create_model(
+        network['model_name'], True, num_classes=0, in_chans=channels, **arguments,
+        pretrained_cfg_overlay=dict(file=str(tmp_path / 'rgb.pth'), num_classes=0),
+    ).state_dict()  # fmt: skip
+    ours = MODELS.build(dict(network, in_chans=channels, checkpoint=str(tmp_path / 'rgb.pth'))).eval()
+    for name, value in ours.model.state_dict().items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-6, atol=1e-7)
+    grey = torch.randn(2, 1, 224, 224)
+    if channels in (1, 6):
+        tokens = [backbone(grey.expand(-1, backbone.in_channels, -1, -1)) for backbone in (rgb, ours)]
+        torch.testing.assert_close(*(of.class_token for of in tokens), rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_other_channels_than_rgb_are_refused(tmp_path):
+    torch.save(dict(state_dict=MODELS.build(dict(NETWORK, in_chans=2)).model.state_dict()), tmp_path / 'two.pth')
+    with pytest.raises(ValueError, match=r'\(192, 2, 16, 16\) in the checkpoint and \(192, 5, 16, 16\)'):
+        MODELS.build(dict(NETWORK, in_chans=5, checkpoint=str(tmp_path / 'two.pth')))
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+@pytest.mark.parametrize('name', ['vit_small_patch14_dinov2', 'vit_small_patch14_reg4_dinov2'])
+def test_a_released_file_at_448_pixels_gives_the_tokens_of_timms_own_loading(name, channels, tmp_path):
+    """Positions resampled and the first layer spread, together. The file has 37 x 37 positions, as DINOv2's have."""
+    small = dict(embed_dim=32, depth=1, num_heads=2)
+    torch.save(timm.create_model(name, num_classes=0, img_size=518, **small).state_dict(), tmp_path / 'released.pth')
+    larger = dict(small, img_size=448, in_chans=channels)
+    theirs = timm.create_model(
+        name, True, num_classes=0, **larger,
+        pretrained_cfg_overlay=dict(file=str(tmp_path / 'released.pth'), num_classes=0),
+    ).eval()  # fmt: skip
+    ours = dict(larger, type='dino_plugin.TimmBackbone', model_name=name, checkpoint=str(tmp_path / 'released.pth'))
+    backbone = MODELS.build(dict(ours, position_resampling='timm')).eval()
+    images = torch.randn(1, channels, 448, 448)
+    with torch.no_grad():
+        tokens, expected = backbone(images), theirs.forward_features(images)
+    torch.testing.assert_close(tokens.class_token, expected[:, 0])
+    torch.testing.assert_close(tokens.patches.flatten(1, 2), expected[:, theirs.num_prefix_tokens :])
 
 
 def test_pretrained_weights_are_spread_over_the_channels_as_the_docs_say():

@@ -14,6 +14,7 @@ from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import accepted, create, described, source_of_weights
 from dino_plugin.backbones.initial_weights import draw_initial_weights
 from dino_plugin.backbones.layer_distances import layers_to_output
+from dino_plugin.backbones.low_rank import add_low_rank
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_cache import cache_rotary_positions
@@ -74,6 +75,9 @@ class TimmBackbone(nn.Module):
         token_std: Draw initial weights as the authors of DINO do, with this standard deviation of class token and
             registers: 0.02 in DINO, iBOT and DINOv3, 1e-6 in DINOv2. None: timm's initial weights. Weights of
             ``pretrained`` and ``checkpoint`` replace both.
+        lora: Freeze timm's network and train low-rank adapters in it: the arguments of
+            `dino_plugin.backbones.low_rank.add_low_rank`, such as ``dict(r=8, lora_alpha=16)``. Views are then not
+            packed.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
@@ -99,6 +103,7 @@ class TimmBackbone(nn.Module):
         pack_views: bool = True,
         position_resampling: str | None = None,
         token_std: float | None = None,
+        lora: dict | None = None,
         **timm_arguments,
     ) -> None:
         super().__init__()
@@ -123,6 +128,8 @@ class TimmBackbone(nn.Module):
             state = backbone_state(content, checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, str(checkpoint), in_file, self.position_resampling)
         self._add_parameters(mask_token, local_norm)
+        if lora is not None:
+            add_low_rank(self.model, **lora)
         if subset_drop_path:
             use_subset_drop_path(self.model, subset_drop_path)
         if gradient_checkpointing:

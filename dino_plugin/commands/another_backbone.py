@@ -21,6 +21,7 @@ _SHAPE = (
 _OURS = (
     'type', 'model_name', 'pretrained', 'checkpoint', 'checkpoint_source', 'allow_mismatch', 'gradient_checkpointing',
     'subset_drop_path', 'mask_token', 'local_norm', 'compile_blocks', 'pack_views', 'position_resampling', 'token_std',
+    'lora',
     'out_indices', 'frozen', 'class_token', 'features', 'last_blocks', 'average_pool',
 )  # fmt: skip
 _SIZES = ('global_size', 'local_size', 'anchor_size', 'global_crop_size', 'local_crop_size')  # MultiCrop's, Lightly's

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dino_plugin.weights.first_layer import fit_first_layer
 from dino_plugin.weights.key_tables.key_values import fold_class_position
 from dino_plugin.weights.networks.descriptions import described_grid
 from dino_plugin.weights.positions import Rule, resampled, rule_named
@@ -22,10 +23,12 @@ class LoadReport(NamedTuple):
     missing: list[str]
     unexpected: list[str]
     resampled: list[str]
+    inflated: list[str]
 
     def __str__(self) -> str:
         text = f'{len(self.loaded)} loaded, {len(self.missing)} missing, {len(self.unexpected)} unexpected keys'
-        return text + (f', {len(self.resampled)} position embedding(s) resampled' if self.resampled else '')
+        text += f', {len(self.resampled)} position embedding(s) resampled' if self.resampled else ''
+        return text + (f'; {self.inflated[0]}, trained on RGB, spread over other channels' if self.inflated else '')
 
 
 def load_backbone(
@@ -39,8 +42,9 @@ def load_backbone(
     """Loads tensors under timm's names into a timm model, strictly, and logs how many keys matched.
 
     A `pos_embed` of another grid is resampled. A position of the class token is added to the token or filled with zeros
-    if only one side has it. The grid in the file is the one of the description, else a square. Any other difference in
-    shape is an error, with `allow_mismatch` too. Biases of zeros (in most of DINOv3's files) and LayerScale of ones are
+    if only one side has it. The grid in the file is the one of the description, else a square. A first layer for RGB is
+    fitted to other channels, see `fit_first_layer`. Any other difference in shape is an error, with `allow_mismatch`
+    too. Biases of zeros (in most of DINOv3's files) and LayerScale of ones are
     ignored if the model has none.
 
     Args:
@@ -64,11 +68,13 @@ def load_backbone(
     # Only learnt positions have a grid. Other networks need not be built for it, which some versions of timm cannot.
     grid = described_grid(description) if description is not None and 'pos_embed' in state else None
     state, resampled_keys = _fit_position_embedding(model, own, state, grid, rule_named(position_resampling), name)
+    state, inflated = fit_first_layer(own, state)
     report = LoadReport(
         loaded=[key for key in state if key in own],
         missing=[key for key in own if key not in state and not key.endswith('num_batches_tracked')],
         unexpected=[key for key in state if key not in own],
         resampled=resampled_keys,
+        inflated=inflated,
     )
     reshaped = [key for key in report.loaded if own[key].shape != state[key].shape]
     if reshaped or not report.loaded or ((report.missing or report.unexpected) and not allow_mismatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from dino_plugin.weights.adapters import beside_adapters, merged
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.key_tables.key_names import under
 from dino_plugin.weights.safe_loading import load_checkpoint
@@ -38,7 +39,7 @@ def load_teacher(backbone: nn.Module, heads: Mapping[str, nn.Module], path: str 
         )
     load_backbone(
         backbone.model,
-        under('backbone.model.', teacher),
+        beside_adapters(merged(under('backbone.model.', teacher)), backbone.model.state_dict()),
         name=str(path),
         description=backbone_description(content, path),
         position_resampling=backbone.position_resampling,

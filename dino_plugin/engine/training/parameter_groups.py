@@ -1,10 +1,13 @@
 """The weight decay and the learning rate of each parameter."""
 
 from collections import defaultdict
+from fnmatch import fnmatchcase
 
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.engine.training.model import unwrapped
@@ -30,10 +33,15 @@ class ParameterGroups:
     Args:
         optim_wrapper_cfg: Config with the ``optimizer``; the default ``type`` is `SelfDistillationOptimWrapper`.
         paramwise_cfg: ``layer_decay`` in (0, 1], and ``custom_keys`` as in mmengine: ``{text: dict(lr_mult=...,
-            decay_mult=...)}`` for parameters whose names contain the text; the longest text that fits counts.
+            decay_mult=...)}`` for parameters whose names contain the text, where ``*`` stands for anything; the longest
+            text that fits counts. Parameters with ``lr_mult=0`` are frozen: they have no gradient and take no memory of
+            the optimiser. ``{'backbone': dict(lr_mult=0), 'backbone*norm': dict(lr_mult=0.1)}`` trains the heads, and
+            of the backbone its normalisations.
 
     Raises:
-        ValueError: For other keys, a layer decay outside (0, 1], or, when it builds, one without a `TimmBackbone`.
+        ValueError: For other keys or a layer decay outside (0, 1]. When it builds: for a layer decay without a
+            `TimmBackbone`, if everything is frozen, or if something is and the wrapper for several processes would wait
+            for its gradient.
 
     References:
         ``get_params_groups`` in DINO's code; the paper does not mention it. Layer decay: Bao et al. 2021, BEiT,
@@ -56,6 +64,7 @@ class ParameterGroups:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for a model, which may be wrapped for several processes."""
+        self._freeze(model)
         model = unwrapped(model)
         scales = layer_scales(model, self.layer_decay)
         groups: dict[tuple, list] = defaultdict(list)
@@ -76,9 +85,27 @@ class ParameterGroups:
             {'type': 'dino_plugin.SelfDistillationOptimWrapper', **config, 'optimizer': OPTIMIZERS.build(optimizer)}
         )
 
+    def _freeze(self, model: nn.Module) -> None:
+        """Parameters with a factor of 0 get no gradients."""
+        learning = {name: value for name, value in unwrapped(model).named_parameters() if value.requires_grad}
+        frozen = [name for name in learning if self._factors(name)[0] == 0]
+        if not frozen:
+            return
+        if len(frozen) == len(learning):
+            raise ValueError(f'ParameterGroups: lr_mult=0 freezes everything; custom_keys: {self.custom_keys}.')
+        if isinstance(model, DistributedDataParallel) and not model.find_unused_parameters:
+            raise ValueError(
+                f'ParameterGroups: lr_mult=0 freezes {len(frozen)} tensors, such as {frozen[0]}, whose gradients the '
+                'wrapper for several processes would wait for. Write find_unused_parameters=True into the config.'
+            )
+        for name in frozen:
+            learning[name].requires_grad_(False)
+        left = sum(value.numel() for value in learning.values() if value.requires_grad)
+        print_log(f'lr_mult=0 freezes {len(frozen)} tensors; {left:,} parameters learn.', 'current')
+
     def _factors(self, name: str) -> tuple[float, float]:
         """Factors of the learning rate and of the weight decay."""
-        key = max((key for key in self.custom_keys if key in name), key=len, default=None)
+        key = max((key for key in self.custom_keys if fnmatchcase(name, f'*{key}*')), key=len, default=None)
         chosen = self.custom_keys[key] if key is not None else {}
         return chosen.get('lr_mult', 1.0), chosen.get('decay_mult', 1.0)
 

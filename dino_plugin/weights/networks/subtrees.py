@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dino_plugin.weights.adapters import merged
 from dino_plugin.weights.key_tables.key_names import under
 from dino_plugin.weights.key_tables.layouts import WITH_MARKERS
 
@@ -54,7 +55,11 @@ def networks(checkpoint: Mapping[str, Any]) -> list[Network]:
     """All networks of a checkpoint, in its order.
 
     A network begins where the name of a first layer stands: of a timm model, or of one of the `layouts`. If there is
-    none, it begins after the words for teacher and student, and usual prefixes such as `module.`.
+    none, it begins after the words for teacher and student, and usual prefixes such as `module.`. Low-rank adapters are
+    merged into the weights.
+
+    Raises:
+        ValueError: If adapters are not complete, see `merged`.
     """
     state = _flat(checkpoint)
     first_layer = _first_layer()
@@ -67,7 +72,7 @@ def networks(checkpoint: Mapping[str, Any]) -> list[Network]:
             parts[root][key[len(root) :]] = value
     by_mmengine = 'message_hub' in checkpoint or 'ema_state_dict.steps' in state
     return [
-        Network(root.rstrip('.'), _role(root, by_mmengine), tensors if found else _without_prefixes(tensors))
+        Network(root.rstrip('.'), _role(root, by_mmengine), merged(tensors if found else _without_prefixes(tensors)))
         for root, tensors in parts.items()
         if tensors
     ]

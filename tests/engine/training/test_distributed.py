@@ -1,3 +1,4 @@
+import pytest
 import torch
 from processes import run_in_processes
 from small_training import build_runner, small_config
@@ -42,6 +43,34 @@ def test_two_processes_agree_and_equal_one_with_the_joint_batch(tmp_path):
     assert any('.student.' in name for name in moved)
     assert any('.teacher.' in name for name in moved)
     assert 'distillation.losses.dino.target.center' in moved
+
+
+ONLY_NORMS = {'optim_wrapper__paramwise_cfg': {'custom_keys': {'backbone': {'lr_mult': 0}, 'backbone*norm': {}}}}
+
+
+def train_norms(rank, work_dir, batch_size):
+    """What stays and what moves, with the wrapper's knowledge that some parameters have no gradient."""
+    config = distributed_config(work_dir, train_dataloader__batch_size=batch_size, **ONLY_NORMS)
+    with pytest.raises(ValueError, match=r'Write find_unused_parameters=True into the config'):
+        build_runner(config).train()
+    config.model_wrapper_cfg.find_unused_parameters = True
+    runner = build_runner(config)
+    start = {name: value.clone() for name, value in runner.model.module.state_dict().items()}
+    runner.train()
+    torch.save({'start': start, 'end': runner.model.module.state_dict()}, f'{work_dir}/rank{rank}.pth')
+
+
+def test_two_processes_that_train_norms_alone_equal_one(tmp_path):
+    run_in_processes(train_norms, str(tmp_path / 'two'), 8)
+    run_in_processes(train_norms, str(tmp_path / 'one'), 16, processes=1)
+    first, second, alone = load(tmp_path / 'two'), load(tmp_path / 'two', 1), load(tmp_path / 'one')
+    for name, value in first['end'].items():
+        assert torch.equal(value, second['end'][name]), name
+        torch.testing.assert_close(value, alone['end'][name], rtol=1e-4, atol=1e-5)
+    for network in ('student', 'teacher'):
+        backbone = {name for name in first['end'] if f'.{network}.backbone.' in name}
+        moved = {name for name in backbone if not torch.equal(first['end'][name], first['start'][name])}
+        assert moved == {name for name in backbone if 'norm' in name}
 
 
 def train_then_resume(rank, work_dir):

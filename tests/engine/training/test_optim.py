@@ -130,6 +130,23 @@ def test_custom_keys_scale_rate_and_decay_and_the_longest_counts():
     assert found['decode_head.weight'] == (0.1, 0.04)
 
 
+def test_a_factor_of_zero_freezes_and_a_star_finds_the_norms_of_the_backbone():
+    model = Fine(depth=2)
+    keys = {'backbone': dict(lr_mult=0), 'backbone*norm': dict(lr_mult=0.2)}
+    wrapper = make_wrapper(model, paramwise_cfg=dict(layer_decay=0.5, custom_keys=keys))
+    rates = {name: group['lr'] for group in wrapper.optimizer.param_groups for name in names_of(model, group['params'])}
+    learns = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert rates.keys() == learns
+    assert learns == {name for name, _ in model.named_parameters() if 'norm' in name or 'backbone' not in name}
+    assert rates['backbone.backbone.model.blocks.1.norm2.weight'] == pytest.approx(0.1 * 0.2 * 0.5)
+    assert rates['backbone.backbone.model.blocks.0.norm1.bias'] == pytest.approx(0.1 * 0.2 * 0.5**2)
+
+
+def test_freezing_everything_is_refused():
+    with pytest.raises(ValueError, match=r"lr_mult=0 freezes everything; custom_keys: {'': "):
+        make_wrapper(Tiny(), paramwise_cfg=dict(custom_keys={'': dict(lr_mult=0)}))
+
+
 def test_only_decayed_groups_follow_the_weight_decay_schedule():
     model = Tiny()
     wrapper = make_wrapper(model)
