@@ -109,6 +109,32 @@ def random_masks(
     return (rank < num_masked[:, None]).unflatten(1, (rows, columns))
 
 
+def one_block_masks(
+    num_masked: Int[Tensor, ' masks'], rows: int, columns: int, generator: torch.Generator
+) -> Bool[Tensor, 'masks rows columns']:
+    """Masks of one block each, with exactly ``num_masked`` patches; the last row of a block may end early.
+
+    The block's aspect ratio is log-uniform, as in `block_masks`, within what fits into the grid; its place is random.
+    Turned round (``~one_block_masks(rows * columns - num_masked, ...)``) they leave one block for the student to see.
+
+    References:
+        Darcet et al. 2025 (CAPI), arXiv:2502.08769: inverse block masks; with other proportions in the code of Franca,
+        Venkataramanan et al. 2025, arXiv:2507.14137.
+    """
+    size = num_masked.double().clamp(min=1)
+    place = torch.rand(3, len(num_masked), generator=generator, dtype=torch.float64)
+    ratio = _MAX_ASPECT ** (2 * place[0] - 1)
+    height = (size * ratio).sqrt().ceil()
+    height = height.clamp((size / columns).ceil(), torch.tensor(float(rows)))
+    width = (size / height).ceil()
+    height = (size / width).ceil()
+    top, left = (place[1] * (rows - height + 1)).floor(), (place[2] * (columns - width + 1)).floor()
+    row = torch.arange(rows)[:, None] - top[:, None, None]
+    column = torch.arange(columns) - left[:, None, None]
+    inside = (row >= 0) & (column >= 0) & (column < width[:, None, None])
+    return inside & (row * width[:, None, None] + column < num_masked[:, None, None])
+
+
 def rolled_masks(
     masks: Bool[Tensor, 'masks rows columns'], generator: torch.Generator
 ) -> Bool[Tensor, 'masks rows columns']:

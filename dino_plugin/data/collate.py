@@ -14,7 +14,14 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, rolled_masks, stratified_ratios
+from dino_plugin.core.masking import (
+    block_masks,
+    independent_ratios,
+    one_block_masks,
+    random_masks,
+    rolled_masks,
+    stratified_ratios,
+)
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.data.lightly.adapters import (
     MultiViewCollate,
@@ -90,6 +97,7 @@ def masked_collate(
     num_global: int = 2,
     upper_edges: bool = False,
     roll: bool = False,
+    inverse: bool = False,
 ) -> ViewBatch:
     """:func:`multi_crop_collate`, with masks for the global views.
 
@@ -111,10 +119,12 @@ def masked_collate(
             few patches more, and as many in every batch.
         roll: Shift each mask around its grid, so that all patches are masked equally often (Franca), see
             :func:`~dino_plugin.core.masking.rolled_masks`.
+        inverse: The student sees one block and the rest is masked (CAPI, Franca), see
+            :func:`~dino_plugin.core.masking.one_block_masks`; ``min_patches`` then says nothing.
 
     Raises:
-        ValueError: If a number is out of its range, or ``upper_edges`` are asked for without ``stratified``; and as
-            :func:`multi_crop_collate` does.
+        ValueError: If a number is out of its range, or ``upper_edges`` are asked for without ``stratified``, or
+            ``inverse`` without ``blocks``; and as :func:`multi_crop_collate` does.
     """
     in_range = 0 <= share <= 1 and len(ratio) == 2 and 0 <= ratio[0] <= ratio[1] <= 1
     if not in_range or patch_size < 1 or min_patches < 1:
@@ -126,6 +136,8 @@ def masked_collate(
         raise ValueError(
             'masked_collate: upper_edges=True are those of stratified ratios, but stratified=False; give only one.'
         )
+    if inverse and not blocks:
+        raise ValueError('masked_collate: inverse=True leaves a block, but blocks=False; give only one.')
     views = multi_crop_collate(samples, num_global)
     num_views, batch = views.global_views.shape[:2]
     rows, columns = (-(-side // patch_size) for side in _global_size(views))
@@ -133,11 +145,12 @@ def masked_collate(
     draw_ratios = partial(stratified_ratios, upper_edges=upper_edges) if stratified else independent_ratios
     least, most = ratio
     num_masked = (draw_ratios(num_views * batch, share, least, most, generator) * rows * columns).long()
-    masks = (
-        block_masks(num_masked, rows, columns, generator, min_patches)
-        if blocks
-        else random_masks(num_masked, rows, columns, generator)
-    )
+    if inverse:
+        masks = ~one_block_masks(rows * columns - num_masked, rows, columns, generator)
+    elif blocks:
+        masks = block_masks(num_masked, rows, columns, generator, min_patches)
+    else:
+        masks = random_masks(num_masked, rows, columns, generator)
     if roll:
         masks = rolled_masks(masks, generator)
     return views.with_masks(masks.unflatten(0, (num_views, batch)))

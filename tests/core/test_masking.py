@@ -7,7 +7,14 @@ from fractions import Fraction
 import pytest
 import torch
 
-from dino_plugin.core.masking import block_masks, independent_ratios, random_masks, rolled_masks, stratified_ratios
+from dino_plugin.core.masking import (
+    block_masks,
+    independent_ratios,
+    one_block_masks,
+    random_masks,
+    rolled_masks,
+    stratified_ratios,
+)
 
 GRIDS = [(1, 1), (1, 7), (2, 3), (4, 4), (14, 14), (9, 20)]
 
@@ -201,3 +208,27 @@ def test_rolled_masks_hide_every_patch_equally_often_and_blocks_the_middle_more(
     exact = (14 * 14 // 3) / 14**2
     assert (masks.double().mean(0) - exact).abs().max() > 10 * error
     assert (rolled_masks(masks, generator(1)).double().mean(0) - exact).abs().max() < 5 * error
+
+
+@pytest.mark.parametrize(('rows', 'columns'), GRIDS)
+def test_one_block_has_exactly_as_many_patches_as_asked_and_is_a_rectangle_but_for_its_last_row(rows, columns):
+    num_masked = torch.arange(rows * columns + 1).repeat(5)
+    for mask, number in zip(one_block_masks(num_masked, rows, columns, generator()), num_masked.tolist()):
+        assert mask.sum() == number
+        places = mask.nonzero()
+        if number:
+            (top, left), (bottom, right) = places.min(0).values.tolist(), places.max(0).values.tolist()
+            assert mask[top:bottom, left : right + 1].all()
+            assert mask[bottom, left : int(places[places[:, 0] == bottom, 1].max()) + 1].all()
+
+
+def test_one_block_is_as_often_high_as_wide_and_starts_anywhere_that_it_fits():
+    masks = one_block_masks(torch.full((4000,), 36), 14, 14, generator())
+    heights, widths = masks.any(2).sum(1), masks.any(1).sum(1)
+    assert abs(float((heights > widths).double().mean() - (widths > heights).double().mean())) < 0.1
+    square = masks[(heights == 6) & (widths == 6)].double()
+    starts = square.flatten(1).argmax(1)  # 9 x 9 places
+    counts = torch.bincount(torch.div(starts, 14, rounding_mode='floor'), minlength=9)
+    error = math.sqrt(len(square) * (1 / 9) * (8 / 9))
+    assert len(square) > 100
+    assert (counts - len(square) / 9).abs().max() < 4 * error

@@ -88,6 +88,25 @@ def test_blocks_have_shorter_borders_than_single_patches_and_larger_blocks_the_s
     assert lengths[0] < 0.9 * lengths[1] < 0.8 * lengths[2]
 
 
+def test_inverse_blocks_leave_one_block_and_views_without_a_mask_whole():
+    views = masked_collate(block_samples(), 2, share=0.5, ratio=(0.5, 0.5), inverse=True)
+    assert sorted(counts(views).flatten().tolist()) == [0] * 5 + [21] * 5
+    for mask in views.masks.flatten(end_dim=1):
+        seen = (~mask).nonzero()
+        height, width = (seen.max(0).values - seen.min(0).values + 1).tolist()
+        assert (~mask).sum() > (height - 1) * width
+
+
+def test_inverse_blocks_without_blocks_are_refused():
+    with pytest.raises(ValueError, match='inverse=True leaves a block, but blocks=False'):
+        masked_collate(block_samples(), 2, blocks=False, inverse=True)
+
+
+def test_rolled_masks_have_as_many_patches_at_other_places():
+    still, rolled = (masked_collate(block_samples(), 2, share=1.0, roll=roll) for roll in (False, True))
+    assert torch.equal(counts(still), counts(rolled)) and not torch.equal(still.masks, rolled.masks)
+
+
 def test_the_number_of_global_views_is_passed_on():
     assert masked_collate(list_samples(num_global=3, num_local=1), 4, num_global=3).masks.shape == (3, 5, 4, 3)
 
