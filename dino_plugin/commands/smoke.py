@@ -96,6 +96,11 @@ def shrink(cfg: Config, batch_size: int = BATCH, steps: int = STEPS, epochs: int
 
 def _shrink_network(backbone: ConfigDict) -> None:
     """Few narrow blocks of the same kind: positions, registers, SwiGLU and LayerScale stay."""
+    if backbone.type != 'dino_plugin.FeatureMapBackbone':
+        _shrink_timm_network(backbone)
+
+
+def _shrink_timm_network(backbone: ConfigDict) -> None:
     backbone.pretrained = False
     name = backbone.setdefault('model_name', 'vit_small_patch16_224')
     if name.startswith('vit') or backbone.get('mask_token'):
@@ -113,8 +118,13 @@ def _shrink_model(cfg: Config, side: int) -> None:
     for head in model.get('heads', {}).values():
         if head.type == 'dino_plugin.DINOHead':
             head.update(prototypes=64, hidden_dim=32, bottleneck_dim=16)
-    if model.get('losses', {}).get('koleo', {}).get('group_size'):
-        model.losses.koleo.group_size = 2
+    for loss in model.get('losses', {}).values():
+        if loss.get('group_size'):
+            loss.group_size = 2
+        if 'teacher' in loss and not Path(loss.teacher.get('checkpoint') or '').is_file():
+            loss.teacher.pop('checkpoint', None)
+            _shrink_network(loss.teacher)
+            loss.pop('image_size', None)
     model.pop('checkpoint', None)  # of the stage before
     if 'frozen_teacher' in model:
         model.frozen_teacher.heads = model.heads

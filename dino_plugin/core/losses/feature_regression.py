@@ -59,7 +59,7 @@ class FeatureRegressionLoss(Loss):
             local views are missing.
 
     References:
-        Heinrich et al. 2024 (RADIO), arXiv:2312.06709: class tokens and patches of several teachers, a head for each.
+        Ranzinger et al. 2024 (AM-RADIO), arXiv:2312.06709: class tokens and patches of several teachers.
         Park et al. 2019, arXiv:1904.05068: relations instead of vectors.
     """
 

@@ -1,0 +1,13 @@
+# A frozen ViT-S/14 teaches the quickstart's small ViT its features, class token and patches: no prototypes.
+#
+# Command:  python tools/train.py configs/distillation/distill_vit-tiny_1xb64-1e_imagenette128.py --cfg-options
+#           model.losses.regression.teacher.checkpoint=FILE    (images: as in dino_vit-tiny_1xb64-9e_imagenette128.py)
+# Hardware: not run by us.
+# Expected: not run by us.
+_base_ = ['../dino/dino_vit-tiny_1xb64-9e_imagenette128.py', '../_base_/models/feature_regression.py']
+
+model = _base_.pop('feature_regression')
+# The teacher sees 84 px: 6 x 6 patches of 14 px, like the student's of 8 px in 48.
+_base_.train_dataloader.dataset.dataset.pipeline[1].update(num_local=0, anchor_size=84)
+optim_wrapper = dict(precision='bf16')  # three times as fast for the teacher, on processors that compute in it
+train_cfg = dict(max_epochs=1)  # 147 steps
