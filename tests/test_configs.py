@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 
 from dino_plugin.commands import smoke
 from dino_plugin.commands.few_images import loaders_of, nested
+from dino_plugin.core.losses.coding_rate import coding_rate
 from dino_plugin.data.views.split_of_work import SPLITS
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
 
@@ -443,13 +444,26 @@ FROM_TIMM = [name for name in TRAINING if re.search('tiny|baselines|resnet', nam
 
 @pytest.mark.parametrize('name', [name for name in TRAINING if name not in FROM_TIMM])
 def test_class_tokens_and_registers_start_as_the_authors_draw_them(name):
-    assert load(name).model.backbone.token_std == (1e-6 if name.startswith(('dinov2', 'franca')) else 0.02)
+    assert load(name).model.backbone.token_std == (1e-6 if re.search('dinov2|franca', name) else 0.02)
 
 
 def test_recipes_with_measured_figures_start_as_they_did_and_the_resnet_as_torchvisions():
     for name in FROM_TIMM:
         assert 'token_std' not in load(name).model.backbone, name
     assert load('dino/dino_resnet50_8xb64-coslr-100e_in1k.py').model.backbone.zero_init_last is False
+
+
+@pytest.mark.parametrize('name', [name for name in TRAINING if re.search('simdino.*_8xb', name)])
+def test_simdinos_imagenet_recipes_have_the_authors_coding_rate_on_8_gpus(name):
+    """Their formula counts the images of all GPUs, but sums over those of one."""
+    cfg = load(name)
+    images, gpus, dim, eps = cfg.train_dataloader.batch_size, 8, cfg.model.heads.cls.bottleneck_dim, 0.05
+    features = torch.nn.functional.normalize(torch.randn(images, dim), dim=-1)
+    scaled = dim / (images * gpus * eps) * features.T @ features
+    theirs = torch.logdet(torch.eye(dim) + scaled) / 2 * (dim + gpus * images) / (dim * gpus * images)
+    spread = cfg.model.losses.spread
+    ours = spread.weight * (dim + images) / (dim * images) * coding_rate(features, spread.squared_error)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-4)
 
 
 PUBLISHED = {  # images a step, epochs, warm-up epochs, final learning rate, final teacher temperature

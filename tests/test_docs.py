@@ -250,7 +250,7 @@ def test_the_picture_of_a_method_has_its_losses_and_dashed_targets():
     flow = extension('data_flow').flow_of
     dino = flow(shipped('dino/dino_vit-small-p16_8xb128-coslr-100e_in1k.py'))
     gram = flow(shipped('dinov3/dinov3_vit-large-p16_64xb64-gram-200k_folder.py'))
-    simple = flow(shipped('simdino/simdino_vit-base-p16_8xb128-coslr-100e_in1k.py'))
+    simple = flow(shipped('simdino/simdino_vit-base-p16_8xb64-coslr-100e_in1k.py'))
     assert re.findall(r'\w+Loss', dino) == ['DINOLoss']
     assert re.findall(r'\w+Loss', simple) == ['AlignmentLoss', 'CodingRateLoss']
     assert re.findall(r'\w+Loss', gram) == ['DINOLoss', 'IBOTPatchLoss', 'KoLeoLoss', 'GramLoss']

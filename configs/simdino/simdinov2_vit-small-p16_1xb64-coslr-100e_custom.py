@@ -7,7 +7,7 @@
 _base_ = './simdino_vit-small-p16_1xb64-coslr-100e_custom.py'
 
 model = dict(
-    backbone=dict(mask_token=True),
+    backbone=dict(mask_token=True, token_std=1e-6),
     losses=dict(patch_align=dict(type='dino_plugin.PatchAlignmentLoss', head='cls')),
 )
 train_dataloader = dict(collate_fn=dict(type='dino_plugin.masked_collate', patch_size=16))
