@@ -1,7 +1,8 @@
 # The same teacher and images for a convolutional student, a ResNet-10-T with a map of one cell for 8 pixels.
 #
-# Command:  python tools/train.py configs/distillation/distill_resnet10t_1xb64-1e_imagenette128.py --cfg-options
-#           model.losses.regression.teacher.checkpoint=FILE    (images: as in dino_vit-tiny_1xb64-9e_imagenette128.py)
+# Command:  python tools/train.py configs/distillation/distill_resnet10t_1xb64-1e_imagenette128.py \
+#               --cfg-options model.losses.regression.teacher.checkpoint=FILE
+#           (images: as in dino/dino_vit-tiny_1xb64-9e_imagenette128.py; FILE: a ViT-S/14)
 # Hardware: not run by us.
 # Expected: not run by us.
 _base_ = './distill_vit-tiny_1xb64-1e_imagenette128.py'

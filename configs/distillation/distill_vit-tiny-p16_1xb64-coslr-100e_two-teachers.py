@@ -1,8 +1,9 @@
 # Two frozen teachers at once, DINOv2 and CLIP: each has its loss, its heads and its image normalisation.
 #
-# Command:  python tools/train.py configs/distillation/distill_vit-tiny-p16_1xb64-coslr-100e_two-teachers.py --images photos
+# Command:  python tools/train.py \
+#               configs/distillation/distill_vit-tiny-p16_1xb64-coslr-100e_two-teachers.py --images path/to/images
 # Hardware: one GPU of 24 GB. Not run by us with these teachers, which timm downloads.
-# Expected: depends on the images. Both losses fall; targets are standardised, so they have one scale.
+# Expected: depends on the images. Both losses should fall; whitened targets have one scale.
 _base_ = './distill_vit-tiny-p16_1xb64-coslr-100e_custom.py'
 
 __clip = dict(type='dino_plugin.TimmBackbone', model_name='vit_base_patch16_clip_224.openai', pretrained=True)

@@ -1,7 +1,8 @@
 # A frozen ViT-S/14 teaches the quickstart's small ViT its features, class token and patches: no prototypes.
 #
-# Command:  python tools/train.py configs/distillation/distill_vit-tiny_1xb64-1e_imagenette128.py --cfg-options
-#           model.losses.regression.teacher.checkpoint=FILE    (images: as in dino_vit-tiny_1xb64-9e_imagenette128.py)
+# Command:  python tools/train.py configs/distillation/distill_vit-tiny_1xb64-1e_imagenette128.py \
+#               --cfg-options model.losses.regression.teacher.checkpoint=FILE
+#           (images: as in dino/dino_vit-tiny_1xb64-9e_imagenette128.py; FILE: a ViT-S/14)
 # Hardware: not run by us.
 # Expected: not run by us.
 _base_ = ['../dino/dino_vit-tiny_1xb64-9e_imagenette128.py', '../_base_/models/feature_regression.py']

@@ -1,6 +1,8 @@
 # Feature regression beside DINO's own losses: the frozen network is one more term, the EMA teacher stays DINO's.
 #
-# Command:  as distill_vit-tiny_1xb64-1e_imagenette128.py, with this file
+# Command:  python tools/train.py configs/distillation/distill_vit-tiny_1xb64-1e_imagenette128_with-dino.py \
+#               --cfg-options model.losses.regression.teacher.checkpoint=FILE
+#           (images: as in dino/dino_vit-tiny_1xb64-9e_imagenette128.py; FILE: a ViT-S/14)
 # Hardware: not run by us.
 # Expected: not run by us.
 _base_ = ['../dino/dino_vit-tiny_1xb64-9e_imagenette128.py', '../_base_/models/feature_regression.py']
