@@ -42,6 +42,12 @@ def pool(tokens: Tokens | Sequence[Tokens], features: str = 'class') -> Float[Te
     raise ValueError(f"features must be 'class', 'mean' or 'class+mean', got {features!r}.")
 
 
+def first_features(tokens: Tokens, share: float) -> Tokens:
+    """Tokens cut off after the first ``round(share * dim)`` features, which nested heads train for that."""
+    read = round(share * tokens.class_token.shape[-1])
+    return Tokens(*(token[..., :read] for token in tokens))
+
+
 def last_blocks(backbone: nn.Module, images: Tensor, number: int) -> list[Tokens]:
     """Tokens of a backbone's last blocks; only `TimmBackbone` gives more than one."""
     return [backbone(images)] if number == 1 else backbone.last_blocks(images, number)

@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.features import last_blocks, pool
+from dino_plugin.evaluation.features import first_features, last_blocks, pool
 from dino_plugin.registry import MODELS
 
 
@@ -17,11 +17,13 @@ class FeatureExtractor(BaseModel):
         backbone: Config of a backbone; `tools/test.py` fills in the checkpoint.
         features: `class`, `mean` or `class+mean`, see `pool`.
         last_blocks: Number of last blocks whose class tokens are concatenated.
+        share: Only this share of the features of each token, the first ones: for networks that were trained with nested
+            heads (`DINOHead(share=...)`), and to see what others lose.
         precision: Precision of the network: `fp32`, `bf16` or `fp16`. Features are always float32.
         data_preprocessor: Config; by default `ViewPreprocessor` with ImageNet's mean and deviation.
 
     Raises:
-        ValueError: If the precision is unknown, or the network has fewer blocks.
+        ValueError: If the precision is unknown, the network has fewer blocks, or the share is not in (0, 1].
     """
 
     def __init__(
@@ -31,16 +33,20 @@ class FeatureExtractor(BaseModel):
         precision: str = 'fp32',
         data_preprocessor: dict | None = None,
         last_blocks: int = 1,
+        share: float = 1.0,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='dino_plugin.ViewPreprocessor'))
         if precision not in PRECISIONS:
             raise ValueError(f'{type(self).__name__}: precision must be one of {list(PRECISIONS)}, got {precision!r}.')
+        if not 0 < share <= 1:
+            raise ValueError(f'{type(self).__name__}: share must be above 0 and at most 1, got {share}.')
         self.backbone = MODELS.build(backbone)
         if last_blocks != 1:
             self.backbone.check_last_blocks(last_blocks)
         self.features = features
         self.precision = precision
         self.last_blocks = last_blocks
+        self.share = share
 
     def forward(
         self,
@@ -63,4 +69,7 @@ class FeatureExtractor(BaseModel):
 
     def extract(self, images: Float[Tensor, 'batch channels rows columns']) -> Float[Tensor, 'batch dim']:
         """The features of one batch; float32."""
-        return pool(last_blocks(self.backbone, images, self.last_blocks), self.features)
+        blocks = last_blocks(self.backbone, images, self.last_blocks)
+        if self.share < 1:
+            blocks = [first_features(block, self.share) for block in blocks]
+        return pool(blocks, self.features)

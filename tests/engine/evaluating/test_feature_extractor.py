@@ -218,6 +218,21 @@ def test_class_tokens_of_the_last_blocks_are_concatenated(run_test_tool, folders
         FeatureExtractor(dict(type='dino_plugin.TimmBackbone', checkpoint=str(tmp_path / 'deep.pth')), last_blocks=4)
 
 
+def test_a_share_cuts_off_each_token_before_pooling(backbone, training_checkpoint):
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = dict(type='dino_plugin.TimmBackbone', checkpoint=str(training_checkpoint))
+    with torch.no_grad():
+        tokens = backbone.eval()(images)
+        dim = tokens.class_token.shape[-1] // 4
+        parts = tokens.class_token[:, :dim], tokens.patches.mean(dim=(1, 2))[:, :dim]
+        expected = torch.cat([torch.nn.functional.normalize(part, dim=-1) for part in parts], dim=-1)
+        found = FeatureExtractor(network, 'class+mean', share=0.25).eval()(images)
+    torch.testing.assert_close(found, expected)
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f'FeatureExtractor: share must be above 0 and at most 1, got {share}'):
+            FeatureExtractor(network, share=share)
+
+
 FEW_SHOT = [f'few_shot/{kind}_{end}' for kind in ('logistic', 'mean') for end in ('1', '1_error', '3', '3_error')]
 
 
