@@ -168,6 +168,23 @@ def test_a_given_network_stays_and_no_weights_are_downloaded(tmp_path):
     assert line.startswith('--smoke: the given network')
 
 
+def test_frozen_teachers_are_small_unless_their_file_is_there_and_other_networks_stay(tmp_path):
+    name, student = (
+        'distillation/distill_vit-tiny_1xb64-1e_imagenette128.py',
+        dict(network=dict(type='torch.nn.Conv2d')),
+    )
+    for file, small in ((tmp_path / 'missing.pth', True), (tmp_path / 'there.pth', False)):
+        (tmp_path / 'there.pth').touch()
+        cfg = loaded(name, tmp_path)
+        cfg.model.losses.regression.teacher.checkpoint = str(file)
+        cfg.model.backbone = dict(type='dino_plugin.FeatureMapBackbone', **student)
+        shrink(cfg)
+        teacher = cfg.model.losses.regression.teacher
+        assert teacher.get('checkpoint') == (None if small else str(file))
+        assert teacher.get('embed_dim') == (command.NETWORK['embed_dim'] if small else None)
+        assert cfg.model.backbone.to_dict() == dict(type='dino_plugin.FeatureMapBackbone', **student)
+
+
 def test_images_are_spread_over_the_folder_unless_the_config_chooses(tmp_path):
     cfg = loaded(CUSTOM, tmp_path, CIFAR)
     dataset = cfg.train_dataloader.dataset.dataset
