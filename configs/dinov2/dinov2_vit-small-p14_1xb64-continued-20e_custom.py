@@ -13,22 +13,16 @@
 #
 # To keep the patches like the released network's, anchor them: --cfg-options model.losses.gram.weight=1
 # Few images make short epochs: with fewer than 5,000 take more of them, such as --epochs 100.
-_base_ = './dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
+_base_ = '../_base_/stages/continued_20e.py'
 
 model = dict(
-    backbone=dict(model_name='vit_small_patch14_reg4_dinov2', pretrained=True, img_size=224),
-    heads=dict(cls=dict(prototypes=4096), patch=dict(prototypes=4096)),
-    losses=dict(gram=dict(type='dino_plugin.GramLoss', weight=0.0)),  # at 0 the anchor does not run
-    momentum=dict(start=0.998),
+    backbone=dict(
+        model_name='vit_small_patch14_reg4_dinov2',
+        img_size=224,
+        init_values=1e-5,
+        token_std=1e-6,
+        position_resampling='timm',  # the rule of the authors' networks with registers
+    )
 )
 train_dataloader = dict(collate_fn=dict(patch_size=14))
-_base_.train_dataloader.dataset.dataset.pipeline[1].update(
-    global_scale=(0.32, 1.0), local_size=98, local_scale=(0.05, 0.32)
-)
-optim_wrapper = dict(
-    optimizer=dict(lr=2e-3),  # of the heads: 5e-4 at a batch of 64
-    freeze_backbone=0.1,
-    paramwise_cfg=dict(layer_decay=0.9, custom_keys=dict(backbone=dict(lr_mult=0.02), patch_embed=dict(lr_mult=0.004))),
-)
-train_cfg = dict(max_epochs=20)
-custom_hooks = [*_base_.custom_hooks, dict(type='dino_plugin.GuardHook', interval=1)]
+_base_.train_dataloader.dataset.dataset.pipeline[1].local_size = 98
