@@ -112,32 +112,36 @@ class SinkhornKnopp(nn.Module):
         """Probabilities in float32, each row summing to 1; all samples of all leading axes together."""
         samples = full_precision(scores).flatten(end_dim=-2)
         if not self.queue:
-            return _balanced(samples / temperature, self.iterations).view(scores.shape)
+            return balanced(samples / temperature, self.iterations).view(scores.shape)
         missing = torch.arange(self.queue, device=scores.device) >= self.num_kept
         absent = torch.cat([missing.new_zeros(len(samples)), missing])
         together = torch.cat([samples, self.kept.to(samples.dtype)])
-        balanced = _balanced(together / temperature, self.iterations, absent)[: len(samples)]
+        assigned = balanced(together / temperature, self.iterations, absent)[: len(samples)]
         if self.training:
             finite = samples.isfinite().all()  # NaN would stay for many steps
             self.kept.copy_(torch.where(finite, together[: self.queue], self.kept))
             self.num_kept.copy_(
                 torch.where(finite, (self.num_kept + len(samples)).clamp(max=self.queue), self.num_kept)
             )
-        return balanced.view(scores.shape)
+        return assigned.view(scores.shape)
 
 
-def _balanced(
-    logits: Float[Tensor, 'samples prototypes'], iterations: int, absent: Bool[Tensor, ' samples'] | None = None
-) -> Float[Tensor, 'samples prototypes']:
-    """The assignment; samples that are absent take no share of the prototypes."""
+def balanced(
+    logits: Float[Tensor, '*groups samples prototypes'],
+    iterations: int,
+    absent: Bool[Tensor, '*groups samples'] | None = None,
+) -> Float[Tensor, '*groups samples prototypes']:
+    """The assignment, of each group by itself; samples that are absent take no share of the prototypes."""
     for _ in range(iterations):
-        present = logits if absent is None else logits.masked_fill(absent[:, None], -math.inf)
-        logits = (logits - _logsumexp_over_samples(present)).log_softmax(dim=1)
+        present = logits if absent is None else logits.masked_fill(absent[..., None], -math.inf)
+        logits = (logits - _logsumexp_over_samples(present)).log_softmax(dim=-1)
     return logits.exp()
 
 
-def _logsumexp_over_samples(logits: Float[Tensor, 'samples prototypes']) -> Float[Tensor, '1 prototypes']:
+def _logsumexp_over_samples(
+    logits: Float[Tensor, '*groups samples prototypes'],
+) -> Float[Tensor, '*groups 1 prototypes']:
     """log sum_i exp(logits[i]) over the samples of all ranks; ranks may have different numbers of samples."""
-    local = logits.logsumexp(dim=0, keepdim=True)
+    local = logits.logsumexp(dim=-2, keepdim=True)
     largest = max_over_ranks(local)
     return largest + sum_over_ranks((local - largest).exp()).log()

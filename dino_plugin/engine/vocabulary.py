@@ -12,6 +12,7 @@ from dino_plugin.backbones.feature_vector import TimmFeatureVector
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead, ProjectionHead
 from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss, ViewMeanLoss
+from dino_plugin.core.losses.cluster_prediction import ClusteringLoss, ClusterPredictionLoss
 from dino_plugin.core.losses.coding_rate import CodingRateLoss
 from dino_plugin.core.losses.dino import DINOLoss
 from dino_plugin.core.losses.feature_regression import FeatureRegressionLoss
@@ -20,6 +21,8 @@ from dino_plugin.core.losses.ibot import IBOTPatchLoss
 from dino_plugin.core.losses.kernel_alignment import KernelAlignmentLoss
 from dino_plugin.core.losses.koleo import KoLeoLoss
 from dino_plugin.core.losses.sigreg import SIGRegLoss
+from dino_plugin.core.positionwise_targets import PositionwiseSinkhornKnopp
+from dino_plugin.core.prediction import ClusterHead, PatchPredictor
 from dino_plugin.core.schedules import Constant, Cosine, Linear, Switch, Warmup
 from dino_plugin.core.targets import Centering, SinkhornKnopp
 from dino_plugin.data.collate import image_collate, masked_collate, multi_crop_collate, multi_view_collate
@@ -97,10 +100,11 @@ VOCABULARY: dict[Registry, list] = {
         (width_from_backbone, 'WidthFromBackbone'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
         ViewMeanLoss, SIGRegLoss, KernelAlignmentLoss, ProjectionHead, FeatureRegressionLoss,
+        ClusteringLoss, ClusterPredictionLoss, ClusterHead, PatchPredictor,
         LightlyPairLoss, LightlySwAVLoss,
     ],
     registry.TASK_UTILS: [
-        Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, LabelPropagator,
+        Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, PositionwiseSinkhornKnopp, LabelPropagator,
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [

@@ -16,6 +16,7 @@ TOKENS = dict(
     DINOLoss='class token', IBOTPatchLoss='masked patches', KoLeoLoss='class token', GramLoss='patches',
     AlignmentLoss='class token', CodingRateLoss='class token', PatchAlignmentLoss='masked patches',
     KernelAlignmentLoss='patches', FeatureRegressionLoss='class token, patches',
+    ClusteringLoss='patches', ClusterPredictionLoss='masked patches',
 )  # fmt: skip
 FROZEN = dict(  # of losses with a frozen network: its name, and what it gives
     GramLoss=('anchor', 'patches', 'of an earlier teacher'),
