@@ -17,8 +17,7 @@ _base_ = '../_base_/stages/continued_20e.py'
 
 model = dict(
     backbone=dict(
-        model_name='vit_small_patch14_reg4_dinov2',
-        img_size=224,
+        model_name='vit_small_patch14_reg4_dinov2',  # positions keep the grid of the file, 37 x 37
         init_values=1e-5,
         token_std=1e-6,
         position_resampling='timm',  # the rule of the authors' networks with registers
