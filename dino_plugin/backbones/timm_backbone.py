@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from jaxtyping import Bool, Float
 from mmengine.logging import print_log
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
@@ -19,7 +20,7 @@ from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_cache import cache_rotary_positions
 from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
-from dino_plugin.backbones.token_hooks import masked_patches, prefix_normalised_by
+from dino_plugin.backbones.token_hooks import dropped_patches, masked_patches, prefix_normalised_by
 from dino_plugin.backbones.tokens import (
     UNUSED,
     averages_patches,
@@ -64,6 +65,8 @@ class TimmBackbone(nn.Module):
             without a residual, in [0, 1), the same in all blocks. 0: timm's ``drop_path_rate`` decides.
         mask_token: Learn an embedding that replaces masked patches, before their position is added; recipes with masks
             need it. It starts at zero.
+        drop_masked: Leave masked patches out, instead of a mask token: less work, and nothing of them to see. They are
+            zero in the output. For plain vision transformers with added positions; all masks hide equally many patches.
         local_norm: Normalise class token and registers of local views by a separate layer (DINOv3's largest network).
             It starts as a copy of the last normalisation and is not exported.
         compile_blocks: ``torch.compile`` the blocks (or a network without ``blocks``) at first use. A string is the
@@ -84,7 +87,7 @@ class TimmBackbone(nn.Module):
         TypeError: If ``pretrained`` is neither True, False nor a path.
         ValueError: If timm does not know the name or an argument, nothing names the network, both sources of weights or
             both kinds of stochastic depth are given, the checkpoint does not fit, or the network lacks what an option
-            needs: blocks for ``subset_drop_path``, patches for ``mask_token``, a normalised class token for
+            needs: blocks for ``subset_drop_path``, patches for ``mask_token``, plain blocks for ``drop_masked``, a normalised class token for
             ``local_norm``, a class token for ``token_std``.
     """
 
@@ -98,6 +101,7 @@ class TimmBackbone(nn.Module):
         gradient_checkpointing: bool = False,
         subset_drop_path: float = 0.0,
         mask_token: bool = False,
+        drop_masked: bool = False,
         local_norm: bool = False,
         compile_blocks: bool | str = False,
         pack_views: bool = True,
@@ -141,7 +145,13 @@ class TimmBackbone(nn.Module):
         self._attention = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
         self._plain_blocks = has_plain_blocks(self.model) and not averages_patches(self.model)
-        self._packs = pack_views and self._plain_blocks
+        self._drops = drop_masked
+        if drop_masked and not (self._plain_blocks and type(self.model) is VisionTransformer):
+            raise ValueError(
+                f'TimmBackbone: drop_masked=True needs a plain vision transformer with added positions, unlike '
+                f'{model_name}; use mask_token=True.'
+            )
+        self._packs = pack_views and self._plain_blocks and not drop_masked
 
     def forward(
         self,
@@ -164,7 +174,8 @@ class TimmBackbone(nn.Module):
             ValueError: If the number of channels is not the network's, there are masks but no mask token, or the masks
                 have another grid or number.
         """
-        if self._plain_blocks and (self._compile_mode or not patches):
+        dropping = self._drops and masks is not None
+        if self._plain_blocks and (self._compile_mode or not patches) and not dropping:
             return self._through_blocks([(images, masks, local)], [patches])[0]
         prepared = self._prepared(images, masks)
         with self._masked(masks), self._using_local_norm(local):
@@ -268,12 +279,14 @@ class TimmBackbone(nn.Module):
         self.local_norm = copy.deepcopy(self.model.norm) if local_norm else None
 
     def _prepared(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
-        if masks is not None and self.mask_token is None:
+        if masks is not None and self.mask_token is None and not self._drops:
             raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
         self._attention.choose_for(images)
         return flattened_and_padded(images, masks, self.in_channels, self.patch_size)
 
     def _masked(self, masks: Tensor | None) -> AbstractContextManager:
+        if masks is not None and self._drops:
+            return dropped_patches(self.model, masks)
         return nullcontext() if masks is None else masked_patches(self.model.patch_embed, self.mask_token, masks)
 
     def _using_local_norm(self, local: bool) -> AbstractContextManager:

@@ -25,6 +25,35 @@ def masked_patches(
 
 
 @contextmanager
+def dropped_patches(model: nn.Module, masks: Bool[Tensor, '*leading patch_rows patch_columns']) -> Iterator[None]:
+    """Within this, a `VisionTransformer` of timm computes no masked patch; zeros stand for them in its output.
+
+    Raises:
+        ValueError: From the network, if the masks leave different numbers of patches.
+    """
+    masked = masks.reshape(-1, masks.shape[-2] * masks.shape[-1])
+    prefix = model.num_prefix_tokens
+
+    def drop(tokens: Tensor, inputs: tuple) -> Tensor:
+        number = (~masked).sum(dim=1)
+        if (number != number[0]).any():
+            raise ValueError(
+                f'drop_masked: the masks leave {int(number.min())} to {int(number.max())} patches, but all views must '
+                'keep the same number; set share=1.0 and both ends of ratio to the same value in collate_fn.'
+            )
+        visible = tokens[:, prefix:][~masked].unflatten(0, (len(masked), -1))
+        return torch.cat([tokens[:, :prefix], visible], dim=1)
+
+    def refill(tokens: Tensor, inputs: tuple) -> Tensor:
+        patches = tokens.new_zeros(*masked.shape, tokens.shape[-1])
+        patches[~masked] = tokens[:, prefix:].flatten(0, 1)
+        return torch.cat([tokens[:, :prefix], patches], dim=1)
+
+    with _changed(model.norm_pre, drop), _changed(model.norm, refill):
+        yield
+
+
+@contextmanager
 def prefix_normalised_by(local_norm: nn.Module, norm: nn.Module, num_prefix_tokens: int) -> Iterator[None]:
     """Within this, ``local_norm`` normalises class token and registers, ``norm`` the patches."""
 

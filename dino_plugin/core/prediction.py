@@ -84,7 +84,7 @@ class PatchPredictor(nn.Module):
     ) -> Float[Tensor, 'masked prototypes']:
         """Scores of the masked patches, in the order of the flattened masks."""
         masked = masks.flatten(0, 1).flatten(1)
-        position = grid_positions(*masks.shape[2:], len(self.mask_token)).to(masks.device)
+        position = grid_positions(masks.shape[2], masks.shape[3], len(self.mask_token)).to(masks.device)
         patches = self.enter(tokens.patches.flatten(0, 1).flatten(1, 2)) + position
         context = torch.cat([self.enter(tokens.class_token.flatten(0, 1))[:, None], patches], dim=1)
         hidden = torch.cat([masked.new_zeros(len(masked), 1), masked], dim=1)
