@@ -48,7 +48,12 @@ MUTATIONS = [
     ),
     Mutation('core/targets.py', 'range(self.iterations)', 'range(1)', 'core/test_targets.py'),
     Mutation('core/heads.py', 'nn.init.ones_(magnitude)', 'nn.init.zeros_(magnitude)', 'core/test_heads.py'),
+    Mutation('core/heads.py', 'tokens[..., : self.read]', 'tokens[..., -self.read :]', 'core/test_heads.py'),
     Mutation('core/masking.py', 'missing -= num_new * fits', 'missing -= num_new', 'core/test_masking.py'),
+    Mutation('core/masking.py', 'height = (size / width).ceil()', 'pass', 'core/test_masking.py'),
+    Mutation(
+        'core/masking.py', 'torch.randint(columns, (number, 1)', 'torch.randint(3, (number, 1)', 'core/test_masking.py'
+    ),
     Mutation(
         'core/schedules.py',
         '(self.start - self.end) * (1 +',

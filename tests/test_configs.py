@@ -368,6 +368,30 @@ def test_a_method_is_the_losses_heads_and_targets_that_it_names():
 
 
 @pytest.mark.parametrize(
+    ('name', 'base', 'shares', 'sum_of_weights'),
+    [
+        ('franca_vit-tiny_1xb64-22e_cifar10-mini', 'dinov2_vit-tiny_1xb64-22e_cifar10-mini', 3, 1),
+        ('franca_vit-small-p16_1xb64-coslr-100e_custom', 'dinov2_vit-small-p16_1xb64-coslr-100e_custom', 3, 1),
+        ('franca_vit-base-p14_64xb32-long-625k_in22k', 'dinov2_vit-base-p14_96xb32-long-625k_in22k', 5, 5),
+    ],
+)
+def test_nested_heads_read_halves_of_halves_and_have_prototypes_in_proportion(name, base, shares, sum_of_weights):
+    nested, plain = load(f'franca/{name}.py').model, load(f'dinov2/{base}.py').model
+    for loss, whole in plain.losses.items():
+        if loss == 'koleo':
+            continue
+        levels = [level for key, level in nested.losses.items() if key.split('_')[0] == loss]
+        heads = [nested.heads[level.head] for level in levels]
+        assert [head.get('share', 1) for head in heads] == [0.5**level for level in range(shares)]
+        prototypes = plain.heads[whole.head].prototypes
+        assert [head.prototypes for head in heads] == [prototypes * 0.5**level for level in range(shares)]
+        total = sum(level.get('weight', 1) for level in levels)
+        assert total == pytest.approx(sum_of_weights * whole.get('weight', 1))
+        assert all(level.target == whole.target for level in levels)
+    assert nested.losses.koleo == plain.losses.koleo
+
+
+@pytest.mark.parametrize(
     ('name', 'warm_up'),
     [
         ('ibot/ibot_vit-small-p16_16xb64-coslr-800e_in1k.py', 30 / 800),
