@@ -87,8 +87,8 @@ class TimmBackbone(nn.Module):
         TypeError: If ``pretrained`` is neither True, False nor a path.
         ValueError: If timm does not know the name or an argument, nothing names the network, both sources of weights or
             both kinds of stochastic depth are given, the checkpoint does not fit, or the network lacks what an option
-            needs: blocks for ``subset_drop_path``, patches for ``mask_token``, plain blocks for ``drop_masked``, a normalised class token for
-            ``local_norm``, a class token for ``token_std``.
+            needs: blocks for ``subset_drop_path``, patches for ``mask_token``, plain blocks for ``drop_masked``, a
+            normalised class token for ``local_norm``, a class token for ``token_std``.
     """
 
     def __init__(

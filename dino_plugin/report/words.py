@@ -70,8 +70,8 @@ MEANINGS = (
             'fall while the features stay spread.'),
     Meaning('*loss_kernel*', LOSSES, '', 'How differently student and teacher arrange the patches of a view: 0 if '
             'their similarities have one pattern, 1 if these have nothing in common. It should fall.'),
-    Meaning('*loss_clustering*', LOSSES, 'nats', 'How badly the clusters fit the patches of the teacher. It begins near '
-            'ln K for K clusters and should fall. It may rise again while the features grow richer.'),
+    Meaning('*loss_clustering*', LOSSES, 'nats', 'How badly the clusters fit the patches of the teacher. It begins '
+            'near ln K for K clusters and should fall. It may rise again while the features grow richer.'),
     Meaning('*loss_prediction*', LOSSES, 'nats', 'How badly the student tells the clusters of patches that it does not '
             'see. It should fall below ln K for K clusters.'),
     Meaning('*loss_spread*', LOSSES, '', 'Low if features of different images keep a distance from each other. '

@@ -64,7 +64,7 @@ def test_local_views_beside_them_are_whole():
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(ValueError, match='leave 9 to 12 patches.*share=1.0'):
+    with pytest.raises(ValueError, match=r'leave 9 to 12 patches.*share=1.0'):
         make()(torch.randn(2, 3, 32, 48), masks=draw_masks(12, 15))
     with pytest.raises(ValueError, match='drop_masked=True needs a plain vision transformer'):
         make('rope')
