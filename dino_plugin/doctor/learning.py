@@ -1,0 +1,158 @@
+"""Does it learn? One batch again and again, rising learning rates, and the first steps of the real training."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from dino_plugin.core.distillation import SelfDistillation
+from dino_plugin.core.views import ViewBatch
+from dino_plugin.doctor.findings import Finding
+
+LEAST_FALL = 0.02  # of the loss on one batch, as a share of its first value
+LEAST_INFORMATION = 0.05  # of a target about its image, in nats
+Watch = Callable[[Iterable, str], Iterator]
+
+
+def overfit(distillation: SelfDistillation, views: ViewBatch, rate: float, steps: int, watch: Watch) -> list[float]:
+    """Total losses of a copy that trains on one batch with a teacher and targets that stand still.
+
+    Args:
+        distillation: Left as it is.
+        views: Normalised, on its device.
+        rate: Learning rate of AdamW.
+        steps: Of training.
+        watch: Shows progress.
+    """
+    own = _standing_copy(distillation)
+    optimiser = torch.optim.AdamW([part for part in own.student.parameters() if part.requires_grad], lr=rate)
+    return [_step(own, views, optimiser) for _ in watch(range(steps), 'one batch')]
+
+
+def rising_rates(
+    distillation: SelfDistillation, batches: Sequence[ViewBatch], least: float, most: float, steps: int, watch: Watch
+) -> tuple[list[float], list[float]]:
+    """Learning rates from `least` to `most`, each a constant factor above the last, and the loss before each step."""
+    own = _standing_copy(distillation)
+    optimiser = torch.optim.AdamW([part for part in own.student.parameters() if part.requires_grad], lr=least)
+    rates, losses = [], []
+    for number in watch(range(steps), 'learning rates'):
+        rate = least * (most / least) ** (number / (steps - 1))
+        optimiser.param_groups[0]['lr'] = rate
+        rates.append(rate)
+        losses.append(_step(own, batches[number % len(batches)], optimiser))
+        if not math.isfinite(losses[-1]):
+            break
+    return rates, losses
+
+
+def _standing_copy(distillation: SelfDistillation) -> SelfDistillation:
+    own = copy.deepcopy(distillation).train()
+    for loss in own.losses.values():
+        if isinstance(getattr(loss, 'target', None), nn.Module):
+            loss.target.eval()  # a centre that moves would change the targets
+    return own
+
+
+def _step(own: SelfDistillation, views: ViewBatch, optimiser: torch.optim.Optimizer) -> float:
+    total = torch.stack(list(own(views, 0.0).values())).sum()
+    own._buffers_before = None  # no teacher is moved
+    optimiser.zero_grad()
+    total.backward()
+    nn.utils.clip_grad_norm_(own.student.parameters(), 3.0)
+    optimiser.step()
+    return float(total.detach())
+
+
+def judge_overfit(losses: Sequence[float]) -> list[Finding]:
+    """The loss of one batch should fall, whatever the images are."""
+    first, last = losses[0], min(losses[-5:])
+    if not all(map(math.isfinite, losses)):
+        return [Finding('fault', 'one batch', 'the loss is not finite', 'a lower learning rate, precision fp32')]
+    fall = (first - last) / max(abs(first), 1e-12)
+    found = f'with targets that stand still the loss went from {first:.3f} to {last:.3f} in {len(losses)} steps'
+    if last > first:
+        return [Finding('fault', 'one batch', found, 'it rises: a lower optim_wrapper.optimizer.lr')]
+    if fall < LEAST_FALL:
+        remedy = 'a higher learning rate, batch norm in the head on few images, or parts that are frozen by mistake'
+        return [Finding('fault', 'one batch', found, f'the student cannot learn even this: {remedy}')]
+    return [Finding('ok', 'one batch', found)]
+
+
+class Range(NamedTuple):
+    """Of learning rates.
+
+    Attributes:
+        best: Where the smoothed loss is lowest.
+        breaks: From where on half of what was gained is lost again; infinite if it never is.
+    """
+
+    best: float
+    breaks: float
+
+
+def range_of(rates: Sequence[float], losses: Sequence[float], memory: float = 0.7) -> Range:
+    """The range by a running mean of the losses, of which the old value keeps the share `memory`."""
+    smooth, mean = [], losses[0]
+    for loss in losses:
+        mean = memory * mean + (1 - memory) * (loss if math.isfinite(loss) else math.inf)
+        smooth.append(mean)
+    lowest = min(range(len(smooth)), key=lambda place: smooth[place])
+    limit = (smooth[0] + smooth[lowest]) / 2
+    after = zip(rates[lowest + 1 :], smooth[lowest + 1 :])
+    return Range(rates[lowest], next((rate for rate, loss in after if loss > limit), math.inf))
+
+
+def judge_range(found: Range, rate: float) -> list[Finding]:
+    """The highest learning rate of the config against the range."""
+    said = f'the loss is lowest at {found.best:.1e} and rises from {found.breaks:.1e} on; the config has {rate:.1e}'
+    if rate > found.breaks:
+        level = 'fault' if rate > 10 * found.breaks else 'warning'
+        return [Finding(level, 'learning rate', said, f'optim_wrapper.optimizer.lr={found.best / 3:.0e}')]
+    if rate < found.best / 1000:
+        return [Finding('notice', 'learning rate', said, 'it may be slow; try a higher one')]
+    return [Finding('ok', 'learning rate', said)]
+
+
+def judge_first_steps(numbers: Mapping[str, Sequence[float]], clip: float | None, steps: int) -> list[Finding]:
+    """What the first steps of the real training showed.
+
+    Args:
+        numbers: Logged scalars by name, without 'train/'.
+        clip: Largest norm of the gradient; None: it is not clipped.
+        steps: How many there were.
+    """
+    said = [*_of_losses(list(numbers.get('loss', [])), steps), *_of_targets(numbers)]
+    rank = list(numbers.get('effective_rank', []))
+    if len(rank) > 1 and rank[-1] < 1.5 and rank[-1] < rank[0]:
+        found = f'effective rank fell from {rank[0]:.1f} to {rank[-1]:.1f}: they collapse'
+        said.append(Finding('warning', 'features', found, 'a lower learning rate, KoLeo, Sinkhorn-Knopp'))
+    norms = list(numbers.get('grad_norm', []))
+    long = sum(norm > clip for norm in norms) if clip else 0
+    if long > 0.9 * len(norms) and norms:
+        found = f'{long} of {len(norms)} gradients are longer than {clip:g} and are scaled down'
+        said.append(Finding('notice', 'clipping', found, 'usual in the beginning; later a lower learning rate'))
+    waiting, whole = sum(numbers.get('data_time', [])), sum(numbers.get('time', []))
+    if whole and waiting / whole > 0.3:
+        said.append(Finding('notice', 'waiting for images', f'{waiting / whole:.0%} of the time', '--num-workers N'))
+    return said
+
+
+def _of_losses(losses: list[float], steps: int) -> list[Finding]:
+    if not losses:
+        return []
+    if not all(map(math.isfinite, losses)):
+        return [Finding('fault', 'first steps', 'the loss is not finite', 'dino-plugin replay shows where it began')]
+    return [Finding('ok', 'first steps', f'loss {losses[0]:.3f} to {losses[-1]:.3f} in {steps} steps')]
+
+
+def _of_targets(numbers: Mapping[str, Sequence[float]]) -> Iterator[Finding]:
+    remedy = "target=dict(type='dino_plugin.SinkhornKnopp'), batch_norm=True in the head, a lower teacher temperature"
+    for name, values in numbers.items():
+        if name.endswith('target_information') and values:
+            low = values[-1] < LEAST_INFORMATION
+            found = f'{values[-1]:.2f} nats' + (': every image gets the same target' if low else '')
+            yield Finding('warning' if low else 'ok', name.replace('_', ' '), found, remedy if low else '')
