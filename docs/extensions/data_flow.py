@@ -66,13 +66,13 @@ def flow_of(cfg: dict) -> str:
     if targets:
         parts.append(arrow('views', 0, 'network', teacher))
     for row, (kind, loss) in enumerate(losses):
-        tokens = [TOKENS[kind], f'head {loss["head"]}'] if 'head' in loss else [TOKENS[kind]]
+        tokens = [TOKENS[kind], *_head(loss)]
         parts += [box('tokens', row, tokens), box('loss', row, [kind], strong=True)]
         parts += [arrow('network', row, 'tokens', row), arrow('tokens', row, 'loss', row)]
     for number, (row, kind, loss) in enumerate(targets):
         place = teacher + number
         target = [loss['target']['type'].split('.')[1]] if 'target' in loss else []
-        steps = ', '.join([f'head {loss["head"]}', *target])
+        steps = ', '.join([*_head(loss), *target])
         parts += [
             box('tokens', place, [TOKENS[kind].replace('masked', 'the same'), steps]),
             arrow('network', place, 'tokens', place),
@@ -90,6 +90,10 @@ def flow_of(cfg: dict) -> str:
         end += 1
     height = top(end)
     return f'<figure class="flow"><svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg></figure>'
+
+
+def _head(loss: dict) -> list[str]:
+    return [f'head {loss["head"]}'] if 'head' in loss else []
 
 
 def top(row: int) -> int:
