@@ -111,7 +111,7 @@ class TeacherWatch(Hook):
         network = runner.model.distillation
         momentum = network.momentum(runner.iter / runner.max_iters)
         errors = [
-            (new - momentum * old - (1 - momentum) * student).abs().max()
+            (new - momentum * old - (1 - momentum) * student).abs().max() / old.abs().max().clamp(min=1)  # rounding
             for new, old, student in zip(network.teacher.parameters(), self.before, network.student.parameters())
         ]
         self.error_of_teacher.append(max(errors).item())
