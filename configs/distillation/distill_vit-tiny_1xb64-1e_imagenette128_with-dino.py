@@ -3,8 +3,8 @@
 # Command:  python tools/train.py configs/distillation/distill_vit-tiny_1xb64-1e_imagenette128_with-dino.py \
 #               --cfg-options model.losses.regression.teacher.checkpoint=FILE
 #           (images: as in dino/dino_vit-tiny_1xb64-9e_imagenette128.py; FILE: a ViT-S/14)
-# Hardware: not run by us.
-# Expected: not run by us.
+# Hardware: 2 CPU cores. Not run by us to the end.
+# Expected: no figure.
 _base_ = ['../dino/dino_vit-tiny_1xb64-9e_imagenette128.py', '../_base_/models/feature_regression.py']
 
 model = _base_.pop('feature_regression')
