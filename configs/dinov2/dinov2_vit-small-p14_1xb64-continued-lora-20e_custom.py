@@ -12,5 +12,5 @@
 # docs/adapt.md compares it with the normalisations alone and with the whole network.
 _base_ = './dinov2_vit-small-p14_1xb64-continued-20e_custom.py'
 
-model = dict(backbone=dict(lora=dict(r=8, lora_alpha=16)))
+model = dict(backbone=dict(lora=dict(r=8, lora_alpha=16, trained=[])))
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True, backbone=dict(lr_mult=0.2))))
