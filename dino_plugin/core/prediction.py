@@ -12,7 +12,7 @@ from dino_plugin.core.views import Tokens
 
 
 class ClusterHead(nn.Module):
-    """Tokens -> scores over clusters: W x / |x| + b, with W from a normal distribution of standard deviation 1.
+    """Tokens -> scores over clusters: ``W x / |x| + b``, with W from a normal distribution of standard deviation 1.
 
     Args:
         in_dim: Features of a token.

@@ -14,7 +14,7 @@ def neighbour_agreement(features: Float[Tensor, 'images views dim'], k: int = 10
 
     N(i, v) are the k images j other than i whose view v is nearest to view v of image i, by cosine; the result is
 
-        100 * mean over images i and pairs of views (v, w) of |N(i, v) and N(i, w)| / k
+        100 * mean over images i and pairs of views (v, w) of size(N(i, v) and N(i, w)) / k
 
     Chance is 100 k / (images - 1). Features that only see what a view happens to show agree little; so do features that
     are alike for all images. Compare networks on the same images and views.
