@@ -2,7 +2,8 @@
 #
 # Command:  python tools/train.py configs/simdino/simdinov2_vit-tiny_1xb64-22e_cifar10-mini.py  (from a checkout)
 # Hardware: 2 CPU cores.
-# Expected: not run by us.
+# Expected: not run by us at this length. With 8 epochs k-NN (k 20, class token and mean patch) of the training images,
+#           leave-one-out, is 41.4 %, DINO's 44.2 %, that of the untrained network 34.8 %. Measured by us, seed 0.
 _base_ = './simdino_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 model = dict(
