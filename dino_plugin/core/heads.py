@@ -113,10 +113,13 @@ class ProjectionHead(nn.Module):
         out_dim: Width of the output. With `FeatureRegressionLoss`, `SelfDistillationModel` fills in the width of the
             teacher.
         hidden_dim: Width of the hidden layer. None: no such layer.
+        batch_norm: Batch normalisation of the tokens before the first layer. Tokens of a fresh network hardly differ
+            from each other, and a layer on them learns slowly.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, hidden_dim: int | None = None) -> None:
+    def __init__(self, in_dim: int, out_dim: int, hidden_dim: int | None = None, batch_norm: bool = True) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(in_dim) if batch_norm else nn.Identity()
         widths = [in_dim, out_dim] if hidden_dim is None else [in_dim, hidden_dim, out_dim]
         layers: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
@@ -125,4 +128,4 @@ class ProjectionHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading out_dim']:
         """The projected tokens."""
-        return self.layers(tokens)
+        return self.layers(self.norm(tokens.flatten(end_dim=-2)).unflatten(0, tokens.shape[:-1]))
