@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Compare recipes: chosen on training images, several seeds, tested once.'
     )
-    parser.add_argument('study', type=config_name, help=f'recipes and seeds: {CONFIG_HELP}')
+    parser.add_argument('config', metavar='STUDY', type=config_name, help=f'recipes and seeds: {CONFIG_HELP}')
     parser.add_argument('--work-dir', type=Path, help='folder of all trainings (default: ./work_dirs/<name of STUDY>)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='train only these recipes')
     parser.add_argument('--seeds', nargs='+', type=int, metavar='N', help='train only with these seeds')
@@ -34,12 +34,12 @@ def main() -> None:
     from dino_plugin.commands.recipe_study import chosen, runs_of, test, train, write_table
     from dino_plugin.openmmlab.config_files import find_config
 
-    study = Config.fromfile(find_config(args.study))
+    study = Config.fromfile(find_config(args.config))
     if 'recipes' not in study:
-        fail(f'{args.study} is no study: it has no recipes = dict(name=dict(config=..., options={{...}})).')
+        fail(f'{args.config} is no study: it has no recipes = dict(name=dict(config=..., options={{...}})).')
     if unknown := sorted(set(args.only or ()) - set(study.recipes)):
         fail(f'--only: {unknown} are not in the study; it has {list(study.recipes)}.')
-    folder = args.work_dir or Path('work_dirs') / Path(args.study).stem
+    folder = args.work_dir or Path('work_dirs') / Path(args.config).stem
     runs = runs_of(study, folder)
     for run in runs:
         if (not args.only or run.recipe in args.only) and (not args.seeds or run.seed in args.seeds):

@@ -1,4 +1,4 @@
-# SimDINOv2: DINOv2's short recipe without prototypes, centre and temperatures; ViT-L/16 with four registers, ImageNet-1k.
+# SimDINOv2: DINOv2's short recipe without prototypes, centre and temperatures; ViT-L/16 with registers, ImageNet-1k.
 #
 # Command:  bash tools/dist_train.sh configs/simdino/simdinov2_vit-large-p16-reg4_8xb128-short-125k_in1k.py 8
 # Hardware: 8 GPUs of 40 GB or more; about 1 day for the authors (their README). Not run by us.
