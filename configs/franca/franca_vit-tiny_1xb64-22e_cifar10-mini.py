@@ -3,7 +3,8 @@
 #
 # Command:  python tools/train.py configs/franca/franca_vit-tiny_1xb64-22e_cifar10-mini.py  (from a checkout)
 # Hardware: 2 CPU cores.
-# Expected: not run by us.
+# Expected: not run by us in full. After 8 epochs leave-one-out k-NN 44.1 %, and 41.8 % with a quarter of the features
+#           (docs/small_data.md, "Features cut off").
 _base_ = '../dinov2/dinov2_vit-tiny_1xb64-22e_cifar10-mini.py'
 
 __heads, __losses = _base_.model.heads, _base_.model.losses
