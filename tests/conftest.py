@@ -2,7 +2,9 @@
 
 import gc
 import os
+import signal
 import sys
+from itertools import count
 from pathlib import Path
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
@@ -23,8 +25,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 LONGEST = ('test_end_to_end.py', 'test_segmentation.py', 'test_configs.py')  # the longest one first
 
+_NUMBERS = count()
+
 torch.set_num_threads(1)
 cv2.setNumThreads(0)
+
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would all programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,7 +97,7 @@ def terminal(monkeypatch):
         monkeypatch.setattr(sys, 'stdout', screen.file)
         monkeypatch.setattr(sys, 'stderr', screen.file)
         monkeypatch.setattr(progress, '_BARS', 0)
-        MMLogger.get_instance(f'terminal_{id(screen)}')
+        MMLogger.get_instance(f'terminal_{next(_NUMBERS)}')  # the id of a screen may be that of an earlier one
         return screen
 
     yield open_one

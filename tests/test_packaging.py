@@ -144,6 +144,7 @@ def test_every_import_of_the_package_is_declared(repository):
         requirements(repository)['onnx']
         | requirements(repository)['parquet']
         | requirements(repository)['index']
+        | requirements(repository)['lora']
         | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
         | set(sys.stdlib_module_names)
     )

@@ -61,9 +61,11 @@ def build_model(capture: Mapping[str, Any], device: str) -> SelfDistillationMode
     config = ConfigDict(capture['model'])
     config.pop('checkpoint', None)
     described = capture['backbone']
-    arguments = {key: value for key, value in described['timm_arguments'].items() if key != 'num_classes'}
-    config.backbone.update(arguments, model_name=described['model_name'], pretrained=False, checkpoint=None)
-    config.backbone.pop('compile_blocks', None)  # compiled blocks call no hooks
+    if 'timm_arguments' in described:
+        arguments = {key: value for key, value in described['timm_arguments'].items() if key != 'num_classes'}
+        config.backbone.update(arguments, model_name=described['model_name'], pretrained=False)
+        config.backbone.pop('compile_blocks', None)  # compiled blocks call no hooks
+    config.backbone.pop('checkpoint', None)
     model = MODELS.build(config)
     model.load_state_dict(capture['state_dict'])
     return model.to(device)

@@ -140,7 +140,7 @@ def test_no_thread_outlives_its_batches():
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # others may have ended meanwhile
 
 
 def test_all_batches_arrive_in_order_epoch_after_epoch_and_other_errors_stay():

@@ -9,6 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from dino_plugin.core.reduce import sum_over_ranks
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.engine.training.model import unwrapped
 
@@ -39,7 +40,7 @@ class CaptureHook(Hook):
     if a loss itself is not finite.
 
     Args:
-        most: Largest number of files of a run, each about as large as a checkpoint without the optimiser's state. 0
+        most: Largest number of files of a process, each about as large as a checkpoint without the optimiser's state. 0
             writes none.
 
     Raises:
@@ -82,7 +83,7 @@ class CaptureHook(Hook):
         if stepped is False:  # batches are being accumulated
             return
         step, self._step = self._step, []
-        if stepped.device.type == 'cpu':
+        if stepped.device.type != 'cuda':
             if not stepped:
                 self._write(runner, step)
             return
@@ -105,15 +106,16 @@ class CaptureHook(Hook):
 
     def _write(self, runner, step: list[_Seen]) -> None:
         finite = all(bool(loss.isfinite().all()) for seen in step for loss in seen.losses.values())
-        if runner.optim_wrapper.precision == 'fp16' and finite:
-            return
+        of_all = int(sum_over_ranks(torch.tensor(int(not finite), device=step[-1].views.global_views.device)))
+        if finite and (of_all or get_rank() or runner.optim_wrapper.precision == 'fp16'):
+            return  # another process has the batch that did it; without one, the first process keeps its own
         folder = Path(runner.work_dir) / FOLDER
-        if len(list(folder.glob('iter_*.pth'))) >= self.most:
+        if len(list(folder.glob(f'iter_*_process_{get_rank()}.pth'))) >= self.most:
             return
         path = folder / f'iter_{step[-1].iteration + 1}_process_{get_rank()}.pth'
         try:
             _save_whole(_content(runner, step), path)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter on a full disk
+        except Exception as error:  # a full disk, a config that is no plain text: no reason to end a training
             runner.logger.warning(f'A batch that is not finite could not be written to {path}: {error}')
             return
         runner.logger.warning(f'The batch is in {path}. What went wrong in it: dino-plugin replay {path}')
@@ -156,7 +158,10 @@ def _save_whole(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.partial')
     try:
-        torch.save(content, part)
+        with open(part, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
