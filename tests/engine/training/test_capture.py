@@ -129,6 +129,28 @@ def test_fp16_overflows_where_fp32_does_not(tmp_path):
     assert not replay(capture, 0, 'fp32', 'cpu').reproduced
 
 
+class Broken(Hook):
+    """The loss of the second step is NaN, because the student's first layer is."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 1:
+            next(runner.model.distillation.student.backbone.parameters()).data.fill_(float('nan'))
+
+
+def test_a_network_that_is_not_from_timm_is_replayed_from_its_config(tmp_path):
+    network = dict(type='torchvision.ops.Conv2dNormActivation', in_channels=3, out_channels=8)
+    backbone = dict(_delete_=True, type='dino_plugin.FeatureMapBackbone', network=network)
+    _, files = train(tmp_path, Broken(), most=1, model__backbone=backbone)
+    outcome = replay(read_capture(files[0]), 0, 'fp32', 'cpu')
+    assert outcome.reproduced and 'tensors of the model were not finite before this batch' in outcome.said[0]
+
+
+def test_what_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture_module, '_content', lambda *_: {}['model'])  # a runner that was built without a config
+    runner, files = train(tmp_path, Overflow(2))
+    assert runner.iter == 6 and files == []
+
+
 def test_all_batches_of_an_accumulated_step_are_kept(tmp_path):
     _, files = train(tmp_path, Overflow(0), most=1, optim_wrapper__accumulative_counts=3)
     assert [batch['iteration'] for batch in read_capture(files[0])['batches']] == [0, 1, 2]
