@@ -46,7 +46,7 @@ MUTATIONS = [
         'lerp(self.center.to(batch_mean.dtype), batch_mean',
         'core/test_targets.py',
     ),
-    Mutation('core/targets.py', 'range(self.iterations)', 'range(1)', 'core/test_targets.py'),
+    Mutation('core/targets.py', 'range(iterations)', 'range(1)', 'core/test_targets.py'),
     Mutation('core/heads.py', 'nn.init.ones_(magnitude)', 'nn.init.zeros_(magnitude)', 'core/test_heads.py'),
     Mutation('core/heads.py', 'tokens[..., : self.read]', 'tokens[..., -self.read :]', 'core/test_heads.py'),
     Mutation('core/masking.py', 'missing -= num_new * fits', 'missing -= num_new', 'core/test_masking.py'),
