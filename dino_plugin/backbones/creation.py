@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,10 @@ from typing import Any
 
 import timm
 import torch
+from mmengine.logging import print_log
 from torch import nn
+
+from dino_plugin.weights.checkpoint import backbone_description
 
 _REFUSED = {
     'init_cfg': 'give the weights by checkpoint=PATH or pretrained=True; mmengine would only log what does not fit',
@@ -45,6 +49,21 @@ def described(description: dict | None, checkpoint: str | None, timm_arguments: 
         )
     arguments = {key: value for key, value in description['timm_arguments'].items() if key != 'num_classes'}
     return description['model_name'], {**arguments, **timm_arguments}
+
+
+def description_in(content: dict, checkpoint: str, source: str, model_name: str | None) -> dict | None:
+    """The description in a file; one that is refused is not needed if the config names the network.
+
+    Raises:
+        ValueError: If it is refused, and nothing else names the network.
+    """
+    try:
+        return backbone_description(content, checkpoint, source)
+    except ValueError as error:
+        if model_name is None:
+            raise
+        print_log(f'The description in the file is left out: {error}', logger='current', level=logging.WARNING)
+        return None
 
 
 def source_of_weights(pretrained: bool | str | None, checkpoint: str | None) -> tuple[bool, str | None]:

@@ -1,26 +1,21 @@
 """Any timm network as a backbone: images -> ``Tokens``."""
 
 import copy
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float
-from mmengine.logging import print_log
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dino_plugin.backbones.attention_choice import AttentionChoice
-from dino_plugin.backbones.creation import accepted, create, described, source_of_weights
+from dino_plugin.backbones.creation import accepted, create, described, description_in, source_of_weights
 from dino_plugin.backbones.initial_weights import draw_initial_weights
 from dino_plugin.backbones.layer_distances import layers_to_output
-from dino_plugin.backbones.low_rank import add_low_rank
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
 from dino_plugin.backbones.rotary_cache import cache_rotary_positions
-from dino_plugin.backbones.stochastic_depth import use_subset_drop_path
-from dino_plugin.backbones.token_hooks import dropped_patches, masked_patches, prefix_normalised_by
+from dino_plugin.backbones.token_hooks import can_drop_patches, dropped_patches, masked_patches, prefix_normalised_by
 from dino_plugin.backbones.tokens import (
     UNUSED,
     averages_patches,
@@ -31,12 +26,11 @@ from dino_plugin.backbones.tokens import (
     patch_size_of,
     with_leading_of,
 )
+from dino_plugin.backbones.training_options import use_training_options
 from dino_plugin.core.views import ClassTokenOnly, Tokens, ViewBatch
-from dino_plugin.weights.checkpoint import backbone_description, backbone_state
+from dino_plugin.weights.checkpoint import backbone_state
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
-
-# Of transformers, of transformers that average their patches, of convolutional networks.
 
 
 class TimmBackbone(nn.Module):
@@ -114,7 +108,7 @@ class TimmBackbone(nn.Module):
         timm_arguments = accepted(timm_arguments)
         pretrained, checkpoint = source_of_weights(pretrained, checkpoint)
         content = load_checkpoint(checkpoint) if checkpoint else None
-        in_file = None if content is None else self._described(content, checkpoint, checkpoint_source, model_name)
+        in_file = None if content is None else description_in(content, checkpoint, checkpoint_source, model_name)
         if model_name is None:
             model_name, timm_arguments = described(in_file, checkpoint, timm_arguments)
         self.model = create(model_name, pretrained, timm_arguments)
@@ -132,25 +126,12 @@ class TimmBackbone(nn.Module):
             state = backbone_state(content, checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, str(checkpoint), in_file, self.position_resampling)
         self._add_parameters(mask_token, local_norm)
-        if lora is not None:
-            add_low_rank(self.model, **lora)
-        if subset_drop_path:
-            use_subset_drop_path(self.model, subset_drop_path)
-        if gradient_checkpointing:
-            self.model.set_grad_checkpointing(True)
-        if compile_blocks:
-            for block in getattr(self.model, 'blocks', [self.model]):
-                block.compile(mode=None if compile_blocks is True else compile_blocks)
+        use_training_options(self.model, lora, subset_drop_path, gradient_checkpointing, compile_blocks)
         cache_rotary_positions(self.model)
         self._attention = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
         self._plain_blocks = has_plain_blocks(self.model) and not averages_patches(self.model)
-        self._drops = drop_masked
-        if drop_masked and not (self._plain_blocks and type(self.model) is VisionTransformer):
-            raise ValueError(
-                f'TimmBackbone: drop_masked=True needs a plain vision transformer with added positions, unlike '
-                f'{model_name}; use mask_token=True.'
-            )
+        self._drops = drop_masked and can_drop_patches(self.model, self._plain_blocks)
         self._packs = pack_views and self._plain_blocks and not drop_masked
 
     def forward(
@@ -255,17 +236,6 @@ class TimmBackbone(nn.Module):
         local_norm = {f'local_{name}': 0 for name in distances if name.startswith('norm.')}
         outside = {'mask_token': max(distances.values()), **local_norm}
         return outside | {f'model.{name}': distance for name, distance in distances.items()}
-
-    @staticmethod
-    def _described(content: dict, checkpoint: str, source: str, model_name: str | None) -> dict | None:
-        """The description in the file; one that is refused is not needed if the config names the network."""
-        try:
-            return backbone_description(content, checkpoint, source)
-        except ValueError as error:
-            if model_name is None:
-                raise
-            print_log(f'The description in the file is left out: {error}', logger='current', level=logging.WARNING)
-            return None
 
     def _add_parameters(self, mask_token: bool, local_norm: bool) -> None:
         """Parameters outside timm's network, which are not exported."""

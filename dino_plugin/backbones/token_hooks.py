@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 
@@ -22,6 +23,20 @@ def masked_patches(
 
     with _changed(patch_embed, replace):
         yield
+
+
+def can_drop_patches(model: nn.Module, plain_blocks: bool) -> bool:
+    """True.
+
+    Raises:
+        ValueError: If `dropped_patches` cannot change this network.
+    """
+    if not plain_blocks or type(model) is not VisionTransformer:
+        raise ValueError(
+            'TimmBackbone: drop_masked=True needs a plain vision transformer with added positions, unlike this '
+            f'{type(model).__name__}; use mask_token=True.'
+        )
+    return True
 
 
 @contextmanager

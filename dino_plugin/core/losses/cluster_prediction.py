@@ -1,5 +1,7 @@
 """Clusters of the teacher's patches, learnt as training goes on, which the student predicts where it sees nothing."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -9,7 +11,27 @@ from dino_plugin.core.losses.soft_targets import soft_cross_entropy, temperature
 from dino_plugin.core.schedules import Schedule
 
 
-class ClusteringLoss(Loss):
+class _OfClusters(Loss):
+    """What both terms have: a target and two temperatures."""
+
+    def __init__(
+        self,
+        heads: Sequence[str],
+        target: nn.Module,
+        temperature: float,
+        target_temperature: Schedule | float,
+        weight: Schedule | float,
+    ) -> None:
+        super().__init__(weight, heads)
+        name = type(self).__name__
+        if temperature <= 0:
+            raise ValueError(f'{name}: temperature={temperature} must be positive.')
+        self.target = target
+        self.temperature = temperature
+        self.target_temperature = temperature_schedule(target_temperature, f'{name}: target_temperature')
+
+
+class ClusteringLoss(_OfClusters):
     """Learns clusters of the teacher's patches: cross-entropy of the scores with their own balanced assignment.
 
     s_j = head(z_j),   q = target(s / target_temperature)            z_j: every patch of the teacher
@@ -39,11 +61,8 @@ class ClusteringLoss(Loss):
         target_temperature: Schedule | float = 0.06,
         weight: Schedule | float = 1.0,
     ) -> None:
-        super().__init__(weight, [head])
+        super().__init__([head], target, temperature, target_temperature, weight)
         self.head = head
-        self.target = target
-        self.temperature = _positive(temperature, 'ClusteringLoss')
-        self.target_temperature = temperature_schedule(target_temperature, 'ClusteringLoss: target_temperature')
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Loss in nats."""
@@ -54,7 +73,7 @@ class ClusteringLoss(Loss):
         return soft_cross_entropy(scores, assigned, weights, self.temperature, targets_of=[(0,)])
 
 
-class ClusterPredictionLoss(Loss):
+class ClusterPredictionLoss(_OfClusters):
     """Cross-entropy at the masked patches, between a predictor and the clusters of what the teacher sees there.
 
     p_j = predictor(visible tokens of the student, position of j),   q = target(clusters(z) / target_temperature)
@@ -89,12 +108,9 @@ class ClusterPredictionLoss(Loss):
         target_temperature: Schedule | float = 0.06,
         weight: Schedule | float = 1.0,
     ) -> None:
-        super().__init__(weight, [head, clusters])
+        super().__init__([head, clusters], target, temperature, target_temperature, weight)
         self.head = head
         self.clusters = clusters
-        self.target = target
-        self.temperature = _positive(temperature, 'ClusterPredictionLoss')
-        self.target_temperature = temperature_schedule(target_temperature, 'ClusterPredictionLoss: target_temperature')
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """Loss in nats; 0 if no patch is masked."""
@@ -109,9 +125,3 @@ class ClusterPredictionLoss(Loss):
         predicted = step.student_heads[self.head](step.student_global, masks)
         image = chosen // masks[0, 0].numel()
         return masked_patch_entropy(predicted, assigned, image, masks[:, :, 0, 0].numel(), self.temperature)
-
-
-def _positive(temperature: float, loss: str) -> float:
-    if temperature <= 0:
-        raise ValueError(f'{loss}: temperature={temperature} must be positive.')
-    return temperature
