@@ -25,6 +25,7 @@ from dino_plugin.commands import smoke
 from dino_plugin.commands.few_images import loaders_of, nested
 from dino_plugin.core.losses.coding_rate import coding_rate
 from dino_plugin.data.views.split_of_work import SPLITS
+from dino_plugin.engine.training.nested_heads import with_nested_heads
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
 
 ROOT = config_root()
@@ -376,19 +377,20 @@ def test_a_method_is_the_losses_heads_and_targets_that_it_names():
     ],
 )
 def test_nested_heads_read_halves_of_halves_and_have_prototypes_in_proportion(name, base, shares, sum_of_weights):
-    nested, plain = load(f'franca/{name}.py').model, load(f'dinov2/{base}.py').model
+    recipe, plain = load(f'franca/{name}.py').model, load(f'dinov2/{base}.py').model
+    all_heads, all_losses = with_nested_heads(recipe.heads, recipe.losses, recipe.nested_shares)
     for loss, whole in plain.losses.items():
         if loss == 'koleo':
             continue
-        levels = [level for key, level in nested.losses.items() if key.split('_')[0] == loss]
-        heads = [nested.heads[level.head] for level in levels]
+        levels = [level for key, level in all_losses.items() if key.split('_')[0] == loss]
+        heads = [all_heads[level['head']] for level in levels]
         assert [head.get('share', 1) for head in heads] == [0.5**level for level in range(shares)]
         prototypes = plain.heads[whole.head].prototypes
-        assert [head.prototypes for head in heads] == [prototypes * 0.5**level for level in range(shares)]
+        assert [head['prototypes'] for head in heads] == [prototypes * 0.5**level for level in range(shares)]
         total = sum(level.get('weight', 1) for level in levels)
         assert total == pytest.approx(sum_of_weights * whole.get('weight', 1))
-        assert all(level.target == whole.target for level in levels)
-    assert nested.losses.koleo == plain.losses.koleo
+        assert all(level['target'] == whole.target for level in levels)
+    assert all_losses['koleo'] == plain.losses.koleo
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,7 @@
 # docs/methods/franca.md. The student sees one block of a masked view.
 _base_ = '../dinov2/dinov2_vit-base-p14_96xb32-long-625k_in22k.py'
 
-__heads, __losses = _base_.model.heads, _base_.model.losses
-model = dict(backbone=dict(subset_drop_path=0.1), heads={}, losses={})
-for __word, __share in dict(half=1 / 2, quarter=1 / 4, eighth=1 / 8, sixteenth=1 / 16).items():
-    for __name, __head in __heads.items():
-        __nested = dict(__head, share=__share, prototypes=int(__share * __head.prototypes))
-        model['heads'][f'{__name}_{__word}'] = __nested
-    for __name in ('dino', 'ibot'):
-        model['losses'][f'{__name}_{__word}'] = dict(__losses[__name], head=f'{__losses[__name].head}_{__word}')
+model = dict(backbone=dict(subset_drop_path=0.1), nested_shares=(1 / 2, 1 / 4, 1 / 8, 1 / 16))
 optim_wrapper = dict(optimizer=dict(lr=7.01e-4))
 _base_.param_scheduler[0].schedule.update(share=0.16, then=dict(type='dino_plugin.Cosine', start=1.0, end=1e-3))
 train_dataloader = dict(collate_fn=dict(ratio=(0.1, 0.65), roll=True, inverse=True))

@@ -8,13 +8,6 @@
 # Franca itself nests five times, down to a sixteenth.
 _base_ = '../dinov2/dinov2_vit-small-p16_1xb64-coslr-100e_custom.py'
 
-__heads, __losses = _base_.model.heads, _base_.model.losses
-model = dict(heads={}, losses=dict(dino=dict(weight=1 / 3), ibot=dict(weight=1 / 3)))  # the mean over three shares
-for __word, __share in dict(half=0.5, quarter=0.25).items():
-    for __name, __head in __heads.items():
-        __nested = dict(__head, share=__share, prototypes=int(__share * __head.prototypes))
-        model['heads'][f'{__name}_{__word}'] = __nested
-    for __name in ('dino', 'ibot'):
-        __nested = dict(__losses[__name], head=f'{__losses[__name].head}_{__word}', **model['losses'][__name])
-        model['losses'][f'{__name}_{__word}'] = __nested
+# Weights: the mean over the three shares.
+model = dict(nested_shares=(1 / 2, 1 / 4), losses=dict(dino=dict(weight=1 / 3), ibot=dict(weight=1 / 3)))
 train_dataloader = dict(collate_fn=dict(roll=True))

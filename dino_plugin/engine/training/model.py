@@ -1,5 +1,6 @@
 """The mmengine model around :class:`~dino_plugin.core.distillation.SelfDistillation`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from dino_plugin.engine.training.frozen_teacher import (
     output_widths,
     with_built_teachers,
 )
+from dino_plugin.engine.training.nested_heads import with_nested_heads
 from dino_plugin.registry import MODELS, TASK_UTILS
 from dino_plugin.weights.teacher import load_teacher
 
@@ -40,6 +42,7 @@ class SelfDistillationModel(BaseModel):
         momentum: Share of the teacher that is kept at each step: a number or the config of a schedule.
         checkpoint: Checkpoint of a training of this package with these heads; its teacher starts student and teacher.
         frozen_teacher: ``dict(checkpoint=..., heads=..., backbone=...)``, see `build_frozen_teacher`.
+        nested_shares: The same losses once more on these shares of the features, see `with_nested_heads`.
         num_images: Images of the training, filled in wherever these configs need the number, see
             :mod:`~dino_plugin.engine.training.for_images`; otherwise it changes nothing.
         data_preprocessor: Config, as in mmengine.
@@ -56,6 +59,7 @@ class SelfDistillationModel(BaseModel):
         momentum: dict | float,
         checkpoint: str | None = None,
         frozen_teacher: dict | None = None,
+        nested_shares: Sequence[float] = (),
         num_images: int | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
@@ -65,6 +69,7 @@ class SelfDistillationModel(BaseModel):
                 f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
                 'checkpoint and pretrained from `backbone`, or, to start with new heads, keep only those.'
             )
+        heads, losses = with_nested_heads(heads, losses, nested_shares)
         self.num_images = num_images
         known = dict(num_images=num_images)
         student = build(MODELS, backbone, **known)
