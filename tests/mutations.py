@@ -100,7 +100,7 @@ MUTATIONS = [
     ),
     Mutation('evaluation/video/scores.py', '/ num_found', '/ num_truth', 'evaluation/video/test_scores.py'),
     Mutation(
-        'evaluation/neighbour_agreement.py',
+        'evaluation/without_labels/neighbour_agreement.py',
         'return numbers[~itself].view(len(features), k)',
         'return numbers[:, :k]',
         'evaluation/test_neighbour_agreement.py',

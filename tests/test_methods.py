@@ -16,7 +16,7 @@ from dino_plugin.backbones.feature_maps import TimmFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.evaluation.classification.knn import knn_accuracy
-from dino_plugin.evaluation.features import extract_features
+from dino_plugin.evaluation.features.extraction import extract_features
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip

@@ -13,7 +13,7 @@ from dino_plugin.commands.picture_tools import picture_parser
 
 if TYPE_CHECKING:
     from dino_plugin.evaluation.attention.summary import HeadsSummary
-    from dino_plugin.evaluation.objects import ObjectDataset
+    from dino_plugin.evaluation.objects.images import ObjectDataset
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,7 +59,7 @@ def main() -> None:
     from rich.table import Table
 
     from dino_plugin.evaluation.attention.reports import write_head_report
-    from dino_plugin.evaluation.objects import ObjectDataset
+    from dino_plugin.evaluation.objects.images import ObjectDataset
     from dino_plugin.visualization.heads_over_time import plot_heads_over_time
 
     rows, means, out = [], [], Path(args.out)

@@ -23,7 +23,7 @@ from dino_plugin.commands.network_arguments import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from dino_plugin.evaluation.scorecard_data import Card
+    from dino_plugin.evaluation.scorecard.data import Card
 
 
 MOST_WITH_MASKS = 100
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
 
 def object_images(folder: str | None, *places: str) -> list:
     """Images with masks below two places of the folder; at most 100, spread over all."""
-    from dino_plugin.evaluation.objects import ObjectDataset
+    from dino_plugin.evaluation.objects.images import ObjectDataset
 
     if folder is None:
         return []
@@ -118,9 +118,9 @@ def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
     import dino_plugin.engine.vocabulary  # noqa: F401
-    from dino_plugin.evaluation.feature_cache import FeatureCache
-    from dino_plugin.evaluation.scorecard import measure, measure_pixels
-    from dino_plugin.evaluation.scorecard_data import Card, read_images
+    from dino_plugin.evaluation.features.cache import FeatureCache
+    from dino_plugin.evaluation.scorecard.data import Card, read_images
+    from dino_plugin.evaluation.scorecard.measures import measure, measure_pixels
     from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
     from dino_plugin.export.graphs import own_size
 

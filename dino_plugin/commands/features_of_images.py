@@ -7,7 +7,7 @@ from torch import nn
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.feature_files import Written, write_features
+from dino_plugin.evaluation.features.files import Written, write_features
 
 
 def write_features_of_images(

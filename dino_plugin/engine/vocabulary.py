@@ -81,7 +81,7 @@ from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.other_labels import ImagesOfClasses, NumberedImages
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages
 from dino_plugin.evaluation.retrieval.landmark_dataset import LandmarkBank, LandmarkQueries
 from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric, CopyMetric, LandmarkMetric

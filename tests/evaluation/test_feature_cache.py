@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key, default_folder
+from dino_plugin.evaluation.features.cache import FeatureCache, cache_key, default_folder
 
 
 def infos(folder: Path, *names: str) -> list[dict]:

@@ -15,9 +15,9 @@ import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
-from dino_plugin.evaluation import feature_files
-from dino_plugin.evaluation.feature_files import write_features
-from dino_plugin.evaluation.features import extract_features
+from dino_plugin.evaluation.features import files as feature_files
+from dino_plugin.evaluation.features.extraction import extract_features
+from dino_plugin.evaluation.features.files import write_features
 
 PIPELINE = [
     dict(type='dino_plugin.LoadImage'),

@@ -7,7 +7,7 @@ from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
-from dino_plugin.evaluation.features import extract_features, pool
+from dino_plugin.evaluation.features.extraction import extract_features, pool
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from dino_plugin.evaluation.neighbour_agreement import neighbour_agreement
+from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_agreement
 
 
 def by_loops(features, k):

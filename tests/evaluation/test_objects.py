@@ -8,8 +8,8 @@ from bundled import DAVIS
 from PIL import Image
 
 from dino_plugin.data.images.label_masks import read_mask, write_mask
-from dino_plugin.evaluation.object_boxes import boxes_around, read_coco_boxes, read_voc_boxes
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.objects.boxes import boxes_around, read_coco_boxes, read_voc_boxes
+from dino_plugin.evaluation.objects.images import ObjectDataset
 
 ROWS, COLUMNS = 20, 30
 

@@ -12,14 +12,14 @@ from bundled import CIFAR, DAVIS
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.statistics import effective_rank
-from dino_plugin.evaluation import scorecard
 from dino_plugin.evaluation.classification.knn import knn_accuracy
 from dino_plugin.evaluation.classification.linear import linear_probe
-from dino_plugin.evaluation.feature_cache import FeatureCache
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.features.cache import FeatureCache
+from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
-from dino_plugin.evaluation.scorecard import features_of, measure, measure_pixels
-from dino_plugin.evaluation.scorecard_data import Card, read_images
+from dino_plugin.evaluation.scorecard import measures as scorecard
+from dino_plugin.evaluation.scorecard.data import Card, read_images
+from dino_plugin.evaluation.scorecard.measures import features_of, measure, measure_pixels
 
 ARGUMENTS = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
 

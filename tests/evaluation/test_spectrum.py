@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dino_plugin.evaluation.spectrum import alpha_req, lidar
+from dino_plugin.evaluation.without_labels.spectrum import alpha_req, lidar
 
 
 def orthonormal(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

@@ -16,7 +16,7 @@ from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.mmcv_transforms import LoadImage, PackImage, ResizeCentreCrop
 from dino_plugin.evaluation.classification.knn import knn_predict
-from dino_plugin.evaluation.features import extract_features, stream_patches
+from dino_plugin.evaluation.features.extraction import extract_features, stream_patches
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.propagation import LabelPropagator
 from dino_plugin.evaluation.video.segment_clip import labels_of_mask, segment_clip

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from dino_plugin.backbones.attention_maps import number_of_blocks
 from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.evaluation.attention.images import heads_of_image
-from dino_plugin.evaluation.objects import ObjectImage
+from dino_plugin.evaluation.objects.images import ObjectImage
 from dino_plugin.registry import MODELS
 
 

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from dino_plugin import __version__
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
-from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key
+from dino_plugin.evaluation.features.cache import FeatureCache, cache_key
 from dino_plugin.evaluation.progress import progress
 
 

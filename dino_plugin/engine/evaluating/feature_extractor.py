@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.features import first_features, last_blocks, pool
+from dino_plugin.evaluation.features.extraction import first_features, last_blocks, pool
 from dino_plugin.registry import MODELS
 
 

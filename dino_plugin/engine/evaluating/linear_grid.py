@@ -14,7 +14,7 @@ from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.core.views import Tokens
 from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.evaluation.classification.linear import LEARNING_RATES
-from dino_plugin.evaluation.features import last_blocks as tokens_of
+from dino_plugin.evaluation.features.extraction import last_blocks as tokens_of
 from dino_plugin.registry import MODELS
 
 NUM_RANKS = 5

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.evaluation.discovery.features import patch_features
 from dino_plugin.evaluation.discovery.find import check_method, find_objects
-from dino_plugin.evaluation.objects import ObjectImage
+from dino_plugin.evaluation.objects.images import ObjectImage
 from dino_plugin.registry import MODELS
 
 

@@ -7,8 +7,8 @@ from mmengine.model import BaseModel
 
 from dino_plugin.data.images.label_masks import read_mask
 from dino_plugin.engine.precision import PRECISIONS
-from dino_plugin.evaluation.features import stream_patches
-from dino_plugin.evaluation.objects import ObjectImage
+from dino_plugin.evaluation.features.extraction import stream_patches
+from dino_plugin.evaluation.objects.images import ObjectImage
 from dino_plugin.evaluation.segmentation.patch_labels import without_ignored
 from dino_plugin.registry import MODELS
 

@@ -12,7 +12,7 @@ from dino_plugin.backbones.attention_maps import BlockAttention, attention_of, n
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.attention.heads import attended_distance
-from dino_plugin.evaluation.features import network_size
+from dino_plugin.evaluation.features.extraction import network_size
 
 _LONGEST = 4  # longer side, in shorter sides that were asked for: attention takes memory for its square
 

@@ -11,7 +11,7 @@ from dino_plugin.evaluation.attention.heads import figure_statistics
 from dino_plugin.evaluation.attention.jaccard import ImageJaccard, image_jaccard, summarise_jaccard
 from dino_plugin.evaluation.attention.reports import write_head_report
 from dino_plugin.evaluation.attention.summary import ImageHeads, describe_heads, figure_of, summarise_heads
-from dino_plugin.evaluation.objects import VOID
+from dino_plugin.evaluation.objects.images import VOID
 
 _OF_FIGURES = ('figure_ground_auc', 'peak_in_figure', 'figure_mass')
 

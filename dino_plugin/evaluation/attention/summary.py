@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dino_plugin.evaluation.attention.clusters import HeadClusters, cluster_heads, map_distances
 from dino_plugin.evaluation.attention.heads import figure_statistics, map_statistics
-from dino_plugin.evaluation.objects import VOID
+from dino_plugin.evaluation.objects.images import VOID
 
 
 class ImageHeads(NamedTuple):

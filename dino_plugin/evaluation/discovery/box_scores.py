@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from dino_plugin.evaluation.object_boxes import Boxes
+from dino_plugin.evaluation.objects.boxes import Boxes
 
 ENOUGH = 0.5  # intersection over union of a box that counts as found
 

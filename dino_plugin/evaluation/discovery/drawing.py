@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from dino_plugin.data.images.label_masks import davis_palette
-from dino_plugin.evaluation.object_boxes import Boxes
+from dino_plugin.evaluation.objects.boxes import Boxes
 from dino_plugin.visualization.overlay import overlay_mask
 
 Picture = UInt8[np.ndarray, 'rows columns 3']

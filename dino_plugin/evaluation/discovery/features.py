@@ -12,7 +12,7 @@ from dino_plugin.backbones.attention_maps import attention_of
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.views.resizing import resize
-from dino_plugin.evaluation.features import network_size
+from dino_plugin.evaluation.features.extraction import network_size
 
 FEATURES = ('keys', 'queries', 'values', 'patches')
 

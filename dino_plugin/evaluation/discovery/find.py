@@ -11,7 +11,7 @@ from dino_plugin.evaluation.discovery.lost import lost
 from dino_plugin.evaluation.discovery.mask_cut import mask_cut
 from dino_plugin.evaluation.discovery.regions import boxes_of_patches, enlarged
 from dino_plugin.evaluation.discovery.token_cut import token_cut
-from dino_plugin.evaluation.object_boxes import Boxes
+from dino_plugin.evaluation.objects.boxes import Boxes
 
 METHODS = dict(lost=lost, token_cut=token_cut, mask_cut=mask_cut)
 

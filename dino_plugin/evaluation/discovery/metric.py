@@ -16,7 +16,7 @@ from dino_plugin.evaluation.discovery.box_scores import score_boxes
 from dino_plugin.evaluation.discovery.drawing import picture_row
 from dino_plugin.evaluation.discovery.find import Found, refine_masks
 from dino_plugin.evaluation.discovery.saliency import ImageSaliency, image_saliency, mean_saliency
-from dino_plugin.evaluation.objects import VOID, ObjectImage
+from dino_plugin.evaluation.objects.images import VOID, ObjectImage
 from dino_plugin.visualization.contact_sheet import save_image
 from dino_plugin.visualization.overlay import mask_sheet
 

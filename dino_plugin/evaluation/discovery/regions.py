@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dino_plugin.evaluation.object_boxes import Boxes, boxes_around
+from dino_plugin.evaluation.objects.boxes import Boxes, boxes_around
 
 MAX_PATCHES = 16384  # whose similarities in float64 take 2 GiB
 

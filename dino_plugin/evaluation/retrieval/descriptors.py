@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dino_plugin.core.views import Tokens
-from dino_plugin.evaluation.features import pool
+from dino_plugin.evaluation.features.extraction import pool
 
 LEAST = 1e-6
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from dino_plugin.data.images.label_masks import resize_mask
-from dino_plugin.evaluation.features import network_size, stream_patches
+from dino_plugin.evaluation.features.extraction import network_size, stream_patches
 from dino_plugin.evaluation.video.clip import Clip
 from dino_plugin.evaluation.video.propagation import LabelPropagator
 

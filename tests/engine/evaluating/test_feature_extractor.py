@@ -16,7 +16,7 @@ from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.engine.evaluating.bank_loop import prepare_bank_and_queries, refuse_repeated_samples
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
 from dino_plugin.evaluation.classification.knn import knn_accuracy
-from dino_plugin.evaluation.features import extract_features
+from dino_plugin.evaluation.features.extraction import extract_features
 from dino_plugin.export.backbone import export_backbone
 
 ARGUMENTS = dict(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)

@@ -13,7 +13,7 @@ from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.engine.training.hooks.knn import KNNHook
 from dino_plugin.evaluation.classification.knn import knn_accuracy, leave_one_out_accuracy
-from dino_plugin.evaluation.features import extract_features
+from dino_plugin.evaluation.features.extraction import extract_features
 
 PIPELINE = [dict(type='dino_plugin.LoadImage'), dict(type='dino_plugin.PackImage')]
 

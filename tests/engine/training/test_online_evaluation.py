@@ -11,7 +11,7 @@ from small_training import build_runner, small_config
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
-from dino_plugin.evaluation.scorecard import measure
+from dino_plugin.evaluation.scorecard.measures import measure
 
 
 @pytest.fixture(scope='module')

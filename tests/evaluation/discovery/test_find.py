@@ -21,7 +21,7 @@ from dino_plugin.evaluation.discovery.find import Found, find_objects, refine_ma
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.discovery.regions import boxes_of_patches, enlarged
 from dino_plugin.evaluation.discovery.token_cut import token_cut
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.openmmlab.config_files import config_path
 
 TINY = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from dino_plugin.core.views import Tokens
-from dino_plugin.evaluation.features import pool
+from dino_plugin.evaluation.features.extraction import pool
 from dino_plugin.evaluation.retrieval.descriptors import describe, gem
 from dino_plugin.evaluation.retrieval.whitening import fit_whitening
 

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 from dino_plugin.commands.runner import Runner
 from dino_plugin.data.images.label_masks import read_mask, write_mask
 from dino_plugin.engine.evaluating.patch_extractor import PatchExtractor
-from dino_plugin.evaluation.objects import ObjectDataset
+from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.segmentation.patch_classifiers import (
     PatchBank,
     choose_knn,

@@ -11,7 +11,7 @@ from video_clips import mask_path, small_clips
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
 from dino_plugin.data.images.label_masks import read_mask, write_mask
-from dino_plugin.evaluation.features import network_size, stream_patches
+from dino_plugin.evaluation.features.extraction import network_size, stream_patches
 from dino_plugin.evaluation.video import segment_clip as segment_clip_module
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.propagation import LabelPropagator

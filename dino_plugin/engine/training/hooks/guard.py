@@ -11,8 +11,8 @@ from torch import nn
 from dino_plugin.engine.training.before_after import BeforeAfter, Look
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
-from dino_plugin.evaluation.scorecard import images_of_shares
-from dino_plugin.evaluation.scorecard_data import Labelled, drawn, read_images
+from dino_plugin.evaluation.scorecard.data import Labelled, drawn, read_images
+from dino_plugin.evaluation.scorecard.measures import images_of_shares
 
 BEST = 'best.pth'
 # What decides if nothing else is named: the first that the data allow.

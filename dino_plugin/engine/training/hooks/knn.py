@@ -11,7 +11,7 @@ from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvalua
 from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.evaluation.classification.knn import knn_accuracy, leave_one_out_accuracy
 from dino_plugin.evaluation.classification.metric import usable_ks
-from dino_plugin.evaluation.features import Features, extract_features
+from dino_plugin.evaluation.features.extraction import Features, extract_features
 from dino_plugin.evaluation.progress import progress
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
-from dino_plugin.evaluation.objects import ObjectDataset, ObjectImage
-from dino_plugin.evaluation.scorecard import MEASURES, measure
-from dino_plugin.evaluation.scorecard_data import Card, Labelled, read_images
+from dino_plugin.evaluation.objects.images import ObjectDataset, ObjectImage
+from dino_plugin.evaluation.scorecard.data import Card, Labelled, read_images
+from dino_plugin.evaluation.scorecard.measures import MEASURES, measure
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 
 

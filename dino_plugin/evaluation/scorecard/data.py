@@ -16,7 +16,7 @@ from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.evaluation.classification.labelled_features import held_out
-from dino_plugin.evaluation.objects import ObjectImage
+from dino_plugin.evaluation.objects.images import ObjectImage
 from dino_plugin.evaluation.video.clip import Clip
 
 VIEWS_OF_IMAGE = 8

@@ -13,7 +13,7 @@ from dino_plugin.data.images.decoding import check_header, image_size, read_imag
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.label_masks import labels_in, read_mask
 from dino_plugin.data.images.user_files import expanded
-from dino_plugin.evaluation.object_boxes import (
+from dino_plugin.evaluation.objects.boxes import (
     AnnotatedImage,
     Boxes,
     boxes_around,
@@ -21,7 +21,7 @@ from dino_plugin.evaluation.object_boxes import (
     read_coco_boxes,
     read_voc_boxes,
 )
-from dino_plugin.evaluation.object_files import chosen, images_in, images_named, listed, partners, refuse_missing
+from dino_plugin.evaluation.objects.files import chosen, images_in, images_named, listed, partners, refuse_missing
 
 VOID = 255
 LABELS = ('each', 'one', 'bright')

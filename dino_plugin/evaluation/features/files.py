@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.headers import UndecodableImageError
-from dino_plugin.evaluation.feature_cache import cache_key
-from dino_plugin.evaluation.features import stream_features
+from dino_plugin.evaluation.features.cache import cache_key
+from dino_plugin.evaluation.features.extraction import stream_features
 from dino_plugin.evaluation.progress import progress
 
 SUFFIXES = ('.safetensors', '.npy', '.parquet')

@@ -20,18 +20,18 @@ from dino_plugin.evaluation.discovery.box_scores import score_boxes
 from dino_plugin.evaluation.discovery.features import patch_features
 from dino_plugin.evaluation.discovery.find import find_objects
 from dino_plugin.evaluation.discovery.saliency import image_saliency, mean_saliency
-from dino_plugin.evaluation.feature_cache import FeatureCache, cache_key
-from dino_plugin.evaluation.features import extract_features, stream_features
-from dino_plugin.evaluation.neighbour_agreement import neighbour_agreement
-from dino_plugin.evaluation.objects import VOID, ObjectImage
+from dino_plugin.evaluation.features.cache import FeatureCache, cache_key
+from dino_plugin.evaluation.features.extraction import extract_features, stream_features
+from dino_plugin.evaluation.objects.images import VOID, ObjectImage
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
-from dino_plugin.evaluation.scorecard_data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
+from dino_plugin.evaluation.scorecard.data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
 from dino_plugin.evaluation.segmentation.patch_classifiers import PatchBank, choose_logistic, patches_of_image
 from dino_plugin.evaluation.segmentation.patch_labels import confusion, mean_iou, patch_labels
-from dino_plugin.evaluation.spectrum import alpha_req, lidar
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip
+from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_agreement
+from dino_plugin.evaluation.without_labels.spectrum import alpha_req, lidar
 
 SIZE_OF_PIXELS = 32  # of the images whose raw pixels are compared
 _LIDAR_IMAGES = 200

@@ -1,0 +1,1 @@
+"""Features of images: computed, kept, and written for other programs."""

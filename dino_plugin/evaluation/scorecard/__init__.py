@@ -1,0 +1,1 @@
+"""All measures that the data at hand allow, in one table."""
