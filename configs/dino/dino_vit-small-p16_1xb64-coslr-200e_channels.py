@@ -23,14 +23,9 @@
 # - MultiCrop: photometric='channels' has brightness, contrast and blur, for every channel. Saturation, hue, greyscale
 #   and solarisation, as in 'paper', need rgb_channels, and change these alone.
 # - For 200,000 images and more, set the same over dino_vit-small-p16_1xb64-coslr-100e_custom.py.
-_base_ = './dino_vit-small-p16_1xb64-coslr-200e_small-data.py'
+_base_ = ['./dino_vit-small-p16_1xb64-coslr-200e_small-data.py', '../_base_/datasets/sentinel2.py']
 
-model = dict(
-    backbone=dict(in_chans=13),
-    data_preprocessor=dict(mean=[64.0] * 13, std=[32.0] * 13),  # in levels of [0, 255]
-)
-train_dataloader = dict(dataset=dict(dataset=dict(data_root='data/channels')))
-_base_.train_dataloader.dataset.dataset.pipeline[0] = dict(
-    type='dino_plugin.LoadChannels', num_channels=13, value_range=(0, 10_000)
-)
-_base_.train_dataloader.dataset.dataset.pipeline[1].photometric = 'channels'
+__channels = _base_.pop('sentinel2')
+__pipeline = _base_.train_dataloader.dataset.dataset.pipeline
+model, train_dataloader, __pipeline[0] = __channels.model, __channels.train_dataloader, __channels.load
+__pipeline[1].photometric = 'channels'

@@ -9,16 +9,11 @@
 #
 # Set for Sentinel-2: 13 bands, reflectance times 10,000. Mean and std are no measurement: docs/channels.md says how to
 # set them, and the rule for the first layer.
-_base_ = './dinov2_vit-small-p14_1xb64-continued-20e_custom.py'
+_base_ = ['./dinov2_vit-small-p14_1xb64-continued-20e_custom.py', '../_base_/datasets/sentinel2.py']
 
-model = dict(
-    backbone=dict(in_chans=13),
-    data_preprocessor=dict(mean=[64.0] * 13, std=[32.0] * 13),  # in levels of [0, 255]
-)
-train_dataloader = dict(dataset=dict(dataset=dict(data_root='data/channels')))
-_base_.train_dataloader.dataset.dataset.pipeline[0] = dict(
-    type='dino_plugin.LoadChannels', num_channels=13, value_range=(0, 10_000)
-)
-_base_.train_dataloader.dataset.dataset.pipeline[1].photometric = 'channels'
+__channels = _base_.pop('sentinel2')
+__pipeline = _base_.train_dataloader.dataset.dataset.pipeline
+model, train_dataloader, __pipeline[0] = __channels.model, __channels.train_dataloader, __channels.load
+__pipeline[1].photometric = 'channels'
 _base_.optim_wrapper.paramwise_cfg.custom_keys.patch_embed.lr_mult = 0.1  # the first layer is what has to change most
 _base_.custom_hooks.pop()  # the guard reads RGB images alone
