@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dino_plugin.evaluation.nearest import nearest_by_cosine
@@ -16,8 +16,9 @@ def neighbour_agreement(features: Float[Tensor, 'images views dim'], k: int = 10
 
         100 * mean over images i and pairs of views (v, w) of size(N(i, v) and N(i, w)) / k
 
-    Chance is 100 k / (images - 1). Features that only see what a view happens to show agree little; so do features that
-    are alike for all images. Compare networks on the same images and views.
+    Chance is 100 k / (images - 1). Features that only see what a view happens to show agree little. Where cosines are
+    equal, which images are nearest is drawn for each view by itself, so that features that are alike for all images, as
+    after a collapse, agree by chance. Compare networks on the same images and views.
 
     Args:
         features: Of several random views of each image.
@@ -32,14 +33,16 @@ def neighbour_agreement(features: Float[Tensor, 'images views dim'], k: int = 10
             f'neighbour_agreement: {images} images with {views} views each; two views and more than k + 1 = {k + 1} '
             'images are needed. Give more images, or a smaller k.'
         )
-    near = torch.stack([_without_itself(features[:, view], k) for view in range(views)])
+    near = torch.stack([_nearest_others(features[:, view], k, view) for view in range(views)])
     common = [(near[v, :, :, None] == near[w, :, None, :]).sum() for v, w in combinations(range(views), 2)]
     return 100 * float(torch.stack(common).double().mean()) / (images * k)
 
 
-def _without_itself(features: Float[Tensor, 'images dim'], k: int) -> Tensor:
-    """Numbers of the k nearest others; of equal features one more than the image itself may be nearer."""
-    _, numbers = nearest_by_cosine(features, features, k + 1, 'images')
+def _nearest_others(features: Float[Tensor, 'images dim'], k: int, seed: int) -> Int[Tensor, 'images k']:
+    """Numbers of the k nearest others, of equal ones some that the seed draws."""
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed)).to(features.device)
+    _, places = nearest_by_cosine(features[order], features, k + 1, 'images')
+    numbers = order[places]
     itself = numbers == torch.arange(len(features), device=features.device)[:, None]
-    itself[:, -1] |= ~itself.any(dim=1)
+    itself[:, -1] |= ~itself.any(dim=1)  # many equal images keep it out of the list
     return numbers[~itself].view(len(features), k)
