@@ -59,11 +59,11 @@ def _standing_copy(distillation: SelfDistillation) -> SelfDistillation:
 
 def _step(own: SelfDistillation, views: ViewBatch, optimiser: torch.optim.Optimizer) -> float:
     total = torch.stack(list(own(views, 0.0).values())).sum()
-    own._buffers_before = None  # no teacher is moved
     optimiser.zero_grad()
     total.backward()
     nn.utils.clip_grad_norm_(own.student.parameters(), 3.0)
     optimiser.step()
+    own.update_teacher(0.0, stepped=False)  # it stays, and statistics with it
     return float(total.detach())
 
 

@@ -63,6 +63,7 @@ class TargetScale(nn.Module):
         self.register_buffer('mean', torch.zeros(dim))
         self.register_buffer('second_moments', torch.zeros(dim, dim))
         self.register_buffer('matrix', torch.eye(dim))
+        self._calls: int | None = None  # batches, as the host counts them: to read them it would wait for the device
 
     @torch.no_grad()
     def forward(self, features: Float[Tensor, '*leading dim']) -> Float[Tensor, '*leading dim']:
@@ -77,16 +78,20 @@ class TargetScale(nn.Module):
         ones = torch.ones_like(features[:, :1])
         with_ones = torch.cat([features, ones], dim=1)
         sums = sum_over_ranks(with_ones.T @ with_ones)  # second moments, sums and their number
-        if not sums.isfinite().all():
-            return
-        share = 1 / (int(self.batches) + 1)
+        finite = sums.isfinite().all()
+        share = 1 / (self.batches + 1)
         moments = sums / sums[-1, -1]
-        self.mean.lerp_(moments[-1, :-1], share)
-        self.second_moments.lerp_(moments[:-1, :-1], share)
-        self.batches += 1
-        batches = int(self.batches)
-        if batches & (batches - 1) == 0:
-            self.matrix.copy_(self._inverse_root(self.second_moments - torch.outer(self.mean, self.mean)))
+        for own, found in ((self.mean, moments[-1, :-1]), (self.second_moments, moments[:-1, :-1])):
+            own.copy_(torch.where(finite, torch.lerp(own, found, share), own))
+        self.batches += finite
+        self._calls = int(self.batches) if self._calls is None else self._calls + 1
+        if self._calls & (self._calls - 1) == 0:
+            found = self._inverse_root(self.second_moments - torch.outer(self.mean, self.mean))
+            self.matrix.copy_(torch.where(finite, found, self.matrix))
+
+    def _load_from_state_dict(self, *arguments) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._calls = None
 
     def _inverse_root(self, covariance: Float[Tensor, 'dim dim']) -> Float[Tensor, 'dim dim']:
         variances, directions = torch.linalg.eigh(covariance if self.whiten else covariance.diag().diag())
