@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_agreement
+from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_shares
+
+
+def neighbour_agreement(features, k=10):
+    return 100 * float(neighbour_shares(features, k).mean())
 
 
 def by_loops(features, k):

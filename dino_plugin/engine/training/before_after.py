@@ -4,25 +4,34 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from dino_plugin.evaluation.scorecard.image_scores import ImageScores, error_of_difference
+
 ASSUMED = 2.0  # points that chance may explain where the error of a measure is not known
 
 
 class Look(NamedTuple):
-    """The scores of a network after so many steps, by the names of the measures."""
+    """The scores of a network after so many steps, by the names of the measures.
+
+    Args:
+        step: Of the training.
+        scores: All.
+        by_image: What each image adds to a score, where that is known.
+    """
 
     step: int
     scores: Mapping[str, float]
+    by_image: Mapping[str, ImageScores] = {}
 
 
 class BeforeAfter(NamedTuple):
     """Looks at a network, the first before training, and the measure that decides which one is best.
 
-    Where a measure is a mean over n images of a share p (in per cent), its standard error is at most
+    A difference counts if it exceeds twice its standard error. Where a look knows what each image adds (k-NN, mIoU),
+    that is `error_of_difference`. Where only the number n of images is known, a share p (in per cent) has at most
 
-        s = sqrt(p (100 - p) / n)
+        s = sqrt(p (100 - p) / n),      a difference sqrt(s_before^2 + s_after^2)
 
-    and a difference counts if it exceeds twice sqrt(s_before^2 + s_after^2). The images are the same ones both times,
-    so this is a careful bound. Of other measures the error is not known.
+    which is a careful bound, as the images are the same ones both times. Of other measures the error is not known.
 
     Args:
         looks: At least one, in the order of steps.
@@ -61,7 +70,7 @@ class BeforeAfter(NamedTuple):
         for name, score in before.items():
             values = [f'{column.get(name, math.nan):.1f}' for column in columns.values()]
             difference = best.get(name, math.nan) - score
-            chance = self._chance(name, score, best.get(name, math.nan))
+            chance = self._chance(name, self.looks[0], self.best)
             shown, result = ('', '') if chance is None else (f'± {chance:.1f}', _result(difference, chance))
             title = f'**{name}**' if name == self.watch else name
             rows.append([title, *values, f'{difference:+.1f}', shown, result])
@@ -70,35 +79,39 @@ class BeforeAfter(NamedTuple):
     def verdict(self) -> str:
         """One sentence about the measure that decides: it helped, no difference, or it did harm."""
         before, best, last = (self.value(look) for look in (self.looks[0], self.best, self.looks[-1]))
-        known = self._chance(self.watch, before, best)
-        chance = ASSUMED if known is None else known
+        known, harm = (self._chance(self.watch, self.looks[0], look) for look in (self.best, self.looks[-1]))
+        chance, worse = (ASSUMED if each is None else each for each in (known, harm))
         of = f'{self.watch} went from {before:.1f} to {best:.1f} at best and {last:.1f} at the end'
-        by = f'{chance:.1f} points that {"chance explains" if known is not None else "we assume for chance"}'
+        by = f'points that {"chance explains" if known is not None else "we assume for chance"}'
         if best - before > chance:
-            return f'It helped: {of}, more than the {by}.'
-        if before - last > chance:
-            return f'It did harm: {of}, worse by more than the {by}. The best network is close to that before training.'
-        return f'No difference beyond the {by}: {of}.'
+            return f'It helped: {of}, more than the {chance:.1f} {by}.'
+        if before - last > worse:
+            near = 'The best network is close to that before training.'
+            return f'It did harm: {of}, worse by more than the {worse:.1f} {by}. {near}'
+        return f'No difference beyond the {max(chance, worse):.1f} {by}: {of}.'
 
     def looks_below(self, tolerance: float | None = None) -> int:
         """Looks in a row, up to the last, that lie below the best by more than the tolerance.
 
         Args:
-            tolerance: In points. None: twice the standard error of the best, or `ASSUMED`.
+            tolerance: In points. None: twice the standard error of the difference of the best and the last, or
+                `ASSUMED`.
         """
         best = self.value(self.best)
         if tolerance is None:
-            error = self._error(self.watch, best)
-            tolerance = ASSUMED if error is None else 2 * error
+            chance = self._chance(self.watch, self.best, self.looks[-1])
+            tolerance = ASSUMED if chance is None else chance
         below = [best - self.value(look) > tolerance for look in self.looks]
         return next((number for number, each in enumerate(reversed(below)) if not each), len(below))
 
-    def _error(self, name: str, percent: float) -> float | None:
-        return math.sqrt(percent * (100 - percent) / self.images[name]) if name in self.images else None
-
-    def _chance(self, name: str, before: float, after: float) -> float | None:
-        errors = [error for error in (self._error(name, before), self._error(name, after)) if error is not None]
-        return 2 * math.hypot(*errors) if errors else None
+    def _chance(self, name: str, before: Look, after: Look) -> float | None:
+        """Twice the standard error of a difference; None if it is not known."""
+        if name in before.by_image and name in after.by_image:
+            return 2 * error_of_difference(before.by_image[name], after.by_image[name])
+        if name not in self.images or name not in after.scores:
+            return None
+        shares = before.scores[name], after.scores[name]
+        return 2 * math.hypot(*(math.sqrt(share * (100 - share) / self.images[name]) for share in shares))
 
 
 def _result(difference: float, chance: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -13,7 +13,7 @@ from dino_plugin.core.statistics import effective_rank
 from dino_plugin.evaluation.attention.images import attention_of_image
 from dino_plugin.evaluation.attention.jaccard import image_jaccard, summarise_jaccard
 from dino_plugin.evaluation.classification.few_shot import few_shot
-from dino_plugin.evaluation.classification.knn import knn_accuracy
+from dino_plugin.evaluation.classification.knn import knn_predict
 from dino_plugin.evaluation.classification.linear import linear_probe
 from dino_plugin.evaluation.classification.raw_pixels import raw_pixel_accuracy
 from dino_plugin.evaluation.discovery.box_scores import score_boxes
@@ -22,22 +22,23 @@ from dino_plugin.evaluation.discovery.find import find_objects
 from dino_plugin.evaluation.discovery.saliency import image_saliency, mean_saliency
 from dino_plugin.evaluation.features.cache import FeatureCache, cache_key
 from dino_plugin.evaluation.features.extraction import extract_features, stream_features
-from dino_plugin.evaluation.objects.images import VOID, ObjectImage
+from dino_plugin.evaluation.objects.images import VOID
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
 from dino_plugin.evaluation.scorecard.data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
-from dino_plugin.evaluation.segmentation.patch_classifiers import PatchBank, choose_logistic, patches_of_image
-from dino_plugin.evaluation.segmentation.patch_labels import confusion, mean_iou, patch_labels
+from dino_plugin.evaluation.scorecard.image_scores import ImageScores, mean_over_images
+from dino_plugin.evaluation.scorecard.patches import figure, segmented_patches
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip
-from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_agreement
+from dino_plugin.evaluation.without_labels.neighbour_agreement import neighbour_shares
 from dino_plugin.evaluation.without_labels.spectrum import alpha_req, lidar
 
 SIZE_OF_PIXELS = 32  # of the images whose raw pixels are compared
 _LIDAR_IMAGES = 200
 _SHOTS = 5
 _NEIGHBOURS = 10
-_PATCHES_OF_IMAGE = 256
+
+Scores = Mapping[str, float | ImageScores]
 
 
 def measure(
@@ -51,7 +52,15 @@ def measure(
         cache: Where features are kept.
         measures: Which of `MEASURES`; None: all for which the card has data.
     """
-    found: dict[str, float | str] = {}
+    found = measure_images(backbone, card, cache, measures)
+    return {name: value.score if isinstance(value, ImageScores) else value for name, value in found.items()}
+
+
+def measure_images(
+    backbone: nn.Module, card: Card, cache: FeatureCache | None = None, measures: Sequence[str] | None = None
+) -> dict[str, float | str | ImageScores]:
+    """As `measure`, with what each image adds where a number is a mean over images."""
+    found: dict[str, float | str | ImageScores] = {}
     for name, (needed, function) in MEASURES.items():
         if getattr(card, needed) and (measures is None or name in measures):
             try:
@@ -62,11 +71,8 @@ def measure(
 
 
 def images_of_shares(card: Card) -> dict[str, int]:
-    """Over how many images a measure is a mean of shares, by its name; so its error is known."""
-    found = {'neighbours that agree': min(len(card.images), _LIDAR_IMAGES)} if card.images else {}
-    if card.labelled is not None:
-        found |= dict.fromkeys(('k-NN', 'linear', 'retrieval mAP'), len(card.labelled.queries))
-    return found
+    """Over how many images a measure without `ImageScores` is a mean of shares, by its name."""
+    return dict.fromkeys(('linear', 'retrieval mAP'), len(card.labelled.queries)) if card.labelled else {}
 
 
 def measure_pixels(card: Card) -> dict[str, float]:
@@ -96,13 +102,14 @@ def features_of(
     return features, labels
 
 
-def _of_classes(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
+def _of_classes(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> Scores:
     bank, queries = (features_of(backbone, part, card.size, cache) for part in card.labelled)
     k = min(20, len(bank[1]))
     shots = min(_SHOTS, int(bank[1].bincount()[bank[1].unique()].min()))
     few = few_shot(*bank, *queries, shots)
+    features, labels = queries
     return {
-        'k-NN': knn_accuracy(*bank, *queries, (k,))[f'top1_k{k}'],
+        'k-NN': mean_over_images(knn_predict(*bank, features, (k,))[k][:, 0] == labels),
         'linear': linear_probe(*bank, *queries).top1,
         f'{shots}-shot logistic': few.mean,
         'retrieval mAP': class_retrieval(*bank, *queries)['mAP'],
@@ -118,15 +125,15 @@ def _of_spectrum(backbone: nn.Module, card: Card, cache: FeatureCache | None) ->
     return found
 
 
-def _of_views(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
+def _of_views(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> Scores:
     infos = drawn(card.images, _LIDAR_IMAGES, seed=0)
     views = DataLoader(RandomViews(infos, card.size), batch_size=4)
     batches = ((pixels.flatten(0, 1), torch.zeros(len(pixels) * VIEWS_OF_IMAGE)) for pixels in progress(views, 'views'))
     rows = torch.cat([features for features, _ in stream_features(backbone, batches)])
     features = rows.unflatten(0, (-1, VIEWS_OF_IMAGE))
-    found = {'LiDAR': lidar(features)}
+    found: dict[str, float | ImageScores] = {'LiDAR': lidar(features)}
     if len(features) > _NEIGHBOURS + 1:
-        found['neighbours that agree'] = neighbour_agreement(features, _NEIGHBOURS)
+        found['neighbours that agree'] = mean_over_images(neighbour_shares(features, _NEIGHBOURS))
     return found
 
 
@@ -159,40 +166,12 @@ def _of_discovery(backbone: nn.Module, card: Card, cache: FeatureCache | None) -
     }
 
 
-def _of_patches(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
-    """Figure or ground of patches."""
-
-    def figure(stored: UInt8[np.ndarray, 'rows columns']) -> UInt8[np.ndarray, 'rows columns']:
-        return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8)
-
-    return {'figure of patches mIoU': _miou_of_patches(backbone, card.objects, card.short_side, figure)}
+def _of_patches(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> Scores:
+    return {'figure of patches mIoU': segmented_patches(backbone, card.objects, card.short_side, figure)}
 
 
-def _of_class_masks(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
-    """Classes of patches."""
-    return {'patches mIoU': _miou_of_patches(backbone, card.class_masks, card.short_side, lambda stored: stored)}
-
-
-def _miou_of_patches(
-    backbone: nn.Module, items: Sequence[ObjectImage], short_side: int, labels_of: Callable[[np.ndarray], np.ndarray]
-) -> float:
-    """The first half of the images teaches a logistic regression, the other half asks, patch by patch."""
-    features, labels, images = [], [], []
-    for number, item in enumerate(progress(items, 'patches')):
-        patches = patch_features(backbone, item.read_image(), 'patches', short_side=short_side).patches
-        stored = labels_of(item.read_labels())
-        found = torch.from_numpy(patch_labels(stored, tuple(patches.shape[:2]))).flatten().long()
-        usable = patches_of_image(found, _PATCHES_OF_IMAGE, number)
-        features.append(patches.flatten(0, 1).cpu()[usable])
-        labels.append(found[usable])
-        images.append(torch.full((len(usable),), number))
-    half = len(items) // 2
-    if half < 2:
-        raise ValueError(f'{len(items)} images with masks; four are needed, of which a half teaches.')
-    bank = PatchBank(torch.cat(features[:half]), torch.cat(labels[:half]), torch.cat(images[:half]))
-    predicted = choose_logistic(bank).predict(torch.cat(features[half:])).argmax(dim=1)
-    counts = confusion(torch.cat(labels[half:]).numpy().astype(np.uint8), predicted.cpu().numpy().astype(np.uint8))
-    return mean_iou(counts)
+def _of_class_masks(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> Scores:
+    return {'patches mIoU': segmented_patches(backbone, card.class_masks, card.short_side)}
 
 
 def _of_clips(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
@@ -204,7 +183,7 @@ def _of_clips(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> di
     return {'video J&F': 100 * global_results(scores)['J&F-Mean']}
 
 
-Measure = Callable[[nn.Module, Card, FeatureCache | None], Mapping[str, float]]
+Measure = Callable[[nn.Module, Card, FeatureCache | None], Scores]
 # Name in messages, what it needs of the card, function.
 MEASURES: dict[str, tuple[str, Measure]] = {
     'classes': ('labelled', _of_classes),

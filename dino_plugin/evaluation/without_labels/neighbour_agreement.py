@@ -9,14 +9,14 @@ from torch import Tensor
 from dino_plugin.evaluation.nearest import nearest_by_cosine
 
 
-def neighbour_agreement(features: Float[Tensor, 'images views dim'], k: int = 10) -> float:
-    """Share of the k nearest images that two views of an image have in common, in percent.
+def neighbour_shares(features: Float[Tensor, 'images views dim'], k: int = 10) -> Float[Tensor, ' images']:
+    """Share of the k nearest images that two views of an image have in common, in [0, 1].
 
-    N(i, v) are the k images j other than i whose view v is nearest to view v of image i, by cosine; the result is
+    N(i, v) are the k images j other than i whose view v is nearest to view v of image i, by cosine; of image i it is
 
-        100 * mean over images i and pairs of views (v, w) of size(N(i, v) and N(i, w)) / k
+        mean over pairs of views (v, w) of size(N(i, v) and N(i, w)) / k
 
-    Chance is 100 k / (images - 1). Features that only see what a view happens to show agree little. Where cosines are
+    Chance is k / (images - 1). Features that only see what a view happens to show agree little. Where cosines are
     equal, which images are nearest is drawn for each view by itself, so that features that are alike for all images, as
     after a collapse, agree by chance. Compare networks on the same images and views.
 
@@ -30,12 +30,12 @@ def neighbour_agreement(features: Float[Tensor, 'images views dim'], k: int = 10
     images, views, _ = features.shape
     if views < 2 or images < k + 2:
         raise ValueError(
-            f'neighbour_agreement: {images} images with {views} views each; two views and more than k + 1 = {k + 1} '
+            f'neighbour_shares: {images} images with {views} views each; two views and more than k + 1 = {k + 1} '
             'images are needed. Give more images, or a smaller k.'
         )
     near = torch.stack([_nearest_others(features[:, view], k, view) for view in range(views)])
-    common = [(near[v, :, :, None] == near[w, :, None, :]).sum() for v, w in combinations(range(views), 2)]
-    return 100 * float(torch.stack(common).double().mean()) / (images * k)
+    common = [(near[v, :, :, None] == near[w, :, None, :]).sum((1, 2)) for v, w in combinations(range(views), 2)]
+    return torch.stack(common).double().mean(dim=0) / k
 
 
 def _nearest_others(features: Float[Tensor, 'images dim'], k: int, seed: int) -> Int[Tensor, 'images k']:

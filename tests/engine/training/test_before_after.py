@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
 
 from dino_plugin.engine.training.before_after import BeforeAfter, Look
+from dino_plugin.evaluation.scorecard.image_scores import error_of_difference, mean_over_images
 
 
 def looks(*scores: float, watch: str = 'k-NN', images: int | None = None) -> BeforeAfter:
@@ -60,7 +62,21 @@ def test_looks_in_a_row_below_the_best(scores, tolerance, below):
     assert looks(*scores).looks_below(tolerance) == below
 
 
-def test_without_a_tolerance_it_is_twice_the_standard_error_of_the_best():
-    allowed = 2 * math.sqrt(60 * 40 / 100)  # 9.8 points
-    assert looks(60, 60 - allowed + 0.1, images=100).looks_below() == 0
-    assert looks(60, 60 - allowed - 0.1, images=100).looks_below() == 1
+def test_without_a_tolerance_it_is_twice_the_standard_error_of_the_difference():
+    allowed = 2 * math.sqrt((60 * 40 + 46.4 * 53.6) / 100)  # 14.0 points
+    assert looks(60, 60 - allowed + 0.5, images=100).looks_below() == 0
+    assert looks(60, 60 - allowed - 0.5, images=100).looks_below() == 1
+
+
+def test_what_each_image_adds_makes_the_bound_narrower():
+    """50 and 54 of 100 images: by the shares alone 14.1 points are chance, but four images are all that changed."""
+    right = (torch.arange(100) < 50).float(), (torch.arange(100) < 54).float()
+    found = [Look(step, {'k-NN': 100 * float(part.mean())}, {'k-NN': mean_over_images(part)}) for step, part in
+             enumerate(right)]  # fmt: skip
+    by_images = BeforeAfter(found, 'k-NN', {'k-NN': 100})
+    chance = 2 * error_of_difference(*(look.by_image['k-NN'] for look in found))
+    assert chance < 4 and by_images.verdict().startswith('It helped')
+    assert (
+        f'± {chance:.1f} | better |' in by_images.table() and by_images._replace(looks=found[::-1]).looks_below() == 1
+    )
+    assert looks(50, 54, images=100).verdict().startswith('No difference')

@@ -12,6 +12,7 @@ from dino_plugin.engine.training.before_after import BeforeAfter, Look
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
 from dino_plugin.evaluation.scorecard.data import Labelled, drawn, read_images
+from dino_plugin.evaluation.scorecard.image_scores import ImageScores
 from dino_plugin.evaluation.scorecard.measures import images_of_shares
 
 BEST = 'best.pth'
@@ -37,8 +38,8 @@ class GuardHook(OnlineEvaluationHook):
 
     Args:
         watch: The measure that decides, such as 'linear' or 'patches mIoU'. None: the first of `ORDER` that there is.
-        tolerance: How far below the best a look may lie, in points of that measure. None: twice its standard error if
-            that is known, else 2.
+        tolerance: How far below the best a look may lie, in points of that measure. None: twice the standard error of
+            the difference if that is known, else 2.
         patience: Looks in a row below that before training ends; 0: it never ends early.
         images: Folder of images, with classes or without; None: the training's own, where sub-folders of its one folder
             count as classes.
@@ -70,7 +71,10 @@ class GuardHook(OnlineEvaluationHook):
     def before_train(self, runner) -> None:
         """Measure the network of the start, or take up what an earlier run has measured."""
         kept = runner.message_hub.runtime_info.get(_LOOKS, []) if runner.iter else []
-        self.looks = [Look(**look) for look in kept]
+        self.looks = [
+            Look(step, scores, {name: ImageScores(*parts) for name, parts in by_image.items()})
+            for step, scores, by_image in kept
+        ]
         super().before_train(runner)
 
     def read_images(self, runner) -> tuple[list[dict], Labelled | None]:
@@ -89,9 +93,11 @@ class GuardHook(OnlineEvaluationHook):
         """Measure, keep the best, stop if it gets worse."""
         super().look(runner, backbone, step)
         self._choose_what_decides(self.scores)
-        self.looks.append(Look(step, self.scores))
-        runner.message_hub.update_info(_LOOKS, [look._asdict() for look in self.looks])
+        self.looks.append(Look(step, self.scores, self.by_image))
         found = self.found
+        compared = {look.step for look in (self.looks[0], found.best, self.looks[-1])}
+        self.looks[:] = [look if look.step in compared else look._replace(by_image={}) for look in self.looks]
+        runner.message_hub.update_info(_LOOKS, [_plain(look) for look in self.looks])
         if found.best is self.looks[-1]:
             save = dict(save_optimizer=False, save_param_scheduler=False, backend_args=dict(backend=WHOLE_FILES))
             runner.save_checkpoint(runner.work_dir, BEST, **save)
@@ -126,6 +132,11 @@ class GuardHook(OnlineEvaluationHook):
             self.watch = next((name for name in ORDER if name in scores), None)
         if self.watch not in scores:
             raise ValueError(f'GuardHook: watch={self.watch!r} is not among the measures found: {sorted(scores)}.')
+
+
+def _plain(look: Look) -> tuple[int, dict, dict]:
+    """As a checkpoint may hold it, which is read without running code."""
+    return look.step, dict(look.scores), {name: tuple(parts) for name, parts in look.by_image.items()}
 
 
 def images_of_training(runner, limit: int) -> tuple[list[dict], Labelled | None]:

@@ -10,7 +10,8 @@ from dino_plugin.data.images.user_files import expanded
 from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicEvaluation
 from dino_plugin.evaluation.objects.images import ObjectDataset, ObjectImage
 from dino_plugin.evaluation.scorecard.data import Card, Labelled, read_images
-from dino_plugin.evaluation.scorecard.measures import MEASURES, measure
+from dino_plugin.evaluation.scorecard.image_scores import ImageScores
+from dino_plugin.evaluation.scorecard.measures import MEASURES, measure_images
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 
 
@@ -70,6 +71,7 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         self.measures, self.limit = measures, limit
         self.image_size, self.short_side = image_size, short_side
         self.card: Card | None = None
+        self.by_image: dict[str, ImageScores] = {}  # of the last look
 
     def prepare(self, runner) -> None:
         """List all files, and check their headers."""
@@ -93,9 +95,12 @@ class OnlineEvaluationHook(PeriodicEvaluation):
 
     def evaluate(self, runner, backbone: nn.Module) -> dict[str, float]:
         """All numbers; what could not be measured is logged."""
-        found = [measure(backbone, self.card, measures=self.measures) if is_main_process() else None]
-        broadcast_object_list(found)
-        for name, value in found[0].items():
+        everything = [measure_images(backbone, self.card, measures=self.measures) if is_main_process() else None]
+        broadcast_object_list(everything)
+        (found,) = everything
+        for name, value in found.items():
             if isinstance(value, str):
                 runner.logger.warning(f'{name} could not be measured: {value}')
-        return {name: value for name, value in found[0].items() if not isinstance(value, str)}
+        self.by_image = {name: value for name, value in found.items() if isinstance(value, ImageScores)}
+        numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
+        return numbers | {name: value.score for name, value in self.by_image.items()}
