@@ -22,7 +22,9 @@ SHORT = dict(
     export='export_backbone',
     features='extract_features',
     heads='compare_heads',
+    index='index_shards',
     normalisation='measure_normalisation',
+    shards='make_shards',
     views='browse_views',
 )
 

@@ -43,6 +43,9 @@ from dino_plugin.data.mmcv_transforms import (
     ResizeCentreCrop,
 )
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.sources.shard_dataset import ShardDataset
+from dino_plugin.data.sources.shard_sampler import ShardSampler
+from dino_plugin.data.sources.source_sampler import SourceSampler
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
 from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
@@ -108,12 +111,12 @@ VOCABULARY: dict[Registry, list] = {
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [
-        ImageDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
+        ImageDataset, ShardDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
         (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
-    registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler],
+    registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler, ShardSampler, SourceSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
         RandomResizedCrop, ResizeWhole, CutToBox, AttackImage,

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dino_plugin.data.images.sampler import ResumableSampler, mix, sample_seeds
-
-_BITS = 53  # of a float
+from dino_plugin.data.images.sampler import ResumableSampler, uniform_numbers
 
 
 class MixedBatchSampler(ResumableSampler):
@@ -70,8 +68,7 @@ class MixedBatchSampler(ResumableSampler):
         return self._through_pipelines(numbers, super().__iter__(), choices)
 
     def _choices(self, num_batches: int) -> list[int]:
-        seeds = mix(sample_seeds(self.seed, self.epoch, np.arange(num_batches)))  # mixed again: not the images' seeds
-        uniform = (seeds >> np.uint64(63 - _BITS)) / 2.0**_BITS
+        uniform = uniform_numbers(self.seed, self.epoch, np.arange(num_batches))
         return np.searchsorted(self.thresholds, uniform, side='right').tolist()
 
     def _through_pipelines(

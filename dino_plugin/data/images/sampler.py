@@ -1,7 +1,7 @@
 """The order of the samples and a seed for each, so that a run can be repeated from any position."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 _MASK = np.uint64(2**63 - 1)
 _POSITIONS_PER_EPOCH = 2**40
+_BITS = 53  # of a float
 
 
 class ResumableSampler(Sampler):
@@ -100,14 +101,24 @@ class ResumableSampler(Sampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         remaining = self._positions(self._start)
         self._start = 0
-        positions = np.arange(remaining.start, remaining.stop, remaining.step)
-        num_samples = len(self.dataset)
-        indices = positions % num_samples
-        if self.shuffle:
-            generator = torch.Generator()
-            generator.manual_seed(self.seed + self.epoch)
-            indices = torch.randperm(num_samples, generator=generator).numpy()[indices]
-        return _pairs(indices, sample_seeds(self.seed, self.epoch, positions))
+        return self._keys(remaining, self._order())
+
+    def _order(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The images at these places of the epoch."""
+        if not self.shuffle:
+            return lambda places: places
+        generator = torch.Generator()
+        generator.manual_seed(self.seed + self.epoch)
+        return torch.randperm(len(self.dataset), generator=generator).numpy().__getitem__
+
+    def _keys(
+        self, remaining: range, order: Callable[[np.ndarray], np.ndarray], block: int = 4096
+    ) -> Iterator[tuple[int, int]]:
+        """Pairs of Python integers, made block by block: a million at once would take 100 MB."""
+        for start in range(0, len(remaining), block):
+            part = remaining[start : start + block]
+            positions = np.arange(part.start, part.stop, part.step)
+            yield from as_keys(order(positions % len(self.dataset)), sample_seeds(self.seed, self.epoch, positions))
 
 
 def sample_seeds(run_seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
@@ -131,7 +142,12 @@ def mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _pairs(indices: np.ndarray, seeds: np.ndarray, block: int = 4096) -> Iterator[tuple[int, int]]:
-    """Pairs of Python integers, made block by block: a million at once would take 100 MB."""
-    for start in range(0, len(indices), block):
-        yield from zip(indices[start : start + block].tolist(), seeds[start : start + block].tolist(), strict=True)
+def uniform_numbers(run_seed: int, epoch: int, positions: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each position, unrelated to the seed of its sample."""
+    seeds = mix(sample_seeds(run_seed, epoch, positions))  # mixed again
+    return (seeds >> np.uint64(63 - _BITS)) / 2.0**_BITS
+
+
+def as_keys(indices: np.ndarray, seeds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs (index, seed) of Python integers."""
+    return zip(indices.tolist(), seeds.tolist(), strict=True)

@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dino_plugin.data.sources.member_paths import status_of
+
 ENVIRONMENT = 'DINO_PLUGIN_CACHE'
 
 
@@ -92,7 +94,7 @@ class FeatureCache:
 
 
 def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: Any) -> str | None:
-    """A hash of everything that features depend on; None if a sample names no file.
+    """A hash of everything that features depend on; None if a sample names no file, or one in a store.
 
     Args:
         model: Its parameters and buffers count.
@@ -104,7 +106,9 @@ def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: A
     for info in images:
         if not isinstance(info.get('img_path'), str):
             return None
-        status = os.stat(info['img_path'])
+        status = status_of(info['img_path'])
+        if status is None:
+            return None
         digest.update(f'{status.st_size} {status.st_mtime_ns} {sorted(info.items())}\n'.encode())
     for name, value in model.state_dict().items():
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())

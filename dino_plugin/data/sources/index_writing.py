@@ -1,0 +1,106 @@
+"""Tar shards -> one file that says where each of their images lies."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from dino_plugin.data.images.image_files import EXTENSIONS, first
+from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
+from dino_plugin.data.sources.stores import is_address, joined, sizes_below
+from dino_plugin.data.sources.tar_members import Members, read_members
+
+
+class Indexed(NamedTuple):
+    """What `index_shards` did."""
+
+    index: ShardIndex
+    num_new: int  # shards that were read
+
+
+def index_shards(
+    root: str,
+    path: str = '',
+    extensions: tuple[str, ...] = EXTENSIONS,
+    num_workers: int = 0,
+    classes: Iterable[str] = (),
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Indexed:
+    """Read the headers of all shards below a folder, and write the index.
+
+    Shards that an earlier index has in the same size are not read again: so more shards are added, and an interrupted
+    run goes on.
+
+    Args:
+        root: The folder, or an address that fsspec knows.
+        path: The index; empty: `index.safetensors` in the folder. It has to be local.
+        extensions: Endings of images, see `read_members`.
+        num_workers: Processes.
+        classes: Names of the labels; empty: those of an earlier index.
+        progress: Around the names of the shards, for a bar.
+
+    Raises:
+        FileNotFoundError: If there is no shard.
+        ValueError: If the index would not be local, or no shard has an image.
+        KeyboardInterrupt: If it is interrupted, after the index of what was read has been written.
+    """
+    path = path or joined(root, INDEX)
+    if is_address(path):
+        raise ValueError(f'{root} is not on a local disk: give --out for the index, then copy it there.')
+    sizes = sizes_below(root, '.tar')
+    if not sizes:
+        raise FileNotFoundError(f'no .tar file in {root} or below')
+    known = ShardIndex(path) if os.path.exists(path) else None
+    same = known.shards.items() & sizes.items() if known else ()
+    found = {name: known.members(name) for name, _ in same}
+    new = [name for name in sizes if name not in found]
+    try:
+        for name, members in zip(progress(new), _read_all(root, new, extensions, num_workers)):
+            found[name] = members
+    finally:
+        images = sum(len(members.sizes) for members in found.values())
+        if images:
+            header = dict(
+                shards={name: sizes[name] for name in sizes if name in found},
+                classes=list(classes) or list(known.classes if known else ()),
+                damage={name: found[name].damage for name in sizes if name in found and found[name].damage},
+            )
+            _write(path, [found[name] for name in header['shards']], header)
+    if not images:
+        others = sorted(set().union(*(members.other_endings for members in found.values())))
+        raise ValueError(
+            f'no image in the {len(found)} shards of {root}: looked for members in {" ".join(extensions)}, all after '
+            f'the first dot of a name, and found {first(others) or "none"}.'
+        )
+    return Indexed(ShardIndex(path), len(new))
+
+
+def _read_all(root: str, names: list[str], extensions: tuple[str, ...], num_workers: int) -> Iterator[Members]:
+    read = partial(read_members, extensions=extensions)
+    paths = [joined(root, name) for name in names]
+    with ProcessPoolExecutor(num_workers) if num_workers else nullcontext() as pool:
+        yield from pool.map(read, paths, chunksize=4) if pool else map(read, paths)
+
+
+def _write(path: str, parts: list[Members], header: dict[str, Any]) -> None:
+    bytes_before = np.cumsum([0, *(len(part.names) for part in parts)])
+    arrays = dict(
+        starts=np.cumsum([0, *(len(part.sizes) for part in parts)]),
+        offsets=np.concatenate([part.offsets for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        names=np.concatenate([part.names for part in parts]),
+        name_ends=np.concatenate([part.name_ends + before for part, before in zip(parts, bytes_before)]),
+    )
+    unfinished = Path(f'{path}.part')
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, unfinished, metadata=dict(shards=json.dumps(header)))
+    os.chmod(unfinished, 0o644)  # others train on it, too
+    os.replace(unfinished, path)

@@ -1,0 +1,58 @@
+"""A range of a shard as a path that any loader reads."""
+
+import os
+import re
+
+from mmengine.fileio import BaseStorageBackend, register_backend
+
+from dino_plugin.data.images.headers import UndecodableImageError
+from dino_plugin.data.sources.stores import is_address, read_range
+
+_PATH = re.compile(r'shard://(.+?\.tar)::(.*)@(\d+)\+(\d+)', re.DOTALL)
+# fileio allows one '://' in a path, so those of addresses are written ':/'.
+_PROTOCOL = re.compile(r'(^|::)([a-z][a-z0-9+.-]*):/(?!/)')
+
+
+def member_path(shard: str, name: str, offset: int, size: int) -> str:
+    """A part of a shard as the path that `mmengine.fileio` reads, and so every loader: `LoadImage`, mmcv's."""
+    return f'shard://{f"{shard}::{name}".replace("://", ":/")}@{offset}+{size}'
+
+
+class ShardBackend(BaseStorageBackend):
+    """What `mmengine.fileio` does with the paths of `member_path`."""
+
+    def get(self, filepath: str) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            UndecodableImageError: If the shard ends before them.
+            FileNotFoundError: If there is no such shard.
+            RuntimeError: As `read_range`.
+        """
+        found = _PATH.fullmatch(str(filepath))
+        if found is None:
+            raise ValueError(f'{filepath} is no path of dino_plugin.ShardDataset: shard://SHARD.tar::NAME@OFFSET+SIZE')
+        shard, size = _PROTOCOL.sub(r'\1\2://', found[1]), int(found[4])
+        data = read_range(shard, int(found[3]), size)
+        if len(data) < size:
+            raise UndecodableImageError(f'the shard {shard} is truncated: it ends inside this image')
+        return data
+
+    def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
+        """The bytes as text."""
+        return self.get(filepath).decode(encoding)
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """Of the file, or of the shard that a path of `member_path` lies in; None for an address.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    found = _PATH.fullmatch(path)
+    if found:
+        path = _PROTOCOL.sub(r'\1\2://', found[1])
+    return None if is_address(path) else os.stat(path)
+
+
+register_backend('shard', ShardBackend, force=True, prefixes='shard')

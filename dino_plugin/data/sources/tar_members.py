@@ -1,0 +1,99 @@
+"""Which images a tar file has, and where: only headers are read."""
+
+import os
+import tarfile
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
+
+from dino_plugin.data.images.image_files import EXTENSIONS
+from dino_plugin.data.sources.stores import opened
+
+LABEL = '.cls'
+MOST_BYTES = 2**31 - 1
+
+
+class Members(NamedTuple):
+    """The images of one shard, in its order; arrays, since a hundred thousand shards have a billion of them.
+
+    Attributes:
+        offsets: First byte of each in the shard.
+        sizes: Bytes of each.
+        labels: Of the members `.cls` that belong to them; -1 without.
+        names: All names, one behind the other.
+        name_ends: Where each name ends.
+        damage: What is wrong with the shard behind the images that were found; empty: nothing.
+        other_endings: Of the members that are no images.
+    """
+
+    offsets: Int64[np.ndarray, ' images']
+    sizes: Int32[np.ndarray, ' images']
+    labels: Int32[np.ndarray, ' images']
+    names: UInt8[np.ndarray, ' bytes']
+    name_ends: Int64[np.ndarray, ' images']
+    damage: str = ''
+    other_endings: frozenset[str] = frozenset()
+
+
+def ending_of(name: str) -> str:
+    """What webdataset takes as the kind of a member: all after the first dot of the base name, in small letters."""
+    _, dot, ending = os.path.basename(name).partition('.')
+    return (dot + ending).lower()
+
+
+def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members:
+    """The images of a shard in webdataset's layout: `KEY.jpg`, with `KEY.cls` as its label and any other members.
+
+    A damaged shard gives the images before the damage.
+
+    Args:
+        path: A tar file without compression, local or an address.
+        extensions: Endings of images.
+    """
+    images: list[tuple[str, int, int]] = []
+    labels: dict[str, int] = {}
+    others: set[str] = set()
+    damage = ''
+    with opened(path) as file:
+        num_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode='r:') as shard:
+                for member in shard:
+                    ending = ending_of(member.name)
+                    if not member.isfile() or member.offset_data + member.size > num_bytes:
+                        continue
+                    if ending in extensions and 0 < member.size <= MOST_BYTES:
+                        images.append((member.name, member.offset_data, member.size))
+                    elif ending == LABEL:
+                        labels[_key(member.name)] = _number(shard.extractfile(member).read(32))
+                    else:
+                        others.add(ending)
+                file.seek(shard.offset)
+                if file.read(tarfile.BLOCKSIZE).strip(b'\0'):
+                    damage = f'byte {shard.offset} begins no member'
+        except tarfile.TarError as error:
+            damage = str(error)
+    return _as_arrays(images, labels, damage, others)
+
+
+def _as_arrays(images: list[tuple[str, int, int]], labels: dict[str, int], damage: str, others: set[str]) -> Members:
+    names = [name.encode() for name, _, _ in images]
+    return Members(
+        np.array([offset for _, offset, _ in images], np.int64),
+        np.array([size for _, _, size in images], np.int32),
+        np.array([labels.get(_key(name), -1) for name, _, _ in images], np.int32),
+        np.frombuffer(b''.join(names), np.uint8),
+        np.cumsum([len(name) for name in names], dtype=np.int64),
+        damage,
+        frozenset(others),
+    )
+
+
+def _key(name: str) -> str:
+    return name[: len(name) - len(ending_of(name))]
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.strip().isdigit() else -1
