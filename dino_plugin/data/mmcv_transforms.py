@@ -14,6 +14,7 @@ from torch import Tensor
 from dino_plugin.data.images.channel_loading import AS_STORED
 from dino_plugin.data.images.decoding import check_files, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
+from dino_plugin.data.images.lazy_image import LazyImage, read_lazily
 from dino_plugin.data.multi_crop import Block, MultiCrop
 from dino_plugin.data.views.crop_boxes import checked_scale, checked_size, draw_box
 from dino_plugin.data.views.fine_levels import to_steps
@@ -31,20 +32,31 @@ class LoadImage(BaseTransform):
 
     Args:
         backend_args: For ``mmengine.fileio``, if the files are not on a local disk.
+        least_reduction: For large photographs, with :class:`MultiCropTransform` as the next step: that step decodes
+            JPEG files at 1/2, 1/4 or 1/8 of their size, where every view is then still so many times smaller than its
+            box. At 2 the views are a fifth of a grey level away (docs/performance.md), and where no box is large
+            enough, nothing changes. None: files are decoded here, whole.
 
     Raises:
+        ValueError: If ``least_reduction`` is below 1; when called, if there is no ``img_path``.
         UndecodableImageError: When called, with the path, if the file is not a whole image.
-        ValueError: When called, if there is no ``img_path``.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(self, backend_args: dict | None = None, least_reduction: float | None = None) -> None:
+        if least_reduction is not None and least_reduction < 1:
+            raise ValueError(
+                f'LoadImage: least_reduction is 1 or more, got {least_reduction}: below 1 the views would be enlarged'
+            )
         self.backend_args = backend_args
+        self.least_reduction = least_reduction
 
     def transform(self, results: dict) -> dict:
         """Add the image to ``results``."""
         path = _required(results, 'img_path', 'the dataset gives it: dino_plugin.ImageDataset does')
-        image = read_image(path, self.backend_args, results.get('max_pixels', MAX_PIXELS))
-        results.update(img=image, channel_order='rgb', img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        where = self.backend_args, results.get('max_pixels', MAX_PIXELS)
+        image = read_lazily(path, self.least_reduction, *where) if self.least_reduction else read_image(path, *where)
+        size = image.size if isinstance(image, LazyImage) else image.shape[:2]
+        results.update(img=image, channel_order='rgb', img_shape=size, ori_shape=size)
         return results
 
 
@@ -87,7 +99,8 @@ class MultiCropTransform(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the blocks; ``local_views`` is None without local views."""
-        sample = self.multi_crop.sample(image_in_order(results))
+        image = results.get('img')
+        sample = self.multi_crop.sample(image if isinstance(image, LazyImage) else image_in_order(results))
         if isinstance(sample, UnfinishedSample):
             results['unfinished_views'] = sample
         else:
@@ -215,6 +228,8 @@ def image_in_order(results: dict) -> Image:
         TypeError: If the image has another type.
     """
     image = _required(results, 'img', "put dict(type='dino_plugin.LoadImage') before it")
+    if isinstance(image, LazyImage):
+        image, _ = image.decode()
     require_image(image)
     if image.dtype != np.uint8:
         if results.get('channel_order') != AS_STORED:

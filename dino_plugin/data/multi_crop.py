@@ -10,11 +10,20 @@ import torch
 from jaxtyping import Float, Int16, UInt8
 from torch import Tensor
 
+from dino_plugin.data.images.lazy_image import LazyImage
 from dino_plugin.data.views.channel_views import render_levels
 from dino_plugin.data.views.colour import apply_colour_change, blur_taps
-from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, checked_scale, checked_size, draw_box
+from dino_plugin.data.views.crop_boxes import (
+    NUM_GLOBAL,
+    Box,
+    checked_scale,
+    checked_size,
+    draw_box,
+    reduced_box,
+    reduction_of_view,
+)
 from dino_plugin.data.views.fine_levels import to_steps
-from dino_plugin.data.views.image_checks import checked_rgb, require_colours, require_image
+from dino_plugin.data.views.image_checks import Image, checked_rgb, require_colours, require_image
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from dino_plugin.data.views.photometric import ColourChange, colour_recipe
 from dino_plugin.data.views.resizing import resize_into
@@ -44,6 +53,9 @@ class MultiCrop:
     :class:`~dino_plugin.data.mmcv_transforms.LoadChannels` makes them. The boxes are the same for both. Of the colours,
     brightness, contrast and blur change every channel; saturation, hue, greyscale and solarisation only
     ``rgb_channels``, and without these they are refused.
+
+    A :class:`~dino_plugin.data.images.lazy_image.LazyImage` is decoded after the boxes are drawn, as small as they
+    allow; boxes are then rounded to its pixels. Decoded whole, it gives the same views as its pixels.
 
     Args:
         global_size: Size of a global view in pixels: one number, or (rows, columns).
@@ -116,8 +128,7 @@ class MultiCrop:
         """
         if self.split == 'worker':
             return self.blocks(image)
-        self._require(image)
-        drawn = list(self.draw(*image.shape[:2]))
+        image, drawn = self.prepare(image)
         whole = image if image.dtype == np.uint8 else to_steps(image).numpy()
         return UnfinishedSample(
             blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
@@ -132,7 +143,8 @@ class MultiCrop:
         """The finished views as blocks, whatever the split.
 
         Args:
-            image: RGB, uint8, ``rows columns 3``, of any size; or float32 in [0, 255], ``rows columns channels``.
+            image: RGB, uint8, ``rows columns 3``, of any size; or float32 in [0, 255], ``rows columns channels``; or a
+                :class:`~dino_plugin.data.images.lazy_image.LazyImage`.
 
         Returns:
             The global views; the local views, or None if ``num_local`` is 0; with an ``anchor_size`` also the anchor
@@ -143,8 +155,19 @@ class MultiCrop:
             ValueError: If it has not three channels as uint8, or other levels as floats, or no pixels; if the colours
                 do not fit its channels.
         """
-        self._require(image)
-        return self._render_all(image, list(self.draw(*image.shape[:2])))
+        return self._render_all(*self.prepare(image))
+
+    def prepare(self, image: Any) -> tuple[Image, list[ViewParameters]]:
+        """The image, decoded, and new parameters of all its views, with the boxes in its pixels."""
+        if not isinstance(image, LazyImage):
+            self._require(image)
+            return image, list(self.draw(*image.shape[:2]))
+        views = list(self.draw(*image.size))
+        sizes = [self.anchor_size or self.global_size] * NUM_GLOBAL + [self.local_size] * self.num_local
+        pixels, reduction = image.decode(min(reduction_of_view(view.box, size) for view, size in zip(views, sizes)))
+        if reduction == 1:
+            return pixels, views
+        return pixels, [view._replace(box=reduced_box(view.box, *image.size, reduction)) for view in views]
 
     def _render_all(self, image: Any, views: Sequence[ViewParameters]) -> tuple[Block | None, ...]:
         global_block = self._render(image, views[:NUM_GLOBAL], self.global_size)

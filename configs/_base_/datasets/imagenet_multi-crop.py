@@ -18,7 +18,7 @@ train_dataloader = dict(
             type='dino_plugin.ImageDataset',
             data_root='data/imagenet/train',
             pipeline=[
-                dict(type='dino_plugin.LoadImage'),
+                dict(type='dino_plugin.LoadImage', least_reduction=2),  # large JPEG files are decoded smaller
                 dict(
                     type='dino_plugin.MultiCrop',
                     global_size=224,

@@ -27,6 +27,13 @@ from dino_plugin.data.images.user_files import announce
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _OR_CHANNELS = ', or, with other channels than RGB or more bits, load it by dino_plugin.LoadChannels (docs/channels.md)'
 AVIF_SIGNATURES = (b'ftypavif', b'ftypavis')
+# Of rows and columns, and OpenCV's flags, which go with grey and RGB alike. The transform of JPEG's blocks of 8 x 8 has
+# smaller forms; OpenCV reduces other formats after it has decoded them whole.
+JPEG_REDUCTIONS = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 def read_image(
@@ -150,8 +157,23 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray,
         if data.startswith(TIFF_SIGNATURES):
             raise UnknownFormatError(f'{error}: repair it{_OR_CHANNELS}') from error
         raise
+    return decode_checked(data, max_pixels)
+
+
+def decode_checked(data: bytes, max_pixels: int, jpeg_reduction: int = 1) -> UInt8[np.ndarray, 'rows columns 3']:
+    """What :func:`decode_image` does after its checks of size and completeness.
+
+    Args:
+        data: The whole file.
+        max_pixels: As in :func:`decode_image`.
+        jpeg_reduction: 1, 2, 4 or 8: rows and columns of a JPEG file are divided by it while it is decoded, and rounded
+            up. A file that OpenCV refuses and Pillow reads is whole.
+
+    Raises:
+        UndecodableImageError: If no decoder can read it.
+    """
     for_pillow = data.startswith(TIFF_SIGNATURES) or data[4:12] in AVIF_SIGNATURES
-    image = None if for_pillow else _decode_with_opencv(data)
+    image = None if for_pillow else _decode_with_opencv(data, jpeg_reduction)
     return _decode_with_pillow(data, max_pixels) if image is None else image
 
 
@@ -187,9 +209,9 @@ def _has_jpeg_end(data: bytes) -> bool:
     return scan is not None and data.rfind(b'\xff\xd9', scan) >= 0
 
 
-def _decode_with_opencv(data: bytes) -> UInt8[np.ndarray, 'rows columns 3'] | None:
+def _decode_with_opencv(data: bytes, reduction: int) -> UInt8[np.ndarray, 'rows columns 3'] | None:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | JPEG_REDUCTIONS.get(reduction, 0))
     except cv2.error:  # raised instead of None when the header promises too many pixels
         return None
 

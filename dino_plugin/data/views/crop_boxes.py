@@ -47,6 +47,21 @@ def draw_box(rows: int, columns: int, scale: tuple[Number, Number]) -> Box:
     return Box((rows - box_rows) // 2, (columns - box_columns) // 2, box_rows, box_columns)
 
 
+def reduction_of_view(box: Box, size: tuple[int, int]) -> float:
+    """How many times a view of this size is smaller than its box, in the direction where it is less."""
+    return min(box.rows / size[0], box.columns / size[1])
+
+
+def reduced_box(box: Box, rows: int, columns: int, reduction: int) -> Box:
+    """The box in an image that is decoded at ``1 / reduction`` of its rows and columns.
+
+    Edges are rounded to whole pixels of the smaller image. Its last row or column, if incomplete, is left out.
+    """
+    top, bottom = (min(round(edge / reduction), rows // reduction) for edge in (box.top, box.top + box.rows))
+    left, right = (min(round(edge / reduction), columns // reduction) for edge in (box.left, box.left + box.columns))
+    return Box(top, left, bottom - top, right - left)
+
+
 def checked_size(name: str, size: Any) -> tuple[int, int]:
     """Rows and columns; otherwise a TypeError or ValueError that names the argument."""
     pair = (size, size) if isinstance(size, int) else size
