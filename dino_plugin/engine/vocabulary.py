@@ -43,6 +43,7 @@ from dino_plugin.data.mmcv_transforms import (
     ResizeCentreCrop,
 )
 from dino_plugin.data.preprocessor import ViewPreprocessor
+from dino_plugin.data.sources.hugging_face import HuggingFaceDataset
 from dino_plugin.data.sources.shard_dataset import ShardDataset
 from dino_plugin.data.sources.shard_sampler import ShardSampler
 from dino_plugin.data.sources.source_sampler import SourceSampler
@@ -111,8 +112,8 @@ VOCABULARY: dict[Registry, list] = {
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [
-        ImageDataset, ShardDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset, ObjectDataset,
-        (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
+        ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset,
+        ObjectDataset, (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.image_files import first
 from dino_plugin.data.images.user_files import expanded
+from dino_plugin.data.sources.counted_images import CountedImages
 from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
 from dino_plugin.data.sources.stores import is_address, joined, sizes_below
 
 
-class ShardDataset(BaseDataset):
+class ShardDataset(CountedImages):
     """Images of tar shards, each of which is read by itself: any order, any number of processes, resumed anywhere.
 
     It takes the place of :class:`~dino_plugin.data.images.image_dataset.ImageDataset` in training and evaluators. An
@@ -32,9 +31,8 @@ class ShardDataset(BaseDataset):
         ann_file: The index; a relative path is taken from each ``data_root``. An index on a local disk is mapped into
             memory, one in a store is held by each process.
         with_labels: Give the labels, from members ``.cls``.
-        max_pixels: As in ``ImageDataset``.
-        **kwargs: mmengine's usual arguments, such as ``pipeline``, ``metainfo`` and ``indices``. There are no
-            ``data_prefix`` and ``filter_cfg``.
+        **kwargs: ``max_pixels`` as in ``ImageDataset``, and mmengine's usual arguments, such as ``pipeline``,
+            ``metainfo`` and ``indices``. There are no ``data_prefix`` and ``filter_cfg``.
 
     Raises:
         FileNotFoundError: If a folder, its index, or a shard of the index does not exist.
@@ -42,72 +40,41 @@ class ShardDataset(BaseDataset):
         RuntimeError: If a store does not answer, also from ``__getitem__``.
     """
 
-    _fully_initialized: bool = False
-
     def __init__(
         self,
         data_root: str | os.PathLike | Sequence[str | os.PathLike],
         ann_file: str = INDEX,
         with_labels: bool = False,
-        max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
     ) -> None:
         roots = data_root if isinstance(data_root, (list, tuple)) else [data_root]
         self._roots = [os.fspath(expanded(root, 'data_root')) for root in roots]
         self.with_labels = with_labels
-        self.max_pixels = max_pixels
-        self._chosen: np.ndarray | None = None
         root = self._roots[0] if len(self._roots) == 1 else ''
-        super().__init__(expanded(ann_file, 'ann_file'), data_root=root, **kwargs)
+        super().__init__(ann_file=expanded(ann_file, 'ann_file'), data_root=root, **kwargs)
 
     def _join_prefix(self) -> None:
         """mmengine's would not know the addresses; `full_init` joins."""
 
-    def full_init(self) -> None:
+    def open(self) -> int:
         """Open the index of each folder, and compare it with the shards that are there."""
-        if self._fully_initialized:
-            return
         self._indexes = [ShardIndex(joined(root, self.ann_file)) for root in self._roots]
         for root, index in zip(self._roots, self._indexes):
             _compare(root, index)
-        self._ends = np.cumsum([len(index) for index in self._indexes])
         if self.with_labels:
             self._check_labels()
-        self._fully_initialized = True
-        if self._indices is not None:
-            self.get_subset_(self._indices)
+        self._firsts = np.cumsum([0, *map(len, self._indexes)])
+        return int(self._firsts[-1])
 
-    @property
-    def starts(self) -> Int64[np.ndarray, ' shards']:
-        """The number of the first image of each shard; [0] for a part of the images, which is in no order of shards."""
-        if self._chosen is not None:
-            return np.zeros(1, np.int64)
-        firsts = np.concatenate([[0], self._ends[:-1]])
-        return np.concatenate([index.starts[:-1] + begin for index, begin in zip(self._indexes, firsts)])
+    def sample(self, image: int) -> dict:
+        """A range of a shard as the path."""
+        folder = int(np.searchsorted(self._firsts, image, side='right')) - 1
+        info = self._indexes[folder].sample(image - int(self._firsts[folder]), self._roots[folder])
+        return info if self.with_labels else dict(img_path=info['img_path'])
 
-    @force_full_init
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if self._chosen is None else len(self._chosen)
-
-    @force_full_init
-    def get_data_info(self, index: int) -> dict:
-        """The sample before the pipeline."""
-        place = range(len(self))[index]
-        image = place if self._chosen is None else int(self._chosen[place])
-        folder = int(np.searchsorted(self._ends, image, side='right'))
-        begin = int(self._ends[folder - 1]) if folder else 0
-        info = self._indexes[folder].sample(image - begin, self._roots[folder]) | dict(sample_idx=place)
-        if not self.with_labels:
-            del info['gt_label']
-        return info if self.max_pixels == MAX_PIXELS else {**info, 'max_pixels': self.max_pixels}
-
-    def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keep only these images, or so many first or (negative) last ones, as mmengine's data sets do."""
-        kept = np.arange(len(self)) if self._chosen is None else self._chosen
-        if isinstance(indices, int):
-            self._chosen = kept[:indices] if indices >= 0 else kept[indices:]
-        else:
-            self._chosen = kept[np.asarray(indices, np.int64)]
+    def begins(self) -> Int64[np.ndarray, ' shards']:
+        """Of all folders, one after the other."""
+        return np.concatenate([index.starts[:-1] + begin for index, begin in zip(self._indexes, self._firsts)])
 
     def _check_labels(self) -> None:
         for root, index in zip(self._roots, self._indexes):

@@ -3,8 +3,7 @@
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -35,21 +34,17 @@ def read_range(path: str, start: int, size: int) -> bytes:
     """
     if not is_address(path):
         return os.pread(_opened(path).fileno(), size, start)
-    with _explained(path):
-        return retried(lambda: _file_system(path)[0].cat_file(_file_system(path)[1], start=start, end=start + size))
+    return attempt(path, lambda system, name: system.cat_file(name, start=start, end=start + size))
 
 
 def read_all(path: str) -> bytes:
     """All bytes of a file; errors as `read_range`."""
-    with _explained(path):
-        return retried(lambda: _file_system(path)[0].cat_file(_file_system(path)[1]))
+    return attempt(path, lambda system, name: system.cat_file(name))
 
 
-@contextmanager
-def opened(path: str) -> Iterator[io.BufferedIOBase]:
-    """A file to read with `seek`; errors as `read_range`."""
-    with _explained(path), retried(lambda: fsspec.open(path, 'rb').open()) as file:
-        yield file
+def opened(path: str) -> Any:
+    """A file to read with `seek`; errors as `read_range`, but later ones are fsspec's."""
+    return attempt(path, lambda system, name: system.open(name, 'rb'))
 
 
 def sizes_below(root: str, ending: str) -> dict[str, int]:
@@ -59,47 +54,43 @@ def sizes_below(root: str, ending: str) -> dict[str, int]:
         FileNotFoundError: If there is no such folder.
         RuntimeError: As `read_range`.
     """
-    with _explained(root):
-        system, folder = _file_system(root)
-        found = retried(lambda: system.find(folder, detail=True))
-        if not found and not system.exists(folder):
-            raise FileNotFoundError(f'no folder of shards: {root} (working directory: {os.getcwd()})')
+    found = attempt(root, lambda system, folder: system.find(folder, detail=True))
+    if not found and not attempt(root, lambda system, folder: system.exists(folder)):
+        raise FileNotFoundError(f'no folder of shards: {root} (working directory: {os.getcwd()})')
+    folder = fsspec.core.url_to_fs(root)[1]
     names = {os.path.relpath(path, folder): info['size'] for path, info in found.items() if path.endswith(ending)}
     return {name: names[name] for name in sorted(names) if not os.path.basename(name).startswith('.')}
 
 
-def retried(read: Callable[[], Any]) -> Any:
-    """What it returns, tried again after waits of seconds, unless the file is not there or not allowed."""
-    for wait in WAITS:
+def attempt(path: str, act: Callable[[fsspec.AbstractFileSystem, str], Any]) -> Any:
+    """What fsspec does with a path: again after waits, unless the file is not there, or waiting cannot help.
+
+    Args:
+        path: Local, or an address.
+        act: (file system, the path in it) -> result.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RuntimeError: If a store does not answer.
+    """
+    for wait in (*WAITS, None):
         try:
-            return read()
-        except (FileNotFoundError, PermissionError, *_MISTAKES):
+            return act(*fsspec.core.url_to_fs(path))  # fsspec remembers the system, for each process by itself
+        except (FileNotFoundError, *_MISTAKES):
             raise
-        except Exception:
+        except Exception as error:
+            if not is_address(path):
+                raise
+            if wait is None or isinstance(error, PermissionError):
+                raise RuntimeError(
+                    f'{path} cannot be read: {type(error).__name__}: {error}. Unless it is forbidden, it was tried '
+                    f'{len(WAITS) + 1} times. Check the network and the credentials; the same command with --resume '
+                    'goes on.'
+                ) from error
             time.sleep(wait)
-    return read()
 
 
 @lru_cache(maxsize=64)
 def _opened(path: str) -> io.FileIO:
     """Opening costs a network disk an answer of its server, so the latest files stay open."""
     return open(path, 'rb', buffering=0)
-
-
-def _file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    return fsspec.core.url_to_fs(path)  # remembered by fsspec, for each process by itself
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, *_MISTAKES):
-        raise
-    except Exception as error:
-        if not is_address(path):
-            raise
-        raise RuntimeError(
-            f'{path} cannot be read: {type(error).__name__}: {error}. It was tried {len(WAITS) + 1} times unless it is '
-            'forbidden. Check the network and the credentials; the same command with --resume goes on.'
-        ) from error
