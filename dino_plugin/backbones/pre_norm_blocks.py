@@ -6,6 +6,7 @@ If no loss reads the patches, the last block computes the class token only. And 
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -92,10 +93,13 @@ def through_blocks(
     else:
         shapes = [tuple(one_size.shape[:2]) for one_size in tokens]
         packed = torch.cat([one_size.flatten(0, 1) for one_size in tokens])
+        as_forward = functools.partial(
+            _as_forward, functools.partial(_with_depth, _compiled(packed_block, compile_mode))
+        )
         for block in blocks:
-            packed = run(_with_depth, _compiled(packed_block, compile_mode), block, packed, shapes, rotary)
+            packed = run(as_forward, block, packed, shapes, rotary)
         tokens = _unpacked(packed, shapes)
-    for_class = _compiled(class_token_block, compile_mode)
+    for_class = functools.partial(_as_forward, _compiled(class_token_block, compile_mode))
     last_blocks = [_whole_block if wanted else for_class for wanted in patches]
     return [run(function, last, *view) for function, *view in zip(last_blocks, tokens, rotary)]
 
@@ -156,6 +160,15 @@ def _with_depth(
     return function(block, tokens, depths, rotary)
 
 
+def _as_forward(function: Callable[..., Tensor], block: nn.Module, *inputs: Any) -> Tensor:
+    """``function(block, *inputs)`` in place of the block's forward pass, between its hooks, which FSDP needs."""
+    block.forward = functools.partial(function, block)
+    try:
+        return block._call_impl(*inputs)  # not the compiled call: the function is compiled by itself
+    finally:
+        del block.forward
+
+
 def _whole_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None) -> Tensor:
     return block(tokens) if rotary is None else block(tokens, rope=rotary)
 
@@ -167,7 +180,7 @@ def _unpacked(packed: Float[Tensor, 'tokens dim'], shapes: Shapes) -> list[Tenso
 
 def _scaled(block: nn.Module, branch: int, residual: Tensor) -> Tensor:
     """The residual times LayerScale, if there is one: a module in ViT's blocks, a vector in EVA's."""
-    if type(block) is Block:
+    if isinstance(block, Block):
         return getattr(block, f'ls{branch}')(residual)
     scale = getattr(block, f'gamma_{branch}')
     return residual if scale is None else scale * residual

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine import runner as mmengine_runner
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
@@ -20,13 +19,14 @@ from dino_plugin.commands.console import SILENCED_WARNINGS, import_quietly, prep
 from dino_plugin.commands.first_log import FirstLogHook
 from dino_plugin.commands.progress_hook import ProgressHook
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
+from dino_plugin.engine.distributed.sharded_runner import ShardedRunner
 from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
 from dino_plugin.engine.training.hooks.stop import StopHook, StopSignals
 from dino_plugin.engine.training.latest_checkpoint import checkpoints_in, latest_checkpoint
 
 
-class Runner(mmengine_runner.Runner):
+class Runner(ShardedRunner):
     """mmengine's runner; the console begins with what is trained or tested, the log file is complete."""
 
     _resume: bool  # mmengine's, as the next one
@@ -41,7 +41,7 @@ class Runner(mmengine_runner.Runner):
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
         """mmengine's dataloader, which also works with ``num_workers=0`` and little shared memory."""
-        loader = mmengine_runner.Runner.build_dataloader(without_unused_options(dataloader), *args, **kwargs)
+        loader = ShardedRunner.build_dataloader(without_unused_options(dataloader), *args, **kwargs)
         prepare_workers(loader)
         return loader
 

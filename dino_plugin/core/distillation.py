@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dino_plugin.core.losses.base import Loss, Step
+from dino_plugin.core.reduce import own_part
 from dino_plugin.core.schedules import Schedule, schedule_between
 from dino_plugin.core.views import Tokens, ViewBatch
 
@@ -169,7 +170,9 @@ class SelfDistillation(nn.Module):
         elif not stepped:
             for buffer, old in zip(self.buffers(), before):
                 buffer.copy_(old)
-        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
+        teacher, student = (
+            [own_part(parameter) for parameter in network.parameters()] for network in (self.teacher, self.student)
+        )
         share = 1.0 - self.momentum(progress)
         if isinstance(stepped, Tensor):
             # After a skipped step, the student's gradients may be NaN, but never its parameters.

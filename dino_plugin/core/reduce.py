@@ -4,12 +4,14 @@ Without a process group each collective returns its argument. None writes to its
 `gather_with_gradient` carries a gradient.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate
 
 
 def num_ranks() -> int:
@@ -73,6 +75,27 @@ def gather_with_gradient(tensor: Float[Tensor, 'rows *shape']) -> Float[Tensor, 
         tensor: Of the same shape on every rank, so that the host need not wait for an exchange of lengths.
     """
     return tensor if num_ranks() == 1 else _Gather.apply(tensor)
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a sharded tensor, without a copy; another tensor itself."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def norms_over_shards(tensors: Sequence[Tensor]) -> Float[Tensor, ' tensors']:
+    """L2 norm of each tensor; that of a sharded one is of all its parts, in every process.
+
+    Args:
+        tensors: Those that are sharded are so in one way.
+    """
+    norms = torch.stack(torch._foreach_norm([own_part(tensor) for tensor in tensors]))
+    sharded = {index: tensor for index, tensor in enumerate(tensors) if isinstance(tensor, DTensor)}
+    if sharded:
+        where, one = list(sharded), next(iter(sharded.values()))
+        parts = [Partial() if placement.is_shard() else Replicate() for placement in one.placements]
+        squares = DTensor.from_local(norms[where].square(), one.device_mesh, parts, run_check=False)
+        norms[where] = squares.full_tensor().sqrt()
+    return norms
 
 
 class _Gather(torch.autograd.Function):

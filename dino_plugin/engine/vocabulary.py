@@ -47,6 +47,7 @@ from dino_plugin.data.sources.hugging_face import HuggingFaceDataset
 from dino_plugin.data.sources.shard_dataset import ShardDataset
 from dino_plugin.data.sources.shard_sampler import ShardSampler
 from dino_plugin.data.sources.source_sampler import SourceSampler
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
 from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
@@ -136,6 +137,7 @@ VOCABULARY: dict[Registry, list] = {
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
         LinearGridMetric,
     ],
+    registry.MODEL_WRAPPERS: [FullyShard],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
     registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
     registry.PARAM_SCHEDULERS: [ProgressScheduler],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dino_plugin.weights.networks.descriptions import read_card
 from dino_plugin.weights.reading.file_checks import check_archive, check_claims, num_bytes, sha256_of
-from dino_plugin.weights.reading.sharded import is_sharded, load_sharded
+from dino_plugin.weights.reading.sharded import REST, is_sharded, load_sharded
 from dino_plugin.weights.reading.sources import is_downloadable, is_remote, local_file
 
 _load = torch.load  # as it is outside of mmengine's loaders, see `mmengine_loaders`
@@ -51,7 +51,7 @@ def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         return CheckpointLoader.load_checkpoint(str(source), map_location)
     path = local_file(source)
     if is_sharded(path):
-        return load_sharded(path)
+        return _load_folder(path)
     if not path.is_file():
         raise FileNotFoundError(f'Checkpoint {path} does not exist, or has neither model.safetensors nor .metadata.')
     name = str(path) if path == Path(source) else f'{source} (in {path})'
@@ -61,6 +61,16 @@ def load_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         checkpoint = load_pytorch_file(path, map_location, name)
     _check_hash(path, name)
     return checkpoint
+
+
+def _load_folder(folder: Path) -> dict[str, Any]:
+    """A folder of our trainings as their files are, without the optimiser's state; of others, the tensors."""
+    tensors = load_sharded(folder)
+    if not (folder / REST).is_file():
+        return tensors
+    rest = load_pytorch_file(folder / REST, 'cpu', str(folder / REST))
+    rest.pop('optimizer', None)
+    return {**rest, 'state_dict': {name.removeprefix('model.'): value for name, value in tensors.items()}}
 
 
 def load_pytorch_file(file: Path | BytesIO, map_location: Any, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from dino_plugin.weights.reading.sharded import REST, is_sharded
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 POINTER = 'last_checkpoint'
@@ -39,11 +40,11 @@ def latest_checkpoint(
     own = folder / os.path.basename(named)
     others = sorted(set(checkpoints_in(folder, template)) - {own}, key=_saved, reverse=True)
     reasons = [reason] if reason else []
-    if named and not own.is_file():
+    if named and not _is_checkpoint(own):
         reasons.append(f'{POINTER} names {named}, which is not in {folder}')
     elif os.path.dirname(named) and Path(named).parent.resolve() != folder.resolve():
         reasons.append(f'{POINTER} names {named}, in another folder')
-    for path in [own, *others] if own.is_file() else others:
+    for path in [own, *others] if _is_checkpoint(own) else others:
         damage = _damage(path)
         if not damage:
             return path, '; '.join(reasons) or f'{POINTER} names it'
@@ -65,7 +66,11 @@ def checkpoints_in(folder: str | Path, template: str = 'iter_{}.pth') -> list[Pa
     """The training checkpoints of a folder, in the order of their names."""
     own_name = re.escape(template).replace(r'\{\}', r'\d+')
     names = re.compile(f'{_NAMES}|{own_name}')
-    return [path for path in sorted(Path(folder).glob('*')) if names.fullmatch(path.name) and path.is_file()]
+    return [path for path in sorted(Path(folder).glob('*')) if names.fullmatch(path.name) and _is_checkpoint(path)]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_file() or is_sharded(path)
 
 
 def _pointer(path: Path) -> tuple[str, str]:
@@ -84,8 +89,9 @@ def _pointer(path: Path) -> tuple[str, str]:
 
 def _saved(path: Path) -> tuple[str, int]:
     """When it was saved: by mmengine's time in the file, else by the file's own; in the same second by its number."""
+    file_with_time = path / REST if path.is_dir() else path
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file_with_time) as archive:
             name = next(name for name in archive.namelist() if name.endswith('/data.pkl'))
             with archive.open(name) as file:
                 found = _TIME.search(file.read(1 << 20))
@@ -98,8 +104,9 @@ def _saved(path: Path) -> tuple[str, int]:
 def _damage(path: Path) -> str:
     """Why no training can go on from this file; empty for a whole one."""
     try:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path / REST if path.is_dir() else path)
     except (ValueError, OSError) as error:
         return str(error).rstrip('.')
-    missing = [key for key in _NEEDED if key not in checkpoint]
+    needed = _NEEDED if path.is_file() else [key for key in _NEEDED if key != 'state_dict']  # it is in the folder
+    missing = [key for key in needed if key not in checkpoint]
     return f'{path} is no training checkpoint: it has no {", ".join(missing)}' if missing else ''

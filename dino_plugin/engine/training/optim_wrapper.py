@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from dino_plugin.core.reduce import norms_over_shards, own_part
 from dino_plugin.engine.precision import PRECISIONS, choose_precision
 
 CLIP_MODES = ('parameter', 'module', 'global')
@@ -122,7 +123,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             return
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        norms = torch.stack(torch._foreach_norm([grad for grad, _ in grads]))
+        norms = norms_over_shards([grad for grad, _ in grads])
         self.grad_norm = norms.norm()
         self.stepped = norms.isfinite().all()
         if self.max_norm is not None:
@@ -191,7 +192,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
             per_module = {module: norms[where].norm() for module, where in positions.items()}
             norms = torch.stack([per_module[module] for module in modules])
         factors = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_([grad for grad, _ in grads], list(factors.unbind()))
+        torch._foreach_mul_([own_part(grad) for grad, _ in grads], list(factors.unbind()))
 
 
 def _chosen_precision(device: torch.device) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 _load = torch.load  # as it is outside of mmengine's loaders
 _METADATA = '.metadata'
+REST = 'training.pth'  # in folders that our trainings write: what is no tensor of model or optimiser
 
 
 def is_sharded(folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,7 +74,7 @@ class CheckpointHook(MmengineCheckpointHook):
         name, before = STOPPED.format(runner.iter + 1), self._stopped(runner)
         runner.message_hub.update_info(_STOPPED, [*before, name])
         self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
-        self._delete(before)
+        _when_saved(runner, lambda: self._delete(before))
         return self.last_ckpt
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
@@ -91,8 +91,9 @@ class CheckpointHook(MmengineCheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
         self._write(runner, self.filename_tmpl.format(step), meta)
-        self._delete([self.filename_tmpl.format(number) for number in kept[: -self.max_keep_ckpts]])
-        self._delete(self._stopped(runner))
+        outdated = [self.filename_tmpl.format(number) for number in kept[: -self.max_keep_ckpts]]
+        outdated += self._stopped(runner)
+        _when_saved(runner, lambda: self._delete(outdated))
         runner.message_hub.update_info(_STOPPED, [])
 
     def _write(self, runner, name: str, meta: dict) -> None:
@@ -112,7 +113,8 @@ class CheckpointHook(MmengineCheckpointHook):
         )
         self._saved = meta['iter']
         if is_main_process():
-            write_whole(os.path.join(runner.work_dir, POINTER), self.last_ckpt.encode())
+            pointer, path = os.path.join(runner.work_dir, POINTER), self.last_ckpt
+            _when_saved(runner, lambda: write_whole(pointer, path.encode()))
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         with self._deleting_afterwards():
@@ -160,6 +162,11 @@ class _WaitingBackend:
 
     def __getattr__(self, name: str) -> Any:
         return self.deleted.append if name in ('remove', 'rmtree') else getattr(self._backend, name)
+
+
+def _when_saved(runner, action: Callable[[], None]) -> None:
+    """Now, or when a runner that goes on meanwhile has written the checkpoint."""
+    getattr(runner, 'when_saved', lambda act: act())(action)
 
 
 def between_steps(runner) -> bool:

@@ -3,6 +3,7 @@
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook, describe
 from dino_plugin.engine.training.model import unwrapped
 
@@ -43,7 +44,16 @@ class EMATeacherHook(DescribeBackboneHook):
         model.distillation.update_teacher(model.progress, stepped)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Write the backbone's description and the names of the losses into the checkpoint."""
+        """Write the backbone's description and the names of the losses into the checkpoint.
+
+        Raises:
+            TypeError: If another runner than ours would save a sharded model.
+        """
+        if isinstance(runner.model, FullyShard) and 'state_dict' in checkpoint:
+            raise TypeError(
+                f'{type(runner).__name__} would save the part of one process only; train a FullyShard by '
+                'tools/train.py, or by dino_plugin.engine.distributed.sharded_runner.ShardedRunner.'
+            )
         distillation = unwrapped(runner.model).distillation
         checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
         describe(checkpoint, distillation.student.backbone)

@@ -7,13 +7,15 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
+from dino_plugin.engine.distributed.whole_network import whole_network
 from dino_plugin.engine.training.model import unwrapped
 
 
 class PeriodicHook(Hook, ABC):
     """Looks at the network every few epochs and after the last; a subclass says how.
 
-    Random states are restored, so training is not affected; a subclass restores the network's mode.
+    Random states are restored, so training is not affected; a subclass restores the network's mode. A sharded network
+    is whole in each process meanwhile.
 
     Args:
         interval: Epochs between two looks; iterations if not `by_epoch`.
@@ -67,8 +69,9 @@ class PeriodicHook(Hook, ABC):
             self._look(runner, runner.iter + 1)
 
     def _look(self, runner, step: int) -> None:
-        with preserved_random_state(gpu=True):
-            self.look(runner, self.backbone_of(runner), step)
+        backbone = self.backbone_of(runner)
+        with preserved_random_state(gpu=True), whole_network(backbone):
+            self.look(runner, backbone, step)
 
 
 class PeriodicEvaluation(PeriodicHook):

@@ -1,0 +1,1 @@
+"""Large networks on several processes: each holds a part of every network."""

@@ -1,0 +1,128 @@
+"""Each process holds a part of every network: FSDP2 as a model wrapper of mmengine."""
+
+import warnings
+from typing import Any
+
+import torch
+from mmengine.dist import broadcast
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+from dino_plugin.core.distillation import SelfDistillation
+from dino_plugin.core.reduce import num_ranks
+from dino_plugin.engine.precision import PRECISIONS
+
+_METHODS = ('forward_together', 'intermediates')  # of backbones, which compute like `forward`
+
+
+class FullyShard(nn.Module):
+    """Wrapper for several processes: each holds a part of the parameters, gradients and the optimiser's state.
+
+    It takes the place of DistributedDataParallel, ``model_wrapper_cfg=dict(type='dino_plugin.FullyShard')``, and trains
+    the same. With P processes each keeps 1/P of student, teacher, frozen teacher and Gram's anchor. A block of a
+    network is whole only while it computes; processes gather it before and drop it after, in the backward pass again.
+    Gradients are averaged over the processes and cut in the same way, so an optimiser step, and the teacher's step,
+    need no exchange.
+
+    Names of parameters stay. A parameter is cut along its first axis. Statistics (batch norms, centres) are whole in
+    each process.
+
+    Args:
+        module: The model, filled in by mmengine.
+        replicas: Groups of processes that each hold all parts, usually the number of machines: gathering stays inside a
+            group, only gradients are exchanged between groups. It divides the number of processes; 1: one group.
+        precision: In which parameters are gathered, 'fp32', 'bf16' or 'fp16'. Half precision halves the exchange.
+            Parameters are kept and gradients are averaged in float32 in any case. With autocast in bf16
+            (``optim_wrapper.precision``) choose 'bf16': otherwise autocast keeps a copy of each block in bf16.
+
+    Raises:
+        ValueError: If replicas do not divide the processes, the precision is unknown, a batch norm would compute in
+            half precision, or a parameter that learns is outside backbones, heads and the parts of losses.
+
+    References:
+        Zhao et al. 2023, arXiv:2304.11277; ``torch.distributed.fsdp.fully_shard``.
+    """
+
+    def __init__(self, module: BaseModel, replicas: int = 1, precision: str = 'fp32') -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f'FullyShard: precision={precision!r} is unknown; use one of {list(PRECISIONS)}.')
+        # Class token and patches are views of one tensor, which no loss changes in place.
+        warnings.filterwarnings('ignore', 'FSDP2-wrapped module .* returned a view tensor')
+        self.module = module
+        self.parts = sharded_parts(module.distillation)
+        _check_parts(module, self.parts, halved=PRECISIONS[precision] is not None)
+        for tensor in module.state_dict().values():
+            broadcast(tensor)
+        mesh = _mesh(next(module.parameters()).device.type, replicas)
+        dtype = PRECISIONS[precision]
+        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=None if dtype is None else torch.float32)
+        for part in self.parts:
+            for unit in (*blocks_of(part), part):
+                fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+            for name in _METHODS:
+                if hasattr(part, name):
+                    register_fsdp_forward_method(part, name)
+
+    def forward(self, *args, **kwargs) -> Any:
+        """That of the model."""
+        return self.module(*args, **kwargs)
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
+        """One batch; batches that are accumulated exchange gradients at the last one only."""
+        exchange = optim_wrapper.should_sync()
+        for part in self.parts:
+            part.set_requires_gradient_sync(exchange)
+        return self.module.train_step(data, optim_wrapper)
+
+    def val_step(self, data: Any) -> list:
+        """That of the model."""
+        return self.module.val_step(data)
+
+    def test_step(self, data: Any) -> list:
+        """That of the model."""
+        return self.module.test_step(data)
+
+
+def sharded_parts(distillation: SelfDistillation) -> list[nn.Module]:
+    """The parts that compute by themselves: backbones and heads of all networks, and networks of losses."""
+    networks = [distillation.student, distillation.teacher, distillation.frozen_teacher]
+    parts = [
+        part for network in networks if network is not None for part in (network.backbone, *network.heads.values())
+    ]
+    parts += [part for loss in distillation.losses.values() for part in loss.children()]
+    return [part for part in dict.fromkeys(parts) if any(True for _ in part.parameters())]
+
+
+def blocks_of(part: nn.Module) -> list[nn.Module]:
+    """The blocks of a timm transformer or convolutional network, which are gathered one at a time."""
+    sequences = [module for name, module in part.named_modules() if name.rpartition('.')[2] == 'blocks']
+    return [block for blocks in sequences for block in blocks.children()]
+
+
+def _mesh(device: str, replicas: int):
+    """One group of processes, or several that hold the same."""
+    if replicas < 1 or num_ranks() % replicas:
+        raise ValueError(f'FullyShard: replicas={replicas} must divide the number of processes, {num_ranks()}.')
+    if replicas == 1:
+        return init_device_mesh(device, (num_ranks(),))
+    return init_device_mesh(device, (replicas, num_ranks() // replicas), mesh_dim_names=('replicas', 'parts'))
+
+
+def _check_parts(model: nn.Module, parts: list[nn.Module], halved: bool) -> None:
+    inside = {parameter for part in parts for parameter in part.parameters()}
+    outside = [name for name, value in model.named_parameters() if value.requires_grad and value not in inside]
+    if outside:
+        raise ValueError(
+            f'FullyShard: {outside} are outside backbones, heads and parts of losses, so that their gradients would '
+            'not be averaged; put them into a module of the loss, or train without FullyShard.'
+        )
+    norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if halved and norms:
+        raise ValueError(
+            f"FullyShard: batch norms, such as {norms[0]}, do not compute in half precision; use precision='fp32' of "
+            'FullyShard (autocast may still be bf16), or heads with batch_norm=False.'
+        )
