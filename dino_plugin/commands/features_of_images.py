@@ -36,6 +36,13 @@ def write_features_of_images(
         ValueError: As `write_features`.
         OSError: If there are no images.
     """
+    dataset = images_at(images, resize, crop)
+    dtype = PRECISIONS[precision]
+    return write_features(backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype)
+
+
+def images_at(images: str | Path, resize: int, crop: int) -> ImageDataset:
+    """The images of a folder or of a list, as a network sees them in evaluation."""
     images = Path(images).expanduser()
     source = dict(data_root=images) if images.is_dir() else dict(ann_file=images.absolute())
     pipeline = [
@@ -43,6 +50,4 @@ def write_features_of_images(
         dict(type='dino_plugin.ResizeCentreCrop', resize=resize, crop=crop),
         dict(type='dino_plugin.PackImage'),
     ]
-    dataset = ImageDataset(**source, pipeline=pipeline)
-    dtype = PRECISIONS[precision]
-    return write_features(backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype)
+    return ImageDataset(**source, pipeline=pipeline)

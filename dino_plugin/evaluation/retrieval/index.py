@@ -47,12 +47,17 @@ def indexed_nearest(
     if not 1 <= k <= len(bank):
         raise ValueError(f'{k} nearest of {len(bank)} bank: ask for 1 to {len(bank)}.')
     samples, wanted = (unit_features(part, name).cpu().numpy() for part, name in ((bank, 'bank'), (queries, 'queries')))
-    built = _built(_faiss(), samples, index, max(effort, k) if index == 'hnsw' else effort)
+    built = _built(import_faiss(), samples, index, max(effort, k) if index == 'hnsw' else effort)
     similarities, numbers = (torch.from_numpy(part).to(queries.device) for part in built.search(wanted, k))
     return similarities.masked_fill(numbers < 0, -torch.inf), numbers
 
 
-def _faiss() -> Any:
+def import_faiss() -> Any:
+    """The module.
+
+    Raises:
+        ImportError: With the cure, if it is missing.
+    """
     try:
         import faiss
     except ImportError as error:

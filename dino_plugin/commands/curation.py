@@ -1,0 +1,51 @@
+"""For tools/curate.py: the processes that a launcher started, and embeddings by the network of the command line."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import init_dist, is_main_process
+
+from dino_plugin.commands.features_of_images import images_at
+from dino_plugin.commands.network_arguments import backbone_or_fail
+from dino_plugin.core.reduce import join_processes_on_cpu
+from dino_plugin.curation.embedding import write_shards
+from dino_plugin.curation.rows import names_of_rows
+from dino_plugin.engine.precision import PRECISIONS
+
+Source = tuple[Mapping[str, Any], Callable[[Path], Mapping[str, Any]]]
+
+
+def join_if_launched() -> str:
+    """Joins the processes of `torchrun`, if it started this one; the device of the computations."""
+    if 'RANK' in os.environ:
+        init_dist('pytorch') if torch.cuda.is_available() else join_processes_on_cpu()
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
+    """Settings of the embeddings of a folder of images, and the function that writes them.
+
+    The network is read only if there is something to embed.
+    """
+    dataset = images_at(folder, args.resize, args.crop)
+    options = dict(features=args.features, batch_size=args.batch_size, num_workers=args.num_workers)
+    settings = dict(
+        checkpoint=args.checkpoint, backbone=args.backbone, images=os.path.abspath(folder), number=len(dataset)
+    )
+    settings |= dict(features=args.features, resize=args.resize, crop=args.crop)
+
+    def embed(out: Path) -> dict[str, Any]:
+        backbone = backbone_or_fail(args.checkpoint, args.backbone)
+        write_shards(backbone, dataset, out, autocast_dtype=PRECISIONS[args.precision], **options)
+        names = (
+            {dataset.get_data_info(index)['img_path'] for index in range(len(dataset))} if is_main_process() else set()
+        )
+        unreadable = sorted(names.difference(names_of_rows(out)))
+        (out / 'unreadable.txt').write_text(''.join(f'{name}\n' for name in unreadable)) if is_main_process() else None
+        return dict(images=len(dataset), unreadable=len(unreadable))
+
+    return settings, embed

@@ -1,0 +1,57 @@
+"""What is to be chosen, and how."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dino_plugin.curation.search import index_for
+
+
+@dataclass
+class Plan:
+    """What is chosen.
+
+    Attributes:
+        keep: Images of the balanced choice; at most all that are left without near-duplicates.
+        clusters: Of each level, falling. Empty: a 25th of the images, then a tenth of that, and so on, down to 10.
+        duplicates: Cosine from which two images are near-duplicates; above 1: none are.
+        held_out: Cosine from which an image is too near to a held-out one.
+        neighbours: Nearest images of each that are looked at for near-duplicates.
+        index: As in `build_index`; `auto`: as `index_for` says.
+        per_seed: Nearest images of each seed that are added.
+        per_cluster: Random images that are added of each first-level cluster that has seeds.
+        iterations: Of each k-means.
+        resamples: As in `hierarchical_kmeans`.
+        nearest_first: As in `balanced_sample`.
+        repeats: Likewise.
+        seed: Of all that is random.
+    """
+
+    keep: int
+    clusters: Sequence[int] = ()
+    duplicates: float = 0.95
+    held_out: float = 0.95
+    neighbours: int = 64
+    index: str = 'auto'
+    per_seed: int = 4
+    per_cluster: int = 0
+    iterations: int = 50
+    resamples: int = 10
+    nearest_first: bool = False
+    repeats: int = 1
+    seed: int = 0
+
+    def of(self, *names: str) -> dict[str, Any]:
+        """Some of the values by their names: the settings of a stage."""
+        return {name: asdict(self)[name] for name in names}
+
+    def index_of(self, rows: int) -> str:
+        """The description of the index of so many rows."""
+        return index_for(rows) if self.index == 'auto' else self.index
+
+    def clusters_of(self, images: int) -> list[int]:
+        """The number of clusters of each level for so many images."""
+        counts = list(self.clusters) or [max(1, images // 25)]
+        while not self.clusters and counts[-1] >= 100:
+            counts.append(counts[-1] // 10)
+        return counts
