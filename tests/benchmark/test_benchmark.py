@@ -14,6 +14,7 @@ SIZES = ['--global-size', '32', '--local-size', '16', '--num-local', '2']
 SMALL_NETWORK = ['--model', 'tiny', *SIZES, '--prototypes', '64', '--batch', '2', '--rounds', '1']
 COMMANDS = {
     'data': ['--chunk', '2', '--num-local', '1', '--rounds', '1'],
+    'reading': ['--images-per-shard', '4', '--window', '2', '--chunk', '2', '--rounds', '1'],
     'collate': [*SIZES, '--batch', '2', '--batches', '2', '--rounds', '1'],
     'step': SMALL_NETWORK,
     'knn': ['--bank', '500', '--queries', '200', '--dim', '16', '--classes', '12', '--rounds', '2'],
@@ -23,7 +24,11 @@ COMMANDS = {
 }
 # Of each table, the candidates that need no checkout of the reference, and whether one of it stands beside them.
 TABLES = {
-    'data': {'data': ({'worker', 'device', 'decode', 'limit'}, True)},
+    'data': {'data': ({'worker', 'device', 'decode', 'whole', 'limit'}, True)},
+    'reading': {
+        'listing': ({'files', 'shards'}, False),
+        'reading': ({f'{way}, {cache}' for way in ('files', 'shards') for cache in ('cold', 'warm')}, False),
+    },
     'collate': {'collate': ({'pseudo_collate', 'collate'}, False)},
     'step': {'step': ({'fp32', 'bf16'}, True)},
     'knn': {'knn': ({'knn', 'products in torch.float32', 'products in torch.bfloat16'}, True)},
