@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from small_training import small_config
 from torch import nn
 
+from dino_plugin.commands import progress_hook
 from dino_plugin.commands.console import import_quietly
 from dino_plugin.commands.progress_hook import estimate
 from dino_plugin.commands.runner import Runner
@@ -187,14 +188,20 @@ def test_how_long_training_takes_is_said_in_words(monkeypatch, steps, seconds, w
     assert estimate(steps, seconds) == words
 
 
-def test_the_estimate_comes_once_after_fifty_steps_of_a_run_and_only_where_as_many_are_left(tmp_path, capfd):
+def test_the_estimate_comes_once_after_some_steps_of_a_run_and_only_where_as_many_are_left(
+    tmp_path, capfd, monkeypatch
+):
+    assert (progress_hook._SETTLED, progress_hook._MEASURED) == (10, 50)
+    monkeypatch.setattr(progress_hook, '_SETTLED', 2)
+    monkeypatch.setattr(progress_hook, '_MEASURED', 10)
+
     def estimates(folder: str, epochs: int, **changes) -> list[str]:
         train(tmp_path / folder, train_cfg__max_epochs=epochs, **changes)
         return re.findall(r'about .*: ([\d,]+) steps at .* ends at about ', capfd.readouterr().out)
 
-    assert estimates('short', 16) == []  # 96 steps
-    assert estimates('long', 17) == ['52']
-    assert estimates('long', 36, resume=True) == ['64']  # 102 of 216 are done
+    assert estimates('short', 3) == []  # 18 steps
+    assert estimates('long', 4) == ['14']
+    assert estimates('long', 8, resume=True) == ['14']  # 24 of 48 are done
 
 
 def test_what_packages_print_at_import_is_shown_unless_no_user_can_act_on_it(tmp_path, monkeypatch, capsys):

@@ -246,7 +246,8 @@ FEW_SHOT = [f'few_shot/{kind}_{end}' for kind in ('logistic', 'mean') for end in
 )  # fmt: skip
 def test_classifiers_of_kept_features_by_their_configs(config, names, kept, training_checkpoint, run_test_tool):
     few = ['test_evaluator.shots=[1,3]', 'test_evaluator.classifiers=[logistic,mean]']
-    options = few if config == 'few-shot' else []
+    strengths = ['test_evaluator.strengths=[0.1,10]']  # two of 45, each of which takes a second
+    options = {'few-shot': few, 'logistic': strengths}.get(config, [])
     found = run_test_tool(training_checkpoint, *options, config=f'configs/probes/{config}_folder.py', metric=())
     assert [*found] == names and kept() == 90
     assert all(0 <= value <= 100 for name, value in found.items() if 'top' in name)
