@@ -128,7 +128,7 @@ class TimmBackbone(nn.Module):
         self._add_parameters(mask_token, local_norm)
         use_training_options(self.model, lora, subset_drop_path, gradient_checkpointing, compile_blocks)
         cache_rotary_positions(self.model)
-        self._attention = AttentionChoice(self.model)
+        self.attention_choice = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
         self._plain_blocks = has_plain_blocks(self.model) and not averages_patches(self.model)
         self._drops = drop_masked and can_drop_patches(self.model, self._plain_blocks)
@@ -251,7 +251,7 @@ class TimmBackbone(nn.Module):
     def _prepared(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         if masks is not None and self.mask_token is None and not self._drops:
             raise ValueError('TimmBackbone: the views have masks; build it with mask_token=True.')
-        self._attention.choose_for(images)
+        self.attention_choice.choose_for(images)
         return flattened_and_padded(images, masks, self.in_channels, self.patch_size)
 
     def _masked(self, masks: Tensor | None) -> AbstractContextManager:

@@ -51,11 +51,11 @@ def unfused(backbone, images, block):
 
     attention.attn_drop = Watched(0.0)
     attention.fused_attn = False
-    backbone._attention.choose_for = lambda images: None
+    backbone.attention_choice.choose_for = lambda images: None
     try:
         backbone.eval()(images)
     finally:
-        del backbone._attention.choose_for
+        del backbone.attention_choice.choose_for
     return found[0]
 
 
@@ -143,7 +143,7 @@ def test_class_attention_of_cait_and_xcit(name, arguments):
     seen = []
     blocks[-1].attn.attn_drop.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     blocks[-1].attn.fused_attn = False
-    backbone._attention.choose_for = lambda images: None
+    backbone.attention_choice.choose_for = lambda images: None
     with torch.no_grad():
         backbone.eval()(images)
     torch.testing.assert_close(found.probabilities(), seen[0], rtol=0, atol=1e-6)

@@ -104,7 +104,7 @@ class GramLoss(Loss):
             )
         self.anchor: nn.Module | None = None
         self.register_buffer('refreshes', torch.tensor(-1))  # points passed; -1: no copy was made yet
-        self._known_refreshes: int | None = None
+        self._known_refreshes: int | None = -1
 
     def forward(self, step: Step) -> Float[Tensor, '']:
         """The unweighted term; 0 while the weight is 0."""

@@ -45,7 +45,7 @@ class SelfDistillationModel(BaseModel):
         nested_shares: The same losses once more on these shares of the features, see `with_nested_heads`.
         num_images: Images of the training, filled in wherever these configs need the number, see
             :mod:`~dino_plugin.engine.training.for_images`; otherwise it changes nothing.
-        data_preprocessor: Config, as in mmengine.
+        data_preprocessor: Config or module, as in mmengine.
 
     Raises:
         ValueError: If the backbone has its own weights in addition to ``checkpoint``, or a file does not fit.
@@ -61,7 +61,7 @@ class SelfDistillationModel(BaseModel):
         frozen_teacher: dict | None = None,
         nested_shares: Sequence[float] = (),
         num_images: int | None = None,
-        data_preprocessor: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
         if checkpoint and (backbone.get('checkpoint') or backbone.get('pretrained')):

@@ -1,0 +1,1 @@
+"""What does a recipe need? Parameters, memory and operations of a config, computed from shapes alone."""
