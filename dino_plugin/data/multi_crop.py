@@ -158,7 +158,15 @@ class MultiCrop:
         return self._render_all(*self.prepare(image))
 
     def prepare(self, image: Any) -> tuple[Image, list[ViewParameters]]:
-        """The image, decoded, and new parameters of all its views, with the boxes in its pixels."""
+        """The pixels of the image, and new parameters of all its views with boxes in these pixels.
+
+        Args:
+            image: As for :meth:`blocks`.
+
+        Raises:
+            TypeError: As for :meth:`blocks`.
+            ValueError: As for :meth:`blocks`; for a lazy image, if its file cannot be decoded.
+        """
         if not isinstance(image, LazyImage):
             self._require(image)
             return image, list(self.draw(*image.shape[:2]))
