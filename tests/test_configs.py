@@ -24,6 +24,8 @@ from mmengine.runner import Runner
 from dino_plugin.commands import smoke
 from dino_plugin.commands.few_images import loaders_of, nested
 from dino_plugin.core.losses.coding_rate import coding_rate
+from dino_plugin.data.sources.index_writing import index_shards
+from dino_plugin.data.sources.shard_writing import write_shards
 from dino_plugin.data.views.split_of_work import SPLITS
 from dino_plugin.engine.training.nested_heads import with_nested_heads
 from dino_plugin.openmmlab.config_files import config_path, config_root, find_config
@@ -81,6 +83,10 @@ def shrink(cfg: Config, images: Path, work_dir: Path, steps: int = 3) -> Config:
         if (dataset.get('pipeline') or [{}])[0].get('type') == 'dino_plugin.LoadChannels':
             channels = dataset.pipeline[0].num_channels
             images = write_images(work_dir / 'channels', sorted(images.glob('*.jpg')), channels)
+        if dataset.get('type') == 'dino_plugin.ShardDataset' and images != work_dir / 'shards':
+            samples = [dict(img_path=str(path)) for path in sorted(images.glob('*.jpg'))]
+            write_shards(samples, images, work_dir / 'shards', images_per_shard=5)
+            images = Path(index_shards(str(work_dir / 'shards')).index.path).parent
         for name in {'data_root', 'input_dir'} & dataset.keys():
             dataset[name] = str(images)
     for hook in cfg.custom_hooks:

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from dino_plugin.commands.command_line import fail, tell
 from dino_plugin.commands.few_images import nested
+from dino_plugin.commands.shard_folders import count_in_shards, one_folder_a_source, take_shards
 from dino_plugin.data.images.image_files import EXTENSIONS, find_images
 
 _CLASSES = ('model.num_classes', 'model.head.num_classes', 'model.data_preprocessor.num_classes')
@@ -62,6 +63,7 @@ def use_folder(cfg: Config, folder: str) -> None:
         fail(f'--images: not for this config, {why}. Instead: --cfg-options {" ".join(names)}')
     for dataset, root in zip(sets, roots):
         dataset.data_root = part_of(folder, os.path.relpath(root, common))
+        take_shards(dataset)
     _set_number_of_classes(cfg, [dataset.data_root for dataset in sets], folder)
 
 
@@ -103,6 +105,8 @@ def _labelled_sets(cfg: Config) -> list[ConfigDict]:
 
 
 def _pretrain_on(cfg: Config, folders: list[str]) -> None:
+    if one_folder_a_source(cfg, folders):
+        return
     for dataset in nested(cfg.train_dataloader.dataset):
         if dataset.get('input_dir'):
             if len(folders) > 1:
@@ -111,12 +115,17 @@ def _pretrain_on(cfg: Config, folders: list[str]) -> None:
             return
         if 'data_root' in dataset or 'ann_file' in dataset:
             dataset.data_root = folders[0] if len(folders) == 1 else folders
+            sampler = cfg.train_dataloader.sampler
+            if take_shards(dataset) and sampler.type == 'dino_plugin.ResumableSampler':
+                cfg.train_dataloader.sampler = dict(type='dino_plugin.ShardSampler')
             return
     fail('--images: the dataset of this config has no data_root; its own arguments: --cfg-options train_dataloader...')
 
 
 def _count_images(cfg: Config) -> int | None:
-    """Images of the training; None if they are not in folders."""
+    """Images of the training; None if they are neither in folders nor in shards."""
+    if (in_shards := count_in_shards(cfg)) is not None:
+        return in_shards
     parts = [part for part in nested(cfg.train_dataloader.dataset) if part.get('type') == 'dino_plugin.ImageDataset']
     if not parts or parts[0].get('ann_file'):
         return None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 COMMANDS = dict(
     data='image files -> a batch of their views, all that a worker does',
+    reading='image files and shards -> bytes in memory, with a cold and a warm cache of the disk',
     collate='samples of two workers -> one batch in the main process',
     step='a whole training step; with --profile where its time goes',
     knn='k-NN classification for four values of k',
@@ -22,7 +23,9 @@ AXES = ('batch', 'local-views', 'image-size', 'workers')
 # Whole numbers: what each is, and its default by command.
 NUMBERS = {
     'rounds': ('of all candidates in turn', dict.fromkeys(COMMANDS, 5)),
-    'chunk': ('images a round', dict(data=16)),
+    'images-per-shard': ('the last has fewer', dict(reading=1000)),
+    'window': ('shards at a time', dict(reading=8)),
+    'chunk': ('images a round', dict(data=16, reading=200)),
     'num-images': ('on the axis of workers, a round', dict(scaling=64)),
     'batch': ('images in a batch', dict(collate=32, step=2, parts=8, scaling=2)),
     'batches': ('a round', dict(collate=12)),
@@ -48,14 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
     added = {name: commands.add_parser(name, help=purpose) for name, purpose in COMMANDS.items()}
     for name, command in added.items():
         command.add_argument('--reference', help='a checkout of facebookresearch/dino, to be run beside ours')
-        if name not in ('data', 'collate'):
+        if name not in ('data', 'collate', 'reading'):
             command.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='(default: cpu)')
         if name in ('step', 'parts', 'scaling'):
             command.add_argument('--model', choices=['tiny', 'small', 'base'], default='small', help='(default: small)')
     for name, (what, defaults) in NUMBERS.items():
         for command, default in defaults.items():
             added[command].add_argument(f'--{name}', type=int, default=default, help=f'{what} (default: {default})')
-    for name in ('data', 'scaling'):
+    added['reading'].add_argument('--out', help='folder on the disk to be measured (default: a temporary one)')
+    for name in ('data', 'reading', 'scaling'):
         added[name].add_argument('--images', help='a folder; every image below it (default: frames of a checkout)')
     precisions = dict(choices=['fp32', 'bf16'])
     added['step'].add_argument('--profile', **precisions, help='show where the time of our step goes instead')

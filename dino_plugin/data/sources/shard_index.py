@@ -17,7 +17,7 @@ INDEX = 'index.safetensors'
 class ShardIndex:
     """Where each image of the shards below one folder lies. A local file is mapped into memory, not read.
 
-    A billion images take 33 GB of disk; processes share what they touch of it.
+    A billion images take 37 GB of disk; processes share what they touch of it.
 
     Args:
         path: Of the file that `index_shards` writes, local or an address, which is held in memory.
