@@ -1,8 +1,8 @@
 """Is it going to learn? Looks at images, network, schedule and first steps: python tools/doctor.py CONFIG --images DIR
 
 It takes the options of tools/train.py, trains nothing that stays, and touches nothing in the working directory of the
-training. Findings are printed, the worst first, each with what to do, and written to the folder of --out with pictures.
-The exit status is 1 if one of them is a fault.
+training. Findings are printed, the worst first, each with what to do, and written to the folder of --out with pictures,
+as a page (doctor.html) and a table (doctor.md). The exit status is 1 if one of them is a fault.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main() -> None:
     from dino_plugin.commands.training import training_config
     from dino_plugin.doctor.examine import examine
     from dino_plugin.doctor.findings import as_markdown, as_text
+    from dino_plugin.doctor.page import page_of
 
     with tempfile.TemporaryDirectory() as folder:
         args.work_dir = folder
@@ -40,7 +41,9 @@ def main() -> None:
             found = examine(cfg, args.out, args.steps, not args.quick)
     pictures = ''.join(f'\n![{path.stem}]({path.name})\n' for path in found.pictures)
     (args.out / 'doctor.md').write_text(f'# {args.config}\n\n{as_markdown(found.findings)}\n{pictures}')
-    print(f'\n{as_text(found.findings)}\n\npictures and table: {args.out / "doctor.md"}')
+    page = args.out / 'doctor.html'
+    page.write_text(page_of(args.config, found.findings, found.pictures), encoding='utf8')
+    print(f'\n{as_text(found.findings)}\n\npage: {page}')
     sys.exit(any(finding.level == 'fault' for finding in found.findings))
 
 

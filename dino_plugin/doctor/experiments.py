@@ -1,8 +1,8 @@
-"""Does it learn? One batch again and again, rising learning rates, and the first steps of the real training."""
+"""Does a copy learn? One batch again and again, and rising learning rates."""
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from dino_plugin.core.views import ViewBatch
 from dino_plugin.doctor.findings import Finding
 
 LEAST_FALL = 0.02  # of the loss on one batch, as a share of its first value
-LEAST_INFORMATION = 0.05  # of a target about its image, in nats
 Watch = Callable[[Iterable, str], Iterator]
 
 
@@ -115,44 +114,3 @@ def judge_range(found: Range, rate: float) -> list[Finding]:
     if rate < found.best / 1000:
         return [Finding('notice', 'learning rate', said, 'it may be slow; try a higher one')]
     return [Finding('ok', 'learning rate', said)]
-
-
-def judge_first_steps(numbers: Mapping[str, Sequence[float]], clip: float | None, steps: int) -> list[Finding]:
-    """What the first steps of the real training showed.
-
-    Args:
-        numbers: Logged scalars by name, without 'train/'.
-        clip: Largest norm of the gradient; None: it is not clipped.
-        steps: How many there were.
-    """
-    said = [*_of_losses(list(numbers.get('loss', [])), steps), *_of_targets(numbers)]
-    rank = list(numbers.get('effective_rank', []))
-    if len(rank) > 1 and rank[-1] < 1.5 and rank[-1] < rank[0]:
-        found = f'effective rank fell from {rank[0]:.1f} to {rank[-1]:.1f}: they collapse'
-        said.append(Finding('warning', 'features', found, 'a lower learning rate, KoLeo, Sinkhorn-Knopp'))
-    norms = list(numbers.get('grad_norm', []))
-    long = sum(norm > clip for norm in norms) if clip else 0
-    if long > 0.9 * len(norms) and norms:
-        found = f'{long} of {len(norms)} gradients are longer than {clip:g} and are scaled down'
-        said.append(Finding('notice', 'clipping', found, 'usual in the beginning; later a lower learning rate'))
-    waiting, whole = sum(numbers.get('data_time', [])), sum(numbers.get('time', []))
-    if whole and waiting / whole > 0.3:
-        said.append(Finding('notice', 'waiting for images', f'{waiting / whole:.0%} of the time', '--num-workers N'))
-    return said
-
-
-def _of_losses(losses: list[float], steps: int) -> list[Finding]:
-    if not losses:
-        return []
-    if not all(map(math.isfinite, losses)):
-        return [Finding('fault', 'first steps', 'the loss is not finite', 'dino-plugin replay shows where it began')]
-    return [Finding('ok', 'first steps', f'loss {losses[0]:.3f} to {losses[-1]:.3f} in {steps} steps')]
-
-
-def _of_targets(numbers: Mapping[str, Sequence[float]]) -> Iterator[Finding]:
-    remedy = "target=dict(type='dino_plugin.SinkhornKnopp'), batch_norm=True in the head, a lower teacher temperature"
-    for name, values in numbers.items():
-        if name.endswith('target_information') and values:
-            low = values[-1] < LEAST_INFORMATION
-            found = f'{values[-1]:.2f} nats' + (': every image gets the same target' if low else '')
-            yield Finding('warning' if low else 'ok', name.replace('_', ' '), found, remedy if low else '')

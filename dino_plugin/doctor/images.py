@@ -1,8 +1,8 @@
 """The images of a training: sizes, damage, copies, blanks, and the normalisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median_low
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -124,8 +124,23 @@ def _of_normalisation(images: Images, mean: Sequence[float], std: Sequence[float
     found = f'mean {_rounded(images.mean)}, std {_rounded(images.std)}'
     if apart > 1 or max(ratios) > 2 or min(ratios) < 0.5:
         found += f'; the config has mean {_rounded(mean)}, std {_rounded(std)}'
-        return [Finding('notice', 'normalisation', found, 'dino-plugin normalisation CONFIG prints the lines')]
+        level = 'warning' if apart > 3 else 'notice'
+        return [Finding(level, 'normalisation', found, 'dino-plugin normalisation CONFIG prints the lines')]
     return [Finding('ok', 'normalisation', found)]
+
+
+def judge_released_normalisation(
+    mean: Sequence[float], std: Sequence[float], trained_with: Mapping[str, Any]
+) -> list[Finding]:
+    """The config's normalisation against that of the released network, which timm names in [0, 1]."""
+    theirs = [[255 * value for value in trained_with.get(name) or ()] for name in ('mean', 'std')]
+    if [len(values) for values in theirs] != [len(mean), len(std)]:
+        return []
+    if max(abs(own - given) for own, given in zip([*mean, *std], [*theirs[0], *theirs[1]])) < 2:
+        return [Finding('ok', "the network's normalisation", 'as it was trained with')]
+    found = f'mean {_rounded(mean)}, std {_rounded(std)}; the network was trained with {_rounded(theirs[0])}, '
+    remedy = f'model.data_preprocessor.mean={_rounded(theirs[0])} model.data_preprocessor.std={_rounded(theirs[1])}'
+    return [Finding('warning', "the network's normalisation", found + str(_rounded(theirs[1])), remedy)]
 
 
 def _rounded(values: Sequence[float]) -> list[int]:

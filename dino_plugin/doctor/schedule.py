@@ -1,6 +1,7 @@
 """Everything that changes over a training, as curves and as findings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -11,6 +12,7 @@ from dino_plugin.engine.training.build import build
 from dino_plugin.registry import TASK_UTILS
 
 POINTS = 201
+MOST_DECAY = 2e-3  # learning rate times weight decay; our recipes have at most 5e-4
 Curve = list[float]
 
 
@@ -58,6 +60,14 @@ def judge_schedule(
         found = f'the learning rate is highest, {max(rate):.3g}, after {peak:.0%}'
         remedy = 'a shorter one: param_scheduler.0.schedule.share=0.1' if peak > 0.5 else ''
         said.append(Finding('warning' if peak > 0.5 else 'ok', 'warm-up', found, remedy))
+    rates_and_decays = zip(curves.get('lr', ()), curves.get('weight_decay', ()))
+    shrinks = max((rate * decay for rate, decay in rates_and_decays), default=0)
+    if shrinks > MOST_DECAY:
+        found = f'times the learning rate it is up to {shrinks:.1e}: weights fade within {1 / shrinks:.0f} steps'
+        said.append(Finding('warning', 'weight decay', found, 'optim_wrapper.optimizer.weight_decay=0.04'))
+    if not curves['teacher momentum'][0]:
+        found = 'it is 0: the teacher is the student'
+        said.append(Finding('warning', 'teacher momentum', found, 'model.momentum.start=0.99'))
     memory = 1 / max(1e-12, 1 - curves['teacher momentum'][0])
     if memory > steps / 2:
         found = f'the teacher averages {memory:,.0f} steps of {steps:,}: it hardly leaves its start'
@@ -77,3 +87,14 @@ def judge_schedule(
 def temperatures(losses: Iterable[tuple[str, object]]) -> dict[str, float]:
     """The student's temperature of each loss that has one."""
     return {name: loss.student_temperature for name, loss in losses if hasattr(loss, 'student_temperature')}
+
+
+def judge_rates(groups: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The highest learning rates of the optimiser's groups, by the part of the model that they train."""
+    rates: dict[str, list[float]] = {}
+    for group in groups:
+        part = 'last layer' if group.get('last_layer') else str(group.get('module') or 'all')
+        rates.setdefault(part, []).append(max(group['lr'], group.get('initial_lr', 0.0)))
+    ranges = {part: (min(values), max(values)) for part, values in rates.items()}
+    parts = [f'{part} {low:.2g}' + (f' to {high:.2g}' if high > low else '') for part, (low, high) in ranges.items()]
+    return [Finding('ok', 'learning rates', ', '.join(parts))]

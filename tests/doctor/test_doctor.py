@@ -1,9 +1,11 @@
 """The doctor: each fault that is planted is found, and what is well is called well."""
 
 import math
-import subprocess
+import runpy
+import signal
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,19 +15,17 @@ from bundled import CIFAR
 from small_distillation import make, make_views
 from torch import nn
 
+from dino_plugin.core.views import ViewBatch
+from dino_plugin.doctor.experiments import Range, judge_overfit, judge_range, overfit, range_of, rising_rates
 from dino_plugin.doctor.findings import Finding, as_markdown, as_text, worst_first
-from dino_plugin.doctor.images import Images, judge_images, look_at_images
-from dino_plugin.doctor.learning import (
-    Range,
-    judge_first_steps,
-    judge_overfit,
-    judge_range,
-    overfit,
-    range_of,
-    rising_rates,
-)
+from dino_plugin.doctor.first_steps import FirstSteps
+from dino_plugin.doctor.healthy_steps import HEALTHY, judge_first_steps
+from dino_plugin.doctor.hook import _end_at_once_when_asked
+from dino_plugin.doctor.images import Images, judge_images, judge_released_normalisation, look_at_images
 from dino_plugin.doctor.network import Look, judge_network, long_patches, look_at_network
-from dino_plugin.doctor.schedule import POINTS, judge_schedule
+from dino_plugin.doctor.page import page_of
+from dino_plugin.doctor.schedule import POINTS, judge_rates, judge_schedule
+from dino_plugin.doctor.views import judge_grid, judge_order
 
 IMAGENET = ([124, 116, 104], [58, 57, 57])
 
@@ -82,7 +82,8 @@ def test_mean_and_deviation_are_those_of_the_pixels(tmp_path):
         (dict(total=100), 'number of images', 'warning'),
         (dict(copies=60), 'copies', 'warning'),
         (dict(blank=['a'] * 90), 'images of one colour', 'fault'),
-        (dict(mean=[3, 3, 3], std=[1, 1, 1]), 'normalisation', 'notice'),
+        (dict(mean=[50, 50, 50]), 'normalisation', 'notice'),
+        (dict(mean=[400, 300, 300]), 'normalisation', 'warning'),
     ],
 )
 def test_what_is_wrong_with_images_is_told(changes, subject, level):
@@ -94,10 +95,11 @@ def test_what_is_wrong_with_images_is_told(changes, subject, level):
 # --- schedule ---
 
 
-def schedule(momentum=0.99, peak=0.1, rate=1e-3, temperature=0.04):
+def schedule(momentum=0.99, peak=0.1, rate=1e-3, temperature=0.04, decay=0.04):
     at = int(peak * (POINTS - 1))
     rates = [rate * (point / at if point < at else 1.0) for point in range(POINTS)]
-    return {'lr': rates, 'teacher momentum': [momentum] * POINTS, 'teacher temperature of dino': [temperature] * POINTS}
+    constant = {'teacher momentum': momentum, 'teacher temperature of dino': temperature, 'weight_decay': decay}
+    return {'lr': rates} | {name: [value] * POINTS for name, value in constant.items()}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,8 @@ def schedule(momentum=0.99, peak=0.1, rate=1e-3, temperature=0.04):
         (dict(peak=0.8), {}, 'warm-up', 'warning'),
         (dict(rate=0.0), {}, 'learning rate', 'fault'),
         (dict(temperature=0.1), {}, 'temperatures of dino', 'warning'),
+        (dict(momentum=0.0), {}, 'teacher momentum', 'warning'),
+        (dict(decay=4.0), {}, 'weight decay', 'warning'),
         (dict(), {'last layer': 0.9}, 'freeze', 'warning'),
     ],
 )
@@ -190,17 +194,75 @@ def test_the_range_is_where_the_loss_is_lowest_and_where_half_of_the_gain_is_los
     ('numbers', 'subject', 'level'),
     [
         (dict(loss=[7.0, math.nan]), 'first steps', 'fault'),
-        (dict(target_information=[2.0, 0.01]), 'target information', 'warning'),
+        ({'information of dino': [0.5, 0.001]}, 'information of dino', 'warning'),
+        ({'information of dino': [0.5, 0.1]}, 'information of dino', 'notice'),
+        ({'sharpness of ibot': [0.5, 0.99]}, 'sharpness of ibot', 'notice'),
+        (dict(distance=[0.0, 0.0, 0.0]), 'distance', 'warning'),
+        (dict(distance=[0.0, 0.1, 0.5]), 'distance', 'notice'),
         (dict(effective_rank=[20.0, 1.1]), 'features', 'warning'),
         (dict(grad_norm=[9.0] * 20), 'clipping', 'notice'),
         (dict(time=[1.0] * 5, data_time=[0.5] * 5), 'waiting for images', 'notice'),
     ],
 )
 def test_what_the_first_steps_show_is_told(numbers, subject, level):
-    well = dict(loss=[7.0, 6.5], target_information=[2.0], effective_rank=[20.0, 21.0], grad_norm=[1.0] * 20,
-                time=[1.0] * 5, data_time=[0.01] * 5)  # fmt: skip
+    well = dict(loss=[7.0, 6.5], effective_rank=[20.0, 21.0], time=[1.0] * 5, data_time=[0.01] * 5)
+    well |= {f'{name} of dino' if name not in ('distance', 'grad_norm') else name: [(band.low + band.high) / 2] * 3
+             for name, band in HEALTHY.items()}  # fmt: skip
     assert set(levels(judge_first_steps(well, 3.0, 5)).values()) == {'ok'}
     assert levels(judge_first_steps(well | numbers, 3.0, 5))[subject] == level
+
+
+def test_a_band_reaches_from_half_of_the_least_to_twice_the_most_that_was_measured():
+    for band in HEALTHY.values():
+        assert 0 < band.low < band.high
+        assert band.least in (0, pytest.approx(band.low / 2, rel=0.05))
+        assert band.most in (math.inf, pytest.approx(2 * band.high, rel=0.05))
+
+
+def test_numbers_of_the_first_steps_are_their_equations():
+    model = make()
+    with torch.no_grad():
+        for parameter in model.student.parameters():
+            parameter.mul_(1.5)  # |1.5 t - t| / |t| = 0.5
+    first = FirstSteps(model, views=4)
+    first.note(dict(loss_dino=3.0, target_entropy=math.log(8) / 2, target_information=math.log(4) / 4), 0.0)
+    first.note(dict(loss=1.0), 0.5)
+    assert {name: values[0] for name, values in first.numbers.items()} == pytest.approx({
+        'distance': 0.5, 'sharpness of dino': 0.5, 'information of dino': 0.25,
+        'divergence of dino': 3 / math.log(8) - 0.5, 'loss': 1.0,
+    })  # fmt: skip
+    assert len(first.numbers['distance']) == 2 and len(first.numbers['sharpness of dino']) == 1
+
+
+# --- views ---
+
+
+def test_patches_masks_positions_and_order_are_judged():
+    backbone = nn.Module()
+    backbone.patch_size = (4, 4)
+    backbone.model = SimpleNamespace(pos_embed=1, patch_embed=SimpleNamespace(grid_size=(9, 9)))
+    views, masks = torch.randn(2, 3, 3, 16, 8), torch.zeros(2, 3, 4, 2, dtype=torch.bool)
+    masks[0, :, 0] = True  # a quarter of the patches in half of the views
+    said = {finding.subject: finding for finding in judge_grid(backbone, ViewBatch(views, masks=masks))}
+    assert said['patches'].found == '4 x 2 patches of 4 x 4 pixels' and '9 x 9' in said['positions'].found
+    assert said['masks'].found == '12% of the patches, in 50% of the views'
+    assert levels(judge_grid(backbone, ViewBatch(views, masks=masks[..., :1])))['masks'] == 'fault'
+    assert levels(judge_grid(backbone, ViewBatch(views, masks=masks & False)))['masks'] == 'fault'
+    assert levels(judge_grid(backbone, ViewBatch(views[..., :7])))['patches'] == 'warning'
+    assert levels(judge_order([4, 5, 6, 7])) != levels(judge_order([4, 6, 5, 7]))
+
+
+def test_the_normalisation_of_a_released_network_and_the_rates_of_groups_are_told():
+    timm = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert levels(judge_released_normalisation([127.5] * 3, [127.5] * 3, timm)) == {"the network's normalisation": 'ok'}
+    (wrong,) = judge_released_normalisation(*IMAGENET, timm)
+    assert wrong.level == 'warning' and 'mean=[128, 128, 128]' in wrong.remedy.replace('127', '128')
+    groups = [
+        dict(lr=0.0, initial_lr=1e-3, module='backbone'),
+        dict(lr=1e-4, module='backbone'),
+        dict(lr=2e-3, last_layer=True),
+    ]
+    assert judge_rates(groups)[0].found == 'backbone 0.0001 to 0.001, last layer 0.002'
 
 
 def test_one_batch_whose_loss_rises_or_is_nan_is_a_fault():
@@ -220,29 +282,53 @@ def test_the_worst_comes_first_with_its_remedy():
     assert as_markdown(found).splitlines()[2] == '| fault | b | y | cure |'
 
 
-def test_the_program_examines_a_recipe_and_touches_nothing(tmp_path, repository):
+@pytest.mark.usefixtures('own_handlers')
+def test_the_program_examines_a_recipe_and_touches_nothing(tmp_path, repository, monkeypatch, capsys):
     images = tmp_path / 'black'
     images.mkdir()
     for number in range(40):
         cv2.imwrite(str(images / f'{number}.png'), np.full((32, 32, 3), 3, np.uint8))
-    small = dict(img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+    small = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
     head = dict(prototypes=32, hidden_dim=32, bottleneck_dim=16)
-    options = [
-        f'model.backbone.{key}={value}' for key, value in (small | dict(model_name='vit_tiny_patch16_224')).items()
-    ]
+    options = [f'model.backbone.{key}={value}' for key, value in small.items()]
     options += [f'model.heads.cls.{key}={value}' for key, value in head.items()]
     pipeline = 'train_dataloader.dataset.dataset.pipeline.1'
     options += [f'{pipeline}.global_size=32', f'{pipeline}.local_size=16', 'optim_wrapper.precision=fp32']
-    command = [
-        sys.executable,
-        str(repository / 'tools/doctor.py'),
-        'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py',
-    ]
-    command += ['--images', str(images), '--batch-size', '8', '--num-workers', '0', '--steps', '3', '--quick']
-    done = subprocess.run([*command, '--cfg-options', *options], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr[-2000:]
-    assert 'fault    images of one colour: 40 of 40' in done.stdout
-    assert sorted(path.name for path in (tmp_path / 'work_dirs/doctor').iterdir()) == [
-        'doctor.md', 'schedule.png', 'views.png'
-    ]  # fmt: skip
+    command = ['doctor.py', 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py', '--images', str(images)]
+    command += ['--batch-size', '8', '--num-workers', '0', '--steps', '3', '--quick', '--cfg-options', *options]
+    monkeypatch.setattr(sys, 'argv', command)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(repository / 'tools/doctor.py'), run_name='__main__')
+    assert ended.value.code == 1
+    assert 'fault    images of one colour: 40 of 40' in capsys.readouterr().out
+    out = tmp_path / 'work_dirs/doctor'
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ['doctor.html', 'doctor.md', 'schedule.png', 'views.png']
+    assert '<td>40 of 40, such as' in (out / 'doctor.html').read_text()
     assert [path.name for path in (tmp_path / 'work_dirs').iterdir()] == ['doctor']
+
+
+@pytest.mark.usefixtures('own_handlers')
+def test_a_signal_ends_it_at_once():
+    _end_at_once_when_asked()
+    with pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+@pytest.fixture
+def own_handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_page_holds_all_and_runs_nothing(tmp_path):
+    cv2.imwrite(str(tmp_path / 'views.png'), np.full((8, 8, 3), 90, np.uint8))
+    page = page_of(
+        'a<b', [Finding('ok', 'x', '1 < 2'), Finding('fault', 'y', 'z', '<script>')], [tmp_path / 'views.png']
+    )
+    assert page.index('<td>fault</td>') < page.index('<td>ok</td>') and '1 &lt; 2' in page and '1 fault, 1 ok' in page
+    assert '<script' not in page and 'http' not in page.replace('http-equiv', '') and 'data:image/webp' in page
