@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from dino_plugin.core.losses import soft_targets
 from dino_plugin.core.views import ViewBatch
@@ -57,6 +58,9 @@ def measured_step(model: SelfDistillationModel, optim_wrapper: dict[str, Any], v
         model: On the meta device; it stays there.
         optim_wrapper: Its config. The precision 'auto' is bf16.
         views: Of the whole batch; their numbers mean nothing.
+
+    Raises:
+        ValueError: If the size of a result depends on numbers, as in some losses of other packages.
     """
     wrapper_config = copy.deepcopy(optim_wrapper)
     if wrapper_config.get('precision', 'auto') == 'auto':
@@ -66,7 +70,13 @@ def measured_step(model: SelfDistillationModel, optim_wrapper: dict[str, Any], v
         fake.distillation.to_empty(device='cpu')
         views = views._replace(**{name: torch.empty_like(block) for name, block in _blocks(views)})
         wrapper = build_optim_wrapper(fake, wrapper_config)
-        return run_step(fake, wrapper, views)
+        try:
+            return run_step(fake, wrapper, views)
+        except DynamicOutputShapeException as error:
+            raise ValueError(
+                f'{error.func} gives a result whose size depends on the numbers in it, so this recipe has no plan: '
+                'measure it, dino-plugin train CONFIG --smoke and then a few steps on the GPU.'
+            ) from error
 
 
 def run_step(model: SelfDistillationModel, wrapper: Any, views: ViewBatch) -> Step:

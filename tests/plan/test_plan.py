@@ -111,3 +111,12 @@ def test_other_trainings_are_refused():
     cfg = Config.fromfile(config_path('classification/vit-small-p16_linear_1xb128-100e_custom.py'))
     with pytest.raises(TypeError, match='configs that pretrain'):
         model_in_shapes(cfg)
+
+
+def test_a_loss_whose_result_has_an_unknown_size_is_told(monkeypatch):
+    cfg = recipe()
+    model = model_in_shapes(cfg)
+    (example,) = examples(cfg, model.data_preprocessor)
+    monkeypatch.setattr(type(model), 'forward', lambda self, views, mode: {'loss': views.global_views.nonzero().sum()})
+    with pytest.raises(ValueError, match=r'nonzero.*no plan'):
+        measured_step(model, cfg.optim_wrapper.to_dict(), example.of(SAMPLES))
