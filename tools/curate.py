@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,28 +31,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--held-out', type=existing, metavar='DIR', help='images that no chosen one may be like')
     parser.add_argument('--seeds', type=existing, metavar='DIR', help='images whose like is added')
     plan = parser.add_argument_group('the choice')
-    plan.add_argument(
-        '--duplicates', type=float, default=0.95, help='cosine of near-duplicates; 2: keep all (default: %(default)s)'
+    number = partial(plan.add_argument, type=int)
+    plan.add_argument('--duplicates', type=float, default=0.6,
+                      help='cosine of whitened embeddings of near-duplicates (0.6); 2: there are none')  # fmt: skip
+    plan.add_argument('--near-held-out', type=float, default=0.45, help='the same for held-out images (0.45)')
+    plan.add_argument('--no-whitening', action='store_true', help='take these cosines of embeddings as they are')
+    number('--neighbours', default=64, help='nearest images looked at for near-duplicates (default: %(default)s)')
+    plan.add_argument('--index', default='auto', help="'exact', or faiss's words, IVF4096,Flat (exact up to 50,000)")
+    number('--clusters', nargs='+', default=[], help='of each level, falling (default: by the number of images)')
+    number('--iterations', default=50, help='of each k-means (default: %(default)s)')
+    number(
+        '--resamples', default=10, help='k-means of typical clusters, for a flatter hierarchy (default: %(default)s)'
     )
-    plan.add_argument(
-        '--near-held-out', type=float, default=0.95, help='cosine to held-out images (default: %(default)s)'
-    )
-    plan.add_argument('--neighbours', type=int, default=64, help='nearest images looked at (default: %(default)s)')
-    plan.add_argument(
-        '--index', default='auto', help="'exact', or faiss's words: IVF4096,Flat (default: exact to 50,000)"
-    )
-    plan.add_argument(
-        '--clusters', type=int, nargs='+', default=[], help='of each level, falling (default: by the images)'
-    )
-    plan.add_argument('--iterations', type=int, default=50, help='of each k-means (default: %(default)s)')
-    plan.add_argument('--resamples', type=int, default=10, help='of each level but the first (default: %(default)s)')
-    plan.add_argument('--per-seed', type=int, default=4, help='nearest images of each seed (default: %(default)s)')
-    plan.add_argument(
-        '--per-cluster', type=int, default=0, help='images of each cluster with seeds (default: %(default)s)'
-    )
+    number('--per-seed', default=4, help='nearest images of each seed (default: %(default)s)')
+    number('--per-cluster', default=0, help='random images of each cluster that has seeds (default: %(default)s)')
     plan.add_argument('--nearest-first', action='store_true', help='of a cluster take typical images, not random ones')
-    plan.add_argument('--repeats', type=int, default=1, help='how often an image may be listed (default: %(default)s)')
-    plan.add_argument('--seed', type=int, default=0)
+    number('--repeats', default=1, help='how often an image may be listed (default: %(default)s)')
+    number('--seed', default=0)
     embedding = parser.add_argument_group('the embeddings')
     embedding.add_argument('--features', choices=['class', 'mean', 'class+mean'], default='class')
     embedding.add_argument('--resize', type=int, default=256, help='pixels of the shorter side (default: %(default)s)')
@@ -67,8 +63,9 @@ def plan_of(args: argparse.Namespace) -> Plan:
     from dino_plugin.curation.plan import Plan
 
     return Plan(
-        args.keep, args.clusters, args.duplicates, args.near_held_out, args.neighbours, args.index, args.per_seed,
-        args.per_cluster, args.iterations, args.resamples, args.nearest_first, args.repeats, args.seed,
+        args.keep, args.clusters, args.duplicates, args.near_held_out, not args.no_whitening, args.neighbours,
+        args.index, args.per_seed, args.per_cluster, args.iterations, args.resamples, args.nearest_first, args.repeats,
+        args.seed,
     )  # fmt: skip
 
 

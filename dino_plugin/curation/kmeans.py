@@ -29,7 +29,7 @@ class Assignment(NamedTuple):
 def nearest_centre(rows: Float[Tensor, 'rows dim'], centres: Float[Tensor, 'centres dim']) -> Assignment:
     """argmin_c |x - c|² = argmax_c (x · c - |c|² / 2); of equally near centres the first."""
     half = centres.square().sum(1) / 2
-    best = [(some @ centres.T - half).max(1) for some in rows.split(max(1, PRODUCTS // len(centres)))]
+    best = [torch.addmm(-half, some, centres.T).max(1) for some in rows.split(max(1, PRODUCTS // len(centres)))]
     scores, cluster = (torch.cat(parts) for parts in zip(*best))
     return Assignment(cluster, (rows.square().sum(1) - 2 * scores).clamp(min=0))
 

@@ -16,6 +16,8 @@ class Plan:
         clusters: Of each level, falling. Empty: a 25th of the images, then a tenth of that, and so on, down to 10.
         duplicates: Cosine from which two images are near-duplicates; above 1: none are.
         held_out: Cosine from which an image is too near to a held-out one.
+        whiten: Whiten the embeddings before these two cosines are taken. Those of most networks lie in a narrow cone,
+            in which images of a kind are about as near as copies.
         neighbours: Nearest images of each that are looked at for near-duplicates.
         index: As in `build_index`; `auto`: as `index_for` says.
         per_seed: Nearest images of each seed that are added.
@@ -29,8 +31,9 @@ class Plan:
 
     keep: int
     clusters: Sequence[int] = ()
-    duplicates: float = 0.95
-    held_out: float = 0.95
+    duplicates: float = 0.6
+    held_out: float = 0.45
+    whiten: bool = True
     neighbours: int = 64
     index: str = 'auto'
     per_seed: int = 4

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dino_plugin.core.reduce import num_ranks
 from dino_plugin.evaluation.nearest import unit_features
+from dino_plugin.evaluation.retrieval.whitening import Whitening
 
 CHUNK = 16384
 
@@ -25,6 +26,7 @@ class Rows:
         device: Where they are given.
         chunk: Rows at a time: it decides the memory and nothing else.
         name: What they are, for messages.
+        whitening: Done to rows of length 1, which get length 1 again.
 
     Raises:
         ValueError: If there is no row, or the arrays differ in width. From `take` and `own`: if a row of `unit` rows
@@ -39,6 +41,7 @@ class Rows:
         device: str | torch.device = 'cpu',
         chunk: int = CHUNK,
         name: str = 'images',
+        whitening: Whitening | None = None,
     ) -> None:
         widths = {array.shape[1] for array in arrays if array.ndim == 2}
         if len(widths) != 1 or any(array.ndim != 2 for array in arrays):
@@ -46,7 +49,7 @@ class Rows:
                 f'{name}: embeddings are arrays "rows dim" of one width, got {[a.shape for a in arrays][:5]}.'
             )
         self.arrays, self.numbers, self.unit, self.device = list(arrays), numbers, unit, device
-        self.chunk, self.name, self.dim = chunk, name, widths.pop()
+        self.chunk, self.name, self.whitening, self.dim = chunk, name, whitening, widths.pop()
         self._starts = np.cumsum([0, *map(len, arrays)])
         if len(self) == 0:
             raise ValueError(f'{name}: there is no embedding.')
@@ -57,7 +60,11 @@ class Rows:
     def subset(self, numbers: Int[np.ndarray, ' chosen']) -> 'Rows':
         """Only these rows, by their places among the present ones."""
         numbers = np.asarray(numbers) if self.numbers is None else self.numbers[numbers]
-        return Rows(self.arrays, numbers, self.unit, self.device, self.chunk, self.name)
+        return Rows(self.arrays, numbers, self.unit, self.device, self.chunk, self.name, self.whitening)
+
+    def whitened(self, whitening: Whitening) -> 'Rows':
+        """The same rows, whitened after they got length 1, and with length 1 again."""
+        return Rows(self.arrays, self.numbers, True, self.device, self.chunk, self.name, whitening)
 
     def take(self, places: Int[np.ndarray, ' wanted']) -> Float[Tensor, 'wanted dim']:
         """Some rows in float32, in the order of the places."""
@@ -68,7 +75,9 @@ class Rows:
             if here.any():
                 found[here] = array[numbers[here] - start]
         rows = torch.from_numpy(found).to(self.device)
-        return unit_features(rows, f'{self.name} {places[0]} to {places[-1]}') if self.unit and len(places) else rows
+        if self.unit and len(places):
+            rows = unit_features(rows, f'{self.name} {places[0]} to {places[-1]}')
+        return rows if self.whitening is None else unit_features(self.whitening(rows), self.name)
 
     def places(self, whole: bool = False) -> Iterator[Int[np.ndarray, ' some']]:
         """The places of each chunk that is this process's; the chunks are the same for any number of processes.

@@ -18,6 +18,9 @@ from dino_plugin.curation.sampling import balanced_sample
 from dino_plugin.curation.search import build_index
 from dino_plugin.curation.stages import Stages
 from dino_plugin.curation.tables import column, distinct_pairs, images_to_keep, read_table, write_chosen, write_table
+from dino_plugin.evaluation.retrieval.whitening import fit_whitening
+
+WHITENED = 65536  # images by which embeddings are whitened
 
 Source = tuple[Mapping[str, Any], Callable[[Path], Mapping[str, Any]]]
 
@@ -45,7 +48,7 @@ def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device
         return open_rows(stages.folder / f'embeddings_{name}', device, name)
 
     rows = {name: embedded(name) for name in ('images', 'held_out') if name in sources}
-    own = plan.of('duplicates', 'held_out', 'neighbours', 'index')
+    own = plan.of('duplicates', 'held_out', 'whiten', 'neighbours', 'index')
     stages.run('duplicates', own, lambda out: _duplicates(plan, stages.folder, out, rows))
     kept = rows['images'].subset(np.load(stages.folder / 'duplicates/kept.npy', mmap_mode='r'))
     if plan.keep > plan.repeats * len(kept):
@@ -62,6 +65,9 @@ def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device
 
 
 def _duplicates(plan: Plan, folder: Path, out: Path, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    if plan.whiten:
+        whitening = fit_whitening(rows['images'].sample(WHITENED, plan.seed))
+        rows = {name: part.whitened(whitening) for name, part in rows.items()}
     images = rows['images']
     if plan.duplicates <= 1:
         index = build_index(images, plan.index_of(len(images)), out / 'images.faiss')
@@ -98,7 +104,6 @@ def read_levels(folder: Path) -> list[Level]:
 
 def _choose(plan: Plan, folder: Path, out: Path, kept: Rows, seeds: Rows | None) -> dict[str, Any]:
     levels = read_levels(folder / 'clusters')
-    weight = balanced_sample(levels, plan.keep, plan.seed, plan.nearest_first, plan.repeats)
     retrieved = np.zeros(len(kept), bool)
     if seeds is not None:
         index = build_index(kept, plan.index_of(len(kept)), out / 'kept.faiss')
@@ -107,6 +112,7 @@ def _choose(plan: Plan, folder: Path, out: Path, kept: Rows, seeds: Rows | None)
         retrieved[clusters_of_seeds(first, seeds, plan.per_cluster, seed=plan.seed)] = True
     if not is_main_process():
         return {}
+    weight = balanced_sample(levels, plan.keep, plan.seed, plan.nearest_first, plan.repeats)
     weight[retrieved] = weight[retrieved].clip(min=1)
     chosen = np.flatnonzero(weight)
     columns = dict(image=np.asarray(kept.numbers)[chosen], weight=weight[chosen], retrieved=retrieved[chosen])

@@ -172,9 +172,9 @@ def written(rows, folder):
 
 def whole_curation(out):
     """Levels, then all stages: 31 images of each of five kinds, 20 of them twice; some are held out, some are seeds."""
-    random, images = np.random.default_rng(0), blobs(per_blob=31)
+    images = blobs(per_blob=31)
     levels = hierarchical_kmeans(Rows([images], chunk=13), [20, 5], iterations=10)
-    copies = images[:20] * (1 + 1e-4 * random.standard_normal((20, 8), dtype=np.float32))
+    copies = 1.5 * images[:20]
     sources = dict(images=written(np.concatenate([images, copies]), 'image'))
     sources |= dict(held_out=written(images[90:95], 'held_out'), seeds=written(images[[31, 32]], 'seed'))
     plan = Plan(40, [20, 5], duplicates=0.999999, held_out=0.999999, per_seed=3, per_cluster=2)
