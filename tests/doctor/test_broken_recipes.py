@@ -2,16 +2,24 @@
 
 import logging
 
+import pytest
 from small_training import small_config
 
+from dino_plugin.doctor import before_training
 from dino_plugin.doctor.examine import examine
 
 BATCH_NORM = 'model__heads__cls__batch_norm'
 
 
-def warned(folder, steps=10, **changes):
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing takes longer than all the rest."""
+    monkeypatch.setattr(before_training, 'draw_schedule', lambda curves, steps, path: path)
+
+
+def warned(folder, steps=5, **changes):
     """Subjects of faults, warnings and, with their level, of what is unlike healthy trainings."""
-    # 200 steps, so that the teacher of momentum 0.9 is no slow one, and the first 10 are 5 % of them
+    # 200 steps, so that the teacher of momentum 0.9 is no slow one, and the first 5 are 2 % of them
     config = small_config(folder, **{'train_cfg__max_epochs': 34, BATCH_NORM: True, **changes})
     config.default_scope = 'mmengine'
     config.experiment_name = f'doctor_{folder.name}'

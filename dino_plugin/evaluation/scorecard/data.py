@@ -17,6 +17,7 @@ from dino_plugin.data.images.seeded_dataset import preserved_random_state
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.evaluation.classification.labelled_features import held_out
 from dino_plugin.evaluation.objects.images import ObjectImage
+from dino_plugin.evaluation.scorecard.pairs import Paired
 from dino_plugin.evaluation.video.clip import Clip
 
 VIEWS_OF_IMAGE = 8
@@ -40,6 +41,7 @@ class Card(NamedTuple):
         size: Pixels of the square that the network sees of an image in `images`.
         short_side: Shorter side of images in `objects`, `clips` and `class_masks`.
         class_masks: Images whose masks hold a class in each pixel.
+        pairs: Two pictures each of the same things; None without.
     """
 
     images: list[dict]
@@ -49,6 +51,7 @@ class Card(NamedTuple):
     size: int
     short_side: int
     class_masks: Sequence[ObjectImage] = ()
+    pairs: Paired | None = None
 
 
 def read_images(folder: Path, labels: Path | None, limit: int, seed: int = 0) -> tuple[list[dict], Labelled | None]:

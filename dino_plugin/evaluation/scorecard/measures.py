@@ -27,6 +27,7 @@ from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.by_class import class_retrieval
 from dino_plugin.evaluation.scorecard.data import VIEWS_OF_IMAGE, Card, RandomViews, drawn, loader_of
 from dino_plugin.evaluation.scorecard.image_scores import ImageScores, mean_over_images
+from dino_plugin.evaluation.scorecard.pairs import pairs_found
 from dino_plugin.evaluation.scorecard.patches import figure, segmented_patches
 from dino_plugin.evaluation.video.scores import evaluate_clip, global_results
 from dino_plugin.evaluation.video.segment_clip import segment_clip
@@ -174,6 +175,11 @@ def _of_class_masks(backbone: nn.Module, card: Card, cache: FeatureCache | None)
     return {'patches mIoU': segmented_patches(backbone, card.class_masks, card.short_side)}
 
 
+def _of_pairs(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> Scores:
+    features = [features_of(backbone, part, card.size, cache)[0] for part in card.pairs]
+    return {'pairs found': pairs_found(*features)}
+
+
 def _of_clips(backbone: nn.Module, card: Card, cache: FeatureCache | None) -> dict[str, float]:
     multiple = max(backbone.patch_size or (32,))
     scores = [
@@ -193,5 +199,6 @@ MEASURES: dict[str, tuple[str, Measure]] = {
     'TokenCut': ('objects', _of_discovery),
     'figure of patches': ('objects', _of_patches),
     'patches': ('class_masks', _of_class_masks),
+    'pairs': ('pairs', _of_pairs),
     'video J&F': ('clips', _of_clips),
 }

@@ -26,12 +26,17 @@ def data(tmp_path_factory):
         (root / 'masks' / kind).mkdir(parents=True)
         for path in sorted(sorted((DAVIS / kind / '480p').iterdir())[0].iterdir())[:2]:
             (root / 'masks' / kind / path.name).symlink_to(path)
-    return dict(images=str(root / 'images'), masks=str(root / 'masks'))
+    birds, ships = (sorted((root / 'images' / name).iterdir()) for name in ('bird', 'ship'))
+    rows = [f'images/bird/{bird.name},images/ship/{ship.name}' for bird, ship in zip(birds, ships)]
+    (root / 'pairs.csv').write_text('\n'.join(['first,second', *rows]))
+    return dict(images=str(root / 'images'), masks=str(root / 'masks'), pairs=str(root / 'pairs.csv'))
 
 
 def test_the_last_numbers_are_those_of_the_teacher_that_remains(data, tmp_path):
     config = small_config(tmp_path)
-    options = dict(image_size=32, short_side=64, measures=['classes', 'attention Jaccard'], interval=1, by_epoch=False)
+    options = dict(
+        image_size=32, short_side=64, measures=['classes', 'attention Jaccard', 'pairs'], interval=1, by_epoch=False
+    )
     config.custom_hooks.append(dict(type='dino_plugin.OnlineEvaluationHook', **data, **options))
     runner = build_runner(config)
     runner.train()
@@ -43,7 +48,12 @@ def test_the_last_numbers_are_those_of_the_teacher_that_remains(data, tmp_path):
     hook.prepare(runner)
     model = getattr(runner.model, 'module', runner.model)
     expected = measure(model.distillation.teacher.backbone, hook.card, measures=options['measures'])
-    assert {'k-NN', 'linear', 'attention Jaccard, mean map'} <= expected.keys() and 'LiDAR' not in expected
+    assert {
+        'k-NN',
+        'linear',
+        'pairs found',
+        'attention Jaccard, mean map',
+    } <= expected.keys() and 'LiDAR' not in expected
     for name, value in expected.items():
         assert found[-1][f'online/{name}'] == pytest.approx(value, abs=1e-3), name
 

@@ -17,7 +17,7 @@ from dino_plugin.evaluation.scorecard.measures import images_of_shares
 
 BEST = 'best.pth'
 # What decides if nothing else is named: the first that the data allow.
-ORDER = ('k-NN', 'patches mIoU', 'figure of patches mIoU', 'video J&F', 'neighbours that agree')
+ORDER = ('k-NN', 'pairs found', 'patches mIoU', 'figure of patches mIoU', 'video J&F', 'neighbours that agree')
 _LOOKS = 'dino_plugin/looks'  # of mmengine's message hub, so a resumed run knows them
 _TRAINING = 'the images of the training'
 

@@ -12,6 +12,7 @@ from dino_plugin.evaluation.objects.images import ObjectDataset, ObjectImage
 from dino_plugin.evaluation.scorecard.data import Card, Labelled, read_images
 from dino_plugin.evaluation.scorecard.image_scores import ImageScores
 from dino_plugin.evaluation.scorecard.measures import MEASURES, measure_images
+from dino_plugin.evaluation.scorecard.pairs import read_pairs
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 
 
@@ -30,6 +31,8 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         class_masks: Folder whose masks hold a class in each pixel, 255 for none: segmentation without training, learnt
             from the first half of the images and asked about the other.
         class_mask_folders: Folders of images and of masks in it.
+        pairs: CSV file with the columns `first` and `second`, two pictures of the same thing in each row: how many find
+            each other.
         measures: Which of `MEASURES`; None: all for which there is data.
         limit: Largest number of images; the same for images with masks.
         image_size: Pixels of the square from an image.
@@ -52,6 +55,7 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         clips: str = '',
         class_masks: str = '',
         class_mask_folders: Sequence[str] = ('images', 'masks'),
+        pairs: str = '',
         measures: Sequence[str] | None = None,
         limit: int = 1000,
         image_size: int = 224,
@@ -62,13 +66,13 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         before_training: bool = True,
     ) -> None:
         super().__init__(interval, by_epoch, source, before_training)
-        if not (images or masks or clips or class_masks):
-            raise ValueError('OnlineEvaluationHook: give a folder of images, masks or clips to measure on.')
+        if not (images or masks or clips or class_masks or pairs):
+            raise ValueError('OnlineEvaluationHook: give a folder of images, masks or clips to measure on, or pairs.')
         if unknown := sorted(set(measures or ()) - MEASURES.keys()):
             raise ValueError(f'OnlineEvaluationHook: measures={unknown} are unknown; use some of {list(MEASURES)}.')
         self.images, self.masks, self.clips = images, masks, clips
         self.class_masks, self.class_mask_folders = class_masks, tuple(class_mask_folders)
-        self.measures, self.limit = measures, limit
+        self.pairs, self.measures, self.limit = pairs, measures, limit
         self.image_size, self.short_side = image_size, short_side
         self.card: Card | None = None
         self.by_image: dict[str, ImageScores] = {}  # of the last look
@@ -79,7 +83,8 @@ class OnlineEvaluationHook(PeriodicEvaluation):
         objects = self._masked(self.masks, ('JPEGImages', 'Annotations'))
         classes = self._masked(self.class_masks, self.class_mask_folders)
         clips = DAVISDataset(self.clips, year=2016).clips if self.clips else []
-        self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side, classes)
+        pairs = read_pairs(Path(expanded(self.pairs, 'pairs'))) if self.pairs else None
+        self.card = Card(images, labelled, objects, clips, self.image_size, self.short_side, classes, pairs)
 
     def read_images(self, runner) -> tuple[list[dict], Labelled | None]:
         """The samples of `images`, and their two parts if there are classes."""
