@@ -85,6 +85,10 @@ from dino_plugin.evaluation.classification.held_out_split import held_out_split
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.other_labels import ImagesOfClasses, NumberedImages
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
+from dino_plugin.evaluation.depth.bins import DepthFromBins, MapsWithoutReadout
+from dino_plugin.evaluation.depth.data import DepthDataset, KeepWindow, LoadDepth
+from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
+from dino_plugin.evaluation.depth.metric import DepthMetric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages
@@ -106,7 +110,7 @@ VOCABULARY: dict[Registry, list] = {
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
         ViewMeanLoss, SIGRegLoss, KernelAlignmentLoss, ProjectionHead, FeatureRegressionLoss,
         ClusteringLoss, ClusterPredictionLoss, ClusterHead, PatchPredictor,
-        LightlyPairLoss, LightlySwAVLoss,
+        LightlyPairLoss, LightlySwAVLoss, DepthFromBins, MapsWithoutReadout, ScaleInvariantLoss, LogGradientLoss,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, PositionwiseSinkhornKnopp, LabelPropagator,
@@ -114,14 +118,14 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.DATASETS: [
         ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset,
-        ObjectDataset, (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
+        ObjectDataset, DepthDataset, (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler, ShardSampler, SourceSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
-        RandomResizedCrop, ResizeWhole, CutToBox, AttackImage,
+        RandomResizedCrop, ResizeWhole, CutToBox, AttackImage, LoadDepth, KeepWindow,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
     registry.HOOKS: [
@@ -135,7 +139,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
-        LinearGridMetric,
+        LinearGridMetric, DepthMetric,
     ],
     registry.MODEL_WRAPPERS: [FullyShard],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
