@@ -86,9 +86,10 @@ from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.other_labels import ImagesOfClasses, NumberedImages
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
 from dino_plugin.evaluation.depth.bins import DepthFromBins, MapsWithoutReadout
-from dino_plugin.evaluation.depth.data import DepthDataset, KeepWindow, LoadDepth
+from dino_plugin.evaluation.depth.data import DepthDataset
 from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
 from dino_plugin.evaluation.depth.metric import DepthMetric
+from dino_plugin.evaluation.depth.pipeline_steps import KeepWindow, LoadDepth
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages

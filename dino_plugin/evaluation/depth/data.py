@@ -5,98 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
-from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.channel_files import read_channels
 from dino_plugin.data.images.decoding import image_size
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.user_files import expanded, read_lines
+from dino_plugin.evaluation.depth.pipeline_steps import LoadDepth, read_depth
 from dino_plugin.evaluation.objects.files import images_in, refuse_missing
 
 ENDINGS = ('.png', '.npy', '.tif', '.tiff')
 NUM_READ = 50  # depth maps before training, a matter of seconds
 PLAUSIBLE = (0.05, 300.0)  # metres: medians outside are a mistake of the unit, or worth a look
-
-
-def read_depth(
-    path: str | os.PathLike, unit: float, rotated_bits: int = 0, max_pixels: int = MAX_PIXELS
-) -> Float32[np.ndarray, 'rows columns']:
-    """Depths in metres, 0 where nothing was measured: at 0, at negative numbers, NaN and infinity.
-
-    Args:
-        path: PNG of 8 or 16 bits, TIFF or ``.npy`` with one channel.
-        unit: Metres of a stored 1: 0.001 for millimetres, 1 / 5000 for TUM, 1 / 256 for KITTI.
-        rotated_bits: Bits that a 16-bit number is rotated by to the left in the file: 3 for SUN RGB-D, else 0.
-        max_pixels: Largest number of pixels that a file may claim.
-
-    Raises:
-        ValueError: If the file is damaged or has several channels; the message names it.
-    """
-    stored = read_channels(path, num_channels=1, max_pixels=max_pixels)[..., 0]
-    if rotated_bits:
-        if stored.dtype != np.uint16:
-            raise ValueError(f'{path} has values of type {stored.dtype}; rotated_bits is for PNG of 16 bits.')
-        stored = stored >> rotated_bits | stored << (16 - rotated_bits)
-    depth = stored.astype(np.float32) * np.float32(unit)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-
-
-class LoadDepth(BaseTransform):
-    """``depth_map_path`` -> ``gt_depth_map``, see `read_depth`.
-
-    Steps of mmsegmentation after it cut, flip and rotate both. After ``Resize`` in a pipeline of tests, the prediction
-    is compared at the size of the file.
-
-    Args:
-        unit: As in `read_depth`.
-        rotated_bits: As in `read_depth`.
-
-    Raises:
-        ValueError: If the unit is not above 0.
-    """
-
-    def __init__(self, unit: float = 0.001, rotated_bits: int = 0) -> None:
-        if not unit > 0:
-            raise ValueError(f'LoadDepth: unit={unit} must be above 0: the metres of a stored 1.')
-        self.unit, self.rotated_bits = unit, rotated_bits
-
-    def transform(self, results: dict) -> dict:
-        """Add ``gt_depth_map`` to the fields that follow the image."""
-        results['gt_depth_map'] = read_depth(results['depth_map_path'], self.unit, self.rotated_bits)
-        results['seg_fields'].append('gt_depth_map')
-        return results
-
-
-class KeepWindow(BaseTransform):
-    """Keep a fixed part of image and depth: NYU without its white frame, or KITTI's lower middle.
-
-    Args:
-        rows: First row and the one after the last; negative numbers count from the bottom, None means the edge.
-        columns: The same of the columns; or one number, the width of a window in the middle.
-    """
-
-    def __init__(
-        self,
-        rows: tuple[int | None, int | None] = (None, None),
-        columns: tuple[int | None, int | None] | int = (None, None),
-    ) -> None:
-        self.rows, self.columns = rows, columns
-
-    def transform(self, results: dict) -> dict:
-        """Cut ``img`` and all fields that follow it."""
-        start, stop = self.columns if not isinstance(self.columns, int) else (None, None)
-        if isinstance(self.columns, int):
-            start = max(0, (results['img'].shape[1] - self.columns) // 2)
-            stop = start + self.columns
-        for key in ('img', *results.get('seg_fields', ())):
-            results[key] = np.ascontiguousarray(results[key][slice(*self.rows), start:stop])
-        results['img_shape'] = results['img'].shape[:2]
-        if 'gt_depth_map' in results.get('seg_fields', ()):
-            results['ori_shape'] = results['img_shape']  # that of the prediction
-        return results
 
 
 class DepthDataset(BaseDataset):

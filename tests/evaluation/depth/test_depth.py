@@ -12,10 +12,11 @@ from mmengine.structures import PixelData
 
 from dino_plugin.evaluation.depth import data, metric
 from dino_plugin.evaluation.depth.bins import DepthFromBins, MapsWithoutReadout
-from dino_plugin.evaluation.depth.data import DepthDataset, KeepWindow, LoadDepth, read_depth
+from dino_plugin.evaluation.depth.data import DepthDataset
 from dino_plugin.evaluation.depth.errors import aligned, counted_pixels, depth_errors
 from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
 from dino_plugin.evaluation.depth.metric import DepthMetric
+from dino_plugin.evaluation.depth.pipeline_steps import KeepWindow, LoadDepth, read_depth
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 
