@@ -1,5 +1,5 @@
-# ViT-L/16 by DINOv3's first stage on three sources in shards: nine of ten batches mix curated and retrieved images 3 : 1,
-# the tenth is ImageNet-1k alone.
+# ViT-L/16 by DINOv3's first stage on three sources in shards: nine of ten batches mix curated and retrieved images
+# 3 : 1, the tenth is ImageNet-1k alone.
 #
 # Command:  on each of 8 machines: NNODES=8 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dinov3/dinov3_vit-large-p16_64xb64-pretrain-1000k_sources.py 8

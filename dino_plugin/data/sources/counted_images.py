@@ -1,5 +1,6 @@
 """mmengine's data set without its list of samples: each is made when it is asked for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from mmengine.dataset import BaseDataset, force_full_init
 from dino_plugin.data.images.headers import MAX_PIXELS
 
 
-class CountedImages(BaseDataset):
+class CountedImages(BaseDataset, ABC):
     """Images that have numbers; a list of a billion of them would need hundreds of gigabytes.
 
     A class of a kind of source gives :meth:`open`, :meth:`sample` and :meth:`begins`.
@@ -27,17 +28,17 @@ class CountedImages(BaseDataset):
         self._chosen: np.ndarray | None = None
         super().__init__(**kwargs)
 
+    @abstractmethod
     def open(self) -> int:
         """Open the source, and count its images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, image: int) -> dict:
         """`img_path` and, with labels, `gt_label` of an image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begins(self) -> Int64[np.ndarray, ' shards']:
         """The number of the first image of each shard."""
-        raise NotImplementedError
 
     def full_init(self) -> None:
         """Open the source."""
