@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from dino_plugin.commands.command_line import fail, tell
 from dino_plugin.commands.few_images import nested
 from dino_plugin.commands.shard_folders import count_in_shards, one_folder_a_source, take_shards
-from dino_plugin.data.images.image_files import EXTENSIONS, find_images
+from dino_plugin.data.images.image_files import EXTENSIONS, find_images, read_image_list
 
 _CLASSES = ('model.num_classes', 'model.head.num_classes', 'model.data_preprocessor.num_classes')
 
@@ -18,9 +18,10 @@ _CLASSES = ('model.num_classes', 'model.head.num_classes', 'model.data_preproces
 def train_on(cfg: Config, folders: Sequence[str], options: Mapping[str, Any]) -> None:
     """Put folders of images into a config that trains.
 
-    Pretraining reads all images below them; ``model.num_images`` follows where a recipe has it, and a k-NN during the
-    training whose folders do not exist is left out. Other trainings have labels or masks, and their folders keep their
-    places below the new one: ``data/custom/train`` and ``data/custom/val`` become ``DIR/train`` and ``DIR/val``.
+    Pretraining reads all images below them, or those of a text list in place of a folder; ``model.num_images`` follows
+    where a recipe has it, and a k-NN during the training whose folders do not exist is left out. Other trainings have
+    labels or masks, and their folders keep their places below the new one: ``data/custom/train`` and
+    ``data/custom/val`` become ``DIR/train`` and ``DIR/val``.
 
     Args:
         cfg: Changed in place.
@@ -107,11 +108,15 @@ def _labelled_sets(cfg: Config) -> list[ConfigDict]:
 def _pretrain_on(cfg: Config, folders: list[str]) -> None:
     if one_folder_a_source(cfg, folders):
         return
+    is_list = len(folders) == 1 and os.path.isfile(folders[0])
     for dataset in nested(cfg.train_dataloader.dataset):
         if dataset.get('input_dir'):
             if len(folders) > 1:
                 fail(f'--images: LightlyDataset reads one folder, not {len(folders)}.')
             dataset.input_dir = folders[0]
+            return
+        if is_list and dataset.get('type') == 'dino_plugin.ImageDataset':
+            dataset.update(data_root='', ann_file=os.path.abspath(folders[0]))
             return
         if 'data_root' in dataset or 'ann_file' in dataset:
             dataset.data_root = folders[0] if len(folders) == 1 else folders
@@ -127,9 +132,12 @@ def _count_images(cfg: Config) -> int | None:
     if (in_shards := count_in_shards(cfg)) is not None:
         return in_shards
     parts = [part for part in nested(cfg.train_dataloader.dataset) if part.get('type') == 'dino_plugin.ImageDataset']
-    if not parts or parts[0].get('ann_file'):
+    if not parts:
         return None
     dataset = parts[0]
+    if dataset.get('ann_file'):
+        is_absolute = os.path.isabs(dataset.ann_file)  # by --images
+        return len(read_image_list(dataset.ann_file, '', with_labels=False)) if is_absolute else None
     roots = dataset.data_root if isinstance(dataset.data_root, list) else [dataset.data_root]
     prefix = (dataset.get('data_prefix') or {}).get('img_path', '')
     folders = [os.path.join(os.path.expanduser(root), prefix) for root in roots]

@@ -89,6 +89,14 @@ def test_several_folders_are_one_set_of_images(config, tmp_path):
     assert dataset.data_root == ['a', 'b']
 
 
+def test_a_list_of_images_takes_the_place_of_a_folder(config, tmp_path):
+    paths = [str(path) for path in sorted(CIFAR.rglob('*.jpg'))[:9]]
+    (tmp_path / 'chosen.txt').write_text('\n'.join([*paths, paths[0]]))  # one image twice
+    found = config(SMALL, '--images', str(tmp_path / 'chosen.txt'))
+    dataset = found.train_dataloader.dataset.dataset
+    assert (dataset.data_root, dataset.ann_file, found.model.num_images) == ('', str(tmp_path / 'chosen.txt'), 10)
+
+
 def test_a_recipe_that_needs_the_number_of_images_gets_it_unless_it_is_given(config):
     number = len(list(CIFAR.rglob('*.jpg')))
     long = {IMAGES: str(CIFAR), 'model.num_images': number}
