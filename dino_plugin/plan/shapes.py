@@ -40,7 +40,9 @@ def model_in_shapes(cfg: Config) -> SelfDistillationModel:
 
 def _without_weights(config: dict[str, Any]) -> dict[str, Any]:
     """The same networks before any file is loaded into them, not compiled; changed in place."""
-    config.pop('checkpoint', None) if 'backbone' in config else None
+    if 'backbone' in config:  # of the model, not of a network
+        for option in ('checkpoint', 'defer_weights'):
+            config.pop(option, None)
     for part in nested(config):
         if str(part.get('type')).endswith('Backbone'):
             if part.get('checkpoint') and not part.get('model_name'):
