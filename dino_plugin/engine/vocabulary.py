@@ -118,8 +118,9 @@ VOCABULARY: dict[Registry, list] = {
         prototypes_for_images, momentum_for_images, value_for_images,
     ],
     registry.DATASETS: [
-        ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset, DAVISDataset,
-        ObjectDataset, DepthDataset, (checked_segmentation, 'CheckedSegmentation'), (held_out_split, 'HeldOutSplit'),
+        ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset,
+        DAVISDataset, ObjectDataset, DepthDataset, (checked_segmentation, 'CheckedSegmentation'),
+        (held_out_split, 'HeldOutSplit'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],

@@ -73,7 +73,7 @@ def test_the_metric_averages_images_and_clamps_predictions(said):
     found = depth.compute_metrics(depth.results)
     assert found['abs_rel'] == pytest.approx((2 - 0.001) / 2 / 2 / 2)
     assert found['d1'] == 0.75
-    assert '1 of 3 images have no pixel' in said[-1]
+    assert '1 of 3 images have no pixel' in said[0]
 
 
 def test_a_wrong_unit_and_no_depth_at_all_are_told(said):
