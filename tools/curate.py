@@ -82,7 +82,9 @@ def main() -> None:
     try:
         device = join_if_launched()
         sources = {name: embeddings_of(args, folder) for name, folder in folders.items() if folder}
-        stages = curate(plan_of(args), os.path.expanduser(args.out), sources, device)
+        plan = plan_of(args)
+        plan.refuse_impossible(sources['images'][0]['number'])
+        stages = curate(plan, os.path.expanduser(args.out), sources, device)
     except (ValueError, ImportError, OSError) as error:
         fail(str(error))
     if is_main_process():

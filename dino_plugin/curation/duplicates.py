@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from dino_plugin.curation.rows import Rows
 from dino_plugin.curation.search import search
 from dino_plugin.curation.tables import write_table
+from dino_plugin.evaluation.retrieval.pairs import ROUNDING
 
 
 def find_pairs(
@@ -39,7 +40,7 @@ def find_pairs(
     for first, similarity, number in search(rows, queries, neighbours + same, index, missing):
         image = np.arange(first, first + len(number))[:, None].repeat(number.shape[1], 1)
         number, similarity = number.numpy(), similarity.numpy()
-        near = (similarity >= threshold) & (number >= 0) & ~(same & (number == image))
+        near = (similarity >= threshold - ROUNDING) & (number >= 0) & ~(same & (number == image))
         columns = dict(image=image[near], other=number[near], similarity=similarity[near])
         write_table(_table(folder, first), columns)
     barrier()

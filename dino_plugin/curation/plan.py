@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dino_plugin.curation.hierarchy import refuse_rising
 from dino_plugin.curation.search import index_for
 
 
@@ -47,6 +48,30 @@ class Plan:
     def of(self, *names: str) -> dict[str, Any]:
         """Some of the values by their names: the settings of a stage."""
         return {name: asdict(self)[name] for name in names}
+
+    def refuse_impossible(self, images: int) -> None:
+        """To be called before long work.
+
+        Args:
+            images: Their number; the first and largest one that is known.
+
+        Raises:
+            ValueError: If there are fewer images than asked for or than clusters, or a value is out of its range.
+        """
+        if not 1 <= self.keep <= self.repeats * images:
+            raise ValueError(
+                f'keep={self.keep} images are asked for, but there are {images}, near-duplicates left out if they are '
+                'known: ask for fewer, allow repeats, or raise the cosine from which images are near-duplicates.'
+            )
+        refuse_rising(images, self.clusters_of(images))
+        counts = dict(neighbours=self.neighbours, iterations=self.iterations, repeats=self.repeats)
+        if wrong := {name: count for name, count in counts.items() if count < 1}:
+            raise ValueError(f'{wrong}: give 1 or more.')
+        if not -1 <= self.held_out <= 1 or self.duplicates < -1:
+            raise ValueError(
+                f'held_out={self.held_out} is a cosine from -1 to 1, and duplicates={self.duplicates}, too, or more '
+                'than 1, so that there are none.'
+            )
 
     def index_of(self, rows: int) -> str:
         """The description of the index of so many rows."""

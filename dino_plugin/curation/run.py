@@ -10,14 +10,22 @@ from mmengine.dist import is_main_process
 from safetensors.torch import load_file, save_file
 
 from dino_plugin.curation.duplicates import find_pairs, groups_of_pairs
-from dino_plugin.curation.hierarchy import Level, empty_clusters, hierarchical_kmeans, refuse_rising
+from dino_plugin.curation.hierarchy import Level, empty_clusters, hierarchical_kmeans
 from dino_plugin.curation.plan import Plan
 from dino_plugin.curation.retrieval import clusters_of_seeds, nearest_of_seeds
 from dino_plugin.curation.rows import Rows, names_of_rows, open_rows
 from dino_plugin.curation.sampling import balanced_sample
 from dino_plugin.curation.search import build_index
 from dino_plugin.curation.stages import Stages
-from dino_plugin.curation.tables import column, distinct_pairs, images_to_keep, read_table, write_chosen, write_table
+from dino_plugin.curation.tables import (
+    column,
+    distinct_pairs,
+    images_to_keep,
+    import_daft,
+    read_table,
+    write_chosen,
+    write_table,
+)
 from dino_plugin.evaluation.retrieval.whitening import fit_whitening
 
 WHITENED = 65536  # images by which embeddings are whitened
@@ -40,6 +48,7 @@ def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device
     Raises:
         ValueError: If there are fewer images than asked for, or as in the functions of the stages.
     """
+    import_daft()  # a missing one is told before long work
     stages = Stages(folder)
 
     def embedded(name: str) -> Rows:
@@ -51,11 +60,7 @@ def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device
     own = plan.of('duplicates', 'held_out', 'whiten', 'neighbours', 'index')
     stages.run('duplicates', own, lambda out: _duplicates(plan, stages.folder, out, rows))
     kept = rows['images'].subset(np.load(stages.folder / 'duplicates/kept.npy', mmap_mode='r'))
-    if plan.keep > plan.repeats * len(kept):
-        raise ValueError(
-            f'keep={plan.keep} images are asked for, but only {len(kept)} of {len(rows["images"])} are left without '
-            'near-duplicates: ask for fewer, allow repeats, or raise the cosine from which images are near-duplicates.'
-        )
+    plan.refuse_impossible(len(kept))
     own = plan.of('clusters', 'iterations', 'resamples', 'seed')
     stages.run('clusters', own, lambda out: _clusters(plan, out, kept))
     seeds = embedded('seeds') if 'seeds' in sources else None  # here, as the stages before do not depend on them
@@ -88,7 +93,6 @@ def _duplicates(plan: Plan, folder: Path, out: Path, rows: Mapping[str, Rows]) -
 
 def _clusters(plan: Plan, out: Path, kept: Rows) -> dict[str, Any]:
     clusters = plan.clusters_of(len(kept))
-    refuse_rising(len(kept), clusters)
     levels = hierarchical_kmeans(kept, clusters, plan.iterations, plan.resamples, plan.seed, out)
     if is_main_process():
         for number, level in enumerate(levels, 1):

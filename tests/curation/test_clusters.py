@@ -177,7 +177,7 @@ def whole_curation(out):
     copies = 1.5 * images[:20]
     sources = dict(images=written(np.concatenate([images, copies]), 'image'))
     sources |= dict(held_out=written(images[90:95], 'held_out'), seeds=written(images[[31, 32]], 'seed'))
-    plan = Plan(40, [20, 5], duplicates=0.999999, held_out=0.999999, per_seed=3, per_cluster=2)
+    plan = Plan(40, [20, 5], duplicates=1, held_out=1, per_seed=3, per_cluster=2)
     return [tuple(level) for level in levels], curate(plan, out, sources).results
 
 
@@ -200,10 +200,14 @@ def test_two_processes_choose_what_one_chooses(tmp_path):
 
 def test_more_than_there_are_and_other_settings_in_one_folder_are_refused(tmp_path):
     images = written(blobs(), 'image')
-    with pytest.raises(ValueError, match='keep=101 images are asked for, but only 100 of 100 are left'):
+    with pytest.raises(ValueError, match='keep=101 images are asked for, but there are 100'):
         curate(Plan(101, duplicates=2), tmp_path, dict(images=images))
     with pytest.raises(ValueError, match=r'100 images in \[100\] clusters: each level needs fewer'):
         curate(Plan(10, [100], duplicates=2), tmp_path, dict(images=images))
+    with pytest.raises(ValueError, match='held_out=2 is a cosine'):
+        Plan(10, held_out=2).refuse_impossible(100)
+    with pytest.raises(ValueError, match=r"\{'iterations': 0\}: give 1 or more"):
+        Plan(10, iterations=0).refuse_impossible(100)
     first = curate(Plan(10, [10], duplicates=2), tmp_path, dict(images=images)).results
     other = curate(Plan(20, [10], duplicates=2), tmp_path, dict(images=images)).results
     assert (first['clusters'], first['chosen']['lines'], other['chosen']['lines']) == (other['clusters'], 10, 20)
