@@ -6,6 +6,8 @@ from torch import nn
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.sources.shard_dataset import ShardDataset
+from dino_plugin.data.sources.shard_index import INDEX
 from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.evaluation.features.files import Written, write_features
 
@@ -41,8 +43,8 @@ def write_features_of_images(
     return write_features(backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype)
 
 
-def images_at(images: str | Path, resize: int, crop: int) -> ImageDataset:
-    """The images of a folder or of a list, as a network sees them in evaluation."""
+def images_at(images: str | Path, resize: int, crop: int) -> ImageDataset | ShardDataset:
+    """The images of a folder, of a list or of shards, as a network sees them in evaluation."""
     images = Path(images).expanduser()
     source = dict(data_root=images) if images.is_dir() else dict(ann_file=images.absolute())
     pipeline = [
@@ -50,4 +52,5 @@ def images_at(images: str | Path, resize: int, crop: int) -> ImageDataset:
         dict(type='dino_plugin.ResizeCentreCrop', resize=resize, crop=crop),
         dict(type='dino_plugin.PackImage'),
     ]
-    return ImageDataset(**source, pipeline=pipeline)
+    kind = ShardDataset if (images / INDEX).is_file() else ImageDataset
+    return kind(**source, pipeline=pipeline)

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from dino_plugin.commands.everyday_options import add_train_options
+from dino_plugin.commands.features_of_images import images_at
 from dino_plugin.commands.training import training_config
 from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.sources.index_writing import index_shards
@@ -63,3 +64,9 @@ def test_a_training_of_several_sources_takes_one_folder_for_each(training, shard
     with pytest.raises(SystemExit):
         training(name, shards)
     assert 'this config has 3 sources, got 1 folders; give one for each' in capsys.readouterr().err
+
+
+def test_features_are_those_of_the_shards(shards):
+    dataset = images_at(shards, 40, 32)
+    image, _, path = dataset[99]
+    assert len(dataset) == 100 and image.shape == (32, 32, 3) and path.startswith(f'shard://{shards}/00003.tar::')
