@@ -18,6 +18,7 @@ from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.engine.training.model import SelfDistillationModel
 from dino_plugin.plan.live_bytes import LiveBytes
 from dino_plugin.plan.operations import Operations
+from dino_plugin.weights import positions
 
 
 class Step(NamedTuple):
@@ -131,9 +132,10 @@ def _gathered(student: Any) -> int:
 
 @contextmanager
 def as_on_a_gpu(model: nn.Module) -> Iterator[None]:
-    """No choice that is only for CPUs."""
+    """No choice that is only for CPUs, and no tensor without numbers in a cache that outlives this."""
     for module in model.modules():
         if hasattr(module, 'attention_choice'):
             module.attention_choice.attentions.clear()
-    with patch.object(soft_targets, 'PIECE', 2**62):
+    uncached = positions.cached_weights.__wrapped__
+    with patch.object(soft_targets, 'PIECE', 2**62), patch.object(positions, 'cached_weights', uncached):
         yield

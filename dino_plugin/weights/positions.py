@@ -69,14 +69,14 @@ def resampled(
         offset = torch.where(same, 0.0, rule.offset)
         rows, columns = (_weights(a, b, rule.antialiased, offset) for a, b in zip(old, new))
     else:
-        rows, columns = (_cached_weights(a, b, *rule, positions.device) for a, b in zip(old, new))
+        rows, columns = (cached_weights(a, b, *rule, positions.device) for a, b in zip(old, new))
     patches = torch.einsum('no,ocd->ncd', rows.to(patches.device), patches.unflatten(0, old))
     patches = torch.einsum('no,rod->rnd', columns.to(patches.device), patches)
     return torch.cat([prefix, patches.flatten(0, 1)[None].to(positions.dtype)], dim=1)
 
 
 @lru_cache(maxsize=32)
-def _cached_weights(old: int, new: int, antialiased: bool, offset: float, device: torch.device) -> Tensor:
+def cached_weights(old: int, new: int, antialiased: bool, offset: float, device: torch.device) -> Tensor:
     """Computed once for each size, since the host waits for the copy to the device."""
     with torch.inference_mode(False):  # else training could not use what an evaluation computed
         return _weights(old, new, antialiased, torch.tensor(offset)).to(device)

@@ -128,7 +128,7 @@ def test_the_tool_fixes_the_size_that_it_is_told(run_tool, format):
 def test_a_program_that_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
     right = positions._weights
     monkeypatch.setattr(positions, '_weights', lambda *arguments: right(*arguments).flip(1))  # while it is traced
-    monkeypatch.setattr(positions, '_cached_weights', lambda *arguments: right(*arguments[:3], torch.tensor(0.0)))
+    monkeypatch.setattr(positions, 'cached_weights', lambda *arguments: right(*arguments[:3], torch.tensor(0.0)))
     training_checkpoint(tmp_path / 'a.pth', *SHALLOW['plain'])
     with pytest.raises(ValueError, match=r'40 x 24 pixels .*values differ from the network, by \d+') as error:
         export_backbone(tmp_path / 'a.pth', tmp_path / 'out', format='torch_export', image_size=(40, 24))

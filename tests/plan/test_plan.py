@@ -20,6 +20,7 @@ from dino_plugin.plan.operations import Operations
 from dino_plugin.plan.shapes import model_in_shapes
 from dino_plugin.plan.step import as_on_a_gpu, measured_step, run_step, size_of
 from dino_plugin.plan.table import verdict
+from dino_plugin.weights.positions import cached_weights
 
 RECIPE = 'dinov2/dinov2_vit-tiny_1xb64-22e_cifar10-mini.py'
 OPTIONS = ['model.backbone.depth=2', 'model.num_images=5000']
@@ -36,7 +37,9 @@ def test_a_step_in_shapes_takes_what_a_real_one_takes(precision, checkpointing):
     cfg = recipe(**{'optim_wrapper.precision': precision, 'model.backbone.gradient_checkpointing': checkpointing})
     in_shapes = model_in_shapes(cfg)
     (example,) = examples(cfg, in_shapes.data_preprocessor)
+    cached_weights.cache_clear()
     planned = measured_step(in_shapes, cfg.optim_wrapper.to_dict(), example.of(SAMPLES))
+    assert cached_weights.cache_info().currsize == 0  # tensors without numbers would spoil real steps
     real = MODELS.build(cfg.model).train()
     with as_on_a_gpu(real):
         taken = run_step(real, build_optim_wrapper(real, cfg.optim_wrapper), example.views)
