@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,20 @@ from dino_plugin.commands.network_arguments import backbone_or_fail
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.curation.embedding import write_shards
 from dino_plugin.curation.rows import names_of_rows
+from dino_plugin.curation.run import Source
+from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.engine.precision import PRECISIONS
 
-Source = tuple[Mapping[str, Any], Callable[[Path], Mapping[str, Any]]]
+PATIENCE = timedelta(days=2)  # the first process works alone at times: on an index, on tables
 
 
 def join_if_launched() -> str:
     """Joins the processes of `torchrun`, if it started this one; the device of the computations."""
     if 'RANK' in os.environ:
-        init_dist('pytorch') if torch.cuda.is_available() else join_processes_on_cpu()
+        if torch.cuda.is_available():
+            init_dist('pytorch', timeout=PATIENCE.total_seconds())
+        else:
+            join_processes_on_cpu(PATIENCE)
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
@@ -41,11 +46,14 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     def embed(out: Path) -> dict[str, Any]:
         backbone = backbone_or_fail(args.checkpoint, args.backbone)
         write_shards(backbone, dataset, out, autocast_dtype=PRECISIONS[args.precision], **options)
-        names = (
-            {dataset.get_data_info(index)['img_path'] for index in range(len(dataset))} if is_main_process() else set()
-        )
-        unreadable = sorted(names.difference(names_of_rows(out)))
-        (out / 'unreadable.txt').write_text(''.join(f'{name}\n' for name in unreadable)) if is_main_process() else None
-        return dict(images=len(dataset), unreadable=len(unreadable))
+        return _unreadable(dataset, out) if is_main_process() else {}
 
     return settings, embed
+
+
+def _unreadable(dataset: ImageDataset, out: Path) -> dict[str, Any]:
+    """Lists the images that have no row."""
+    names = {dataset.get_data_info(index)['img_path'] for index in range(len(dataset))}
+    missing = sorted(names.difference(names_of_rows(out)))
+    (out / 'unreadable.txt').write_text(''.join(f'{name}\n' for name in missing), encoding='utf-8')
+    return dict(images=len(dataset), unreadable=len(missing))

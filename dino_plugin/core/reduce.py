@@ -5,6 +5,7 @@ Without a process group each collective returns its argument. None writes to its
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,9 +20,13 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def join_processes_on_cpu() -> None:
-    """Join the processes that torchrun started into the default group, by gloo."""
-    dist.init_process_group('gloo')
+def join_processes_on_cpu(patience: timedelta | None = None) -> None:
+    """Join the processes that torchrun started into the default group, by gloo.
+
+    Args:
+        patience: How long one waits for another; None: PyTorch's default.
+    """
+    dist.init_process_group('gloo', timeout=patience)
 
 
 def sum_over_ranks(tensor: Shaped[Tensor, '*shape']) -> Shaped[Tensor, '*shape']:

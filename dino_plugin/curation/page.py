@@ -34,7 +34,7 @@ def write_page(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
         folder: Of the stages.
         results: Of the stages, by their names.
     """
-    frame = read_table(folder / 'duplicates/images.parquet')
+    frame = read_table(folder / 'duplicates/images.parquet').sort('image')
     paths, group = (column(frame, name) for name in ('path', 'group'))
     kept, weight = np.load(folder / 'duplicates/kept.npy'), np.load(folder / 'chosen/weight.npy')
     levels = read_levels(folder / 'clusters')
