@@ -19,6 +19,7 @@ SHORT = dict(
     attention='visualize_attention',
     colours='visualize_features',
     compare='compare_recipes',
+    convert='convert_checkpoint',
     export='export_backbone',
     features='extract_features',
     heads='compare_heads',

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import broadcast
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
@@ -13,6 +14,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 
 from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.reduce import num_ranks
+from dino_plugin.engine.distributed.deferred_networks import DeferredNetworks
 from dino_plugin.engine.precision import PRECISIONS
 
 _METHODS = ('forward_together', 'intermediates')  # of backbones, which compute like `forward`
@@ -55,9 +57,11 @@ class FullyShard(nn.Module):
         self.module = module
         self.parts = sharded_parts(module.distillation)
         _check_parts(module, self.parts, halved=PRECISIONS[precision] is not None)
-        for tensor in module.state_dict().values():
-            broadcast(tensor)
-        mesh = _mesh(next(module.parameters()).device.type, replicas)
+        deferred = DeferredNetworks(module)
+        if module.deferred is None:
+            for tensor in module.state_dict().values():
+                broadcast(tensor)
+        mesh = _mesh(get_device(), replicas)
         dtype = PRECISIONS[precision]
         policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=None if dtype is None else torch.float32)
         for part in self.parts:
@@ -66,6 +70,7 @@ class FullyShard(nn.Module):
             for name in _METHODS:
                 if hasattr(part, name):
                     register_fsdp_forward_method(part, name)
+        deferred.draw(get_device())
 
     def forward(self, *args, **kwargs) -> Any:
         """That of the model."""

@@ -16,7 +16,8 @@ _ALLOWED = {
     'torch.distributed.checkpoint.filesystem': {'_StorageInfo'},
     'torch.serialization': {'_get_layout'},
     'torch': {
-        'Size', 'device', 'float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8', 'uint8', 'bool',
+        'Size', 'device', 'float64', 'float32', 'float16', 'bfloat16', 'int64', 'int32', 'int16', 'int8',
+        'uint8', 'bool',
     },
     'collections': {'OrderedDict'},
     'pathlib': {'Path', 'PosixPath', 'PurePosixPath'},

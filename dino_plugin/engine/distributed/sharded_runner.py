@@ -17,6 +17,7 @@ from torch.distributed.checkpoint import FileSystemWriter, async_save
 
 from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.distributed.sharded_checkpoint import in_parts, read_folder, split
+from dino_plugin.registry import MODEL_WRAPPERS
 from dino_plugin.weights.reading.sharded import REST, is_sharded
 from dino_plugin.weights.safe_loading import load_checkpoint
 
@@ -31,6 +32,13 @@ class ShardedRunner(mmengine_runner.Runner):
 
     _writing: Future | None = None  # the checkpoint that is being written
     _group: Any = None  # of processes, for writing: its messages must not meet those of training
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """mmengine's; networks whose weights are not drawn yet are cut before they go to the device."""
+        sharded = (model_wrapper_cfg or {}).get('type') in ('dino_plugin.FullyShard', FullyShard)
+        if self.distributed and sharded and getattr(model, 'deferred', None) is not None:
+            return MODEL_WRAPPERS.build({**model_wrapper_cfg, 'module': model})
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
         """mmengine's, unless the model is sharded: then it has its weights, and no process can send them all."""

@@ -1,14 +1,17 @@
 """The mmengine model around :class:`~dino_plugin.core.distillation.SelfDistillation`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from jaxtyping import Float
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor, nn
 
+from dino_plugin.core.deferred import DeferredWeights
 from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.views import Tokens, ViewBatch
+from dino_plugin.engine.distributed.deferred_networks import DeferredNetworks
 from dino_plugin.engine.training.build import build
 from dino_plugin.engine.training.frozen_teacher import (
     build_frozen_teacher,
@@ -45,10 +48,14 @@ class SelfDistillationModel(BaseModel):
         nested_shares: The same losses once more on these shares of the features, see `with_nested_heads`.
         num_images: Images of the training, filled in wherever these configs need the number, see
             :mod:`~dino_plugin.engine.training.for_images`; otherwise it changes nothing.
+        defer_weights: Draw the weights of student and teacher when `FullyShard` has cut the networks, one tensor at a
+            time, so that no process ever holds a whole network. They do not depend on the number of processes, and
+            differ from those that are drawn at once.
         data_preprocessor: Config or module, as in mmengine.
 
     Raises:
-        ValueError: If the backbone has its own weights in addition to ``checkpoint``, or a file does not fit.
+        ValueError: If the backbone has its own weights in addition to ``checkpoint`` or with ``defer_weights``, or a
+            file does not fit.
     """
 
     def __init__(
@@ -61,9 +68,15 @@ class SelfDistillationModel(BaseModel):
         frozen_teacher: dict | None = None,
         nested_shares: Sequence[float] = (),
         num_images: int | None = None,
+        defer_weights: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
+        if defer_weights and (checkpoint or backbone.get('checkpoint') or backbone.get('pretrained')):
+            raise ValueError(
+                'SelfDistillationModel: defer_weights=True draws new weights; to start from others, remove checkpoint '
+                'and pretrained, and give load_from a folder of a sharded training, which each process reads in parts.'
+            )
         if checkpoint and (backbone.get('checkpoint') or backbone.get('pretrained')):
             raise ValueError(
                 f'SelfDistillationModel: checkpoint={checkpoint!r} holds the weights of the backbone too; remove '
@@ -72,9 +85,11 @@ class SelfDistillationModel(BaseModel):
         heads, losses = with_nested_heads(heads, losses, nested_shares)
         self.num_images = num_images
         known = dict(num_images=num_images)
-        student = build(MODELS, backbone, **known)
         losses = with_built_teachers(losses, **known)
-        built_heads = build_heads(heads, student, output_widths(losses), **known)
+        self.deferred = DeferredWeights() if defer_weights else None
+        with self.deferred or nullcontext():
+            student = build(MODELS, backbone, **known)
+            built_heads = build_heads(heads, student, output_widths(losses), **known)
         if checkpoint:
             load_teacher(student, built_heads, checkpoint)
         of_head = {name: {'prototypes': getattr(head, 'prototypes', None)} for name, head in built_heads.items()}
@@ -93,6 +108,12 @@ class SelfDistillationModel(BaseModel):
         self.progress: float | None = None
         self.register_state_dict_post_hook(_without_frozen_teacher)
         self.register_load_state_dict_pre_hook(_refuse_other_networks)
+
+    def to(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """mmengine's; weights that are not drawn yet are drawn first."""
+        if self.deferred is not None:
+            DeferredNetworks(self).draw('cpu')
+        return super().to(*args, **kwargs)
 
     def init_weights(self) -> None:
         """Do nothing: the parts have their weights when they are built, and the teacher is a copy of the student.

@@ -22,14 +22,15 @@ def is_sharded(folder: Path) -> bool:
     return (folder / _METADATA).is_file()
 
 
-def load_sharded(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a distributed checkpoint, whole, under their full names; those of optimizers are left out.
+def load_sharded(folder: Path, optimizers: bool = False) -> dict[str, Tensor]:
+    """The tensors of a distributed checkpoint, whole, under their full names.
 
     The folder says in a pickle where the pieces are. PyTorch's own reader unpickles it freely; here no class of it is
     imported. The pieces are read with the restricted unpickler.
 
     Args:
         folder: With `.metadata`.
+        optimizers: With the tensors of optimisers.
 
     Raises:
         ValueError: If a piece is missing, damaged, compressed, or does not fit the others.
@@ -42,7 +43,7 @@ def load_sharded(folder: Path) -> dict[str, Tensor]:
         sizes = {
             name: _numbers(tensor.size)
             for name, tensor in description.state_dict_metadata.items()
-            if hasattr(tensor, 'chunks') and not name.startswith('optim')
+            if hasattr(tensor, 'chunks') and (optimizers or not name.startswith('optim'))
         }
         pieces: dict[str, dict[tuple[int, ...], Tensor]] = {name: {} for name in sizes}
         with _no_imports():
