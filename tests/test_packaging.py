@@ -145,6 +145,7 @@ def test_every_import_of_the_package_is_declared(repository):
         | requirements(repository)['parquet']
         | requirements(repository)['index']
         | requirements(repository)['lora']
+        | requirements(repository)['datasets']
         | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
         | set(sys.stdlib_module_names)
     )
