@@ -7,6 +7,8 @@ from typing import Any
 from dino_plugin.curation.hierarchy import refuse_rising
 from dino_plugin.curation.search import index_for
 
+MOST_CLUSTERS = 10_000  # of the first level, if nobody says how many: more take long
+
 
 @dataclass
 class Plan:
@@ -14,7 +16,7 @@ class Plan:
 
     Attributes:
         keep: Images of the balanced choice; at most all that are left without near-duplicates.
-        clusters: Of each level, falling. Empty: a 25th of the images, then a tenth of that, and so on, down to 10.
+        clusters: Of each level, falling. Empty: a quarter of the images, at most 10,000, and a tenth of that.
         duplicates: Cosine from which two images are near-duplicates; above 1: none are.
         held_out: Cosine from which an image is too near to a held-out one.
         whiten: Whiten the embeddings before these two cosines are taken. Those of most networks lie in a narrow cone,
@@ -79,7 +81,5 @@ class Plan:
 
     def clusters_of(self, images: int) -> list[int]:
         """The number of clusters of each level for so many images."""
-        counts = list(self.clusters) or [max(1, images // 25)]
-        while not self.clusters and counts[-1] >= 100:
-            counts.append(counts[-1] // 10)
-        return counts
+        first = max(1, min(images // 4, MOST_CLUSTERS))
+        return list(self.clusters) or [first, *([first // 10] if first >= 20 else [])]

@@ -61,7 +61,7 @@ def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device
     stages.run('duplicates', own, lambda out: _duplicates(plan, stages.folder, out, rows))
     kept = rows['images'].subset(np.load(stages.folder / 'duplicates/kept.npy', mmap_mode='r'))
     plan.refuse_impossible(len(kept))
-    own = plan.of('clusters', 'iterations', 'resamples', 'seed')
+    own = dict(plan.of('iterations', 'resamples', 'seed'), clusters=plan.clusters_of(len(kept)))
     stages.run('clusters', own, lambda out: _clusters(plan, out, kept))
     seeds = embedded('seeds') if 'seeds' in sources else None  # here, as the stages before do not depend on them
     own = plan.of('keep', 'per_seed', 'per_cluster', 'nearest_first', 'repeats')
