@@ -7,7 +7,7 @@
 # Expected: patch features stay good, where longer training without this stage makes them worse. No figure of ours.
 #
 # What this stage changes: configs/_base_/stages/dinov3_gram_200k.py.
-_base_ = '../_base_/stages/dinov3_gram_200k.py'
+_base_ = ['../_base_/stages/dinov3_gram_200k.py', '../_base_/fully_shard.py']
 
 model = dict(
     checkpoint='work_dirs/dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder/iter_1000000.pth',

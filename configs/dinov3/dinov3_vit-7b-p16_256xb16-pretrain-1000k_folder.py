@@ -3,12 +3,13 @@
 # Command:  on each of 32 machines: NNODES=32 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
 #               configs/dinov3/dinov3_vit-7b-p16_256xb16-pretrain-1000k_folder.py 8
 # Hardware: 256 H100; 61,440 GPU hours for the authors, all stages (MODEL_CARD of facebookresearch/dinov3). Not run by
-#           us. By `dino-plugin plan` a copy on each GPU needs 182 GiB, so it does not fit as it is; sharded over 256 it
-#           would need 15. 108,000 GPU hours at 40 % of an H100, with what is computed again.
+#           us. Each GPU holds 1/256 of all networks (docs/scaling.md): by `dino-plugin plan` 15 GiB (a copy: 182), and
+#           108,000 GPU hours at 40 % of an H100, with what is computed again.
 # Expected: no figure for this stage alone.
-_base_ = '../_base_/stages/dinov3_pretrain_1000k.py'
+_base_ = ['../_base_/stages/dinov3_pretrain_1000k.py', '../_base_/fully_shard.py']
 
 model = dict(
+    defer_weights=True,
     backbone=dict(model_name='vit_7b_patch16_dinov3', subset_drop_path=0.4),
     heads=dict(
         cls=dict(prototypes=262144, hidden_dim=8192, bottleneck_dim=512),

@@ -7,7 +7,7 @@
 # Expected: features that stay good with images of several thousand pixels. No figure of ours.
 #
 # What this stage changes: configs/_base_/stages/dinov3_highres_30k.py.
-_base_ = '../_base_/stages/dinov3_highres_30k.py'
+_base_ = ['../_base_/stages/dinov3_highres_30k.py', '../_base_/fully_shard.py']
 
 model = dict(
     checkpoint='work_dirs/dinov3_vit-7b-p16_256xb16-gram-200k_folder/iter_200000.pth',

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dino_plugin.core.reduce import sum_over_ranks
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.training.model import unwrapped
 
 FOLDER = 'not_finite'
@@ -61,7 +62,9 @@ class CaptureHook(Hook):
     def before_train(self, runner) -> None:
         """Begin to look at what the model is given."""
         distillation = getattr(unwrapped(runner.model), 'distillation', None)
-        if distillation is not None:  # a decoder or classifier has none
+        if isinstance(runner.model, FullyShard) and self.most:
+            runner.logger.info('CaptureHook: no batch is kept, since no process has the whole network (FullyShard).')
+        elif distillation is not None:  # a decoder or classifier has none
             self._handle = distillation.register_forward_pre_hook(self._note)
 
     def after_train(self, runner) -> None:
