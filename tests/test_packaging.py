@@ -140,15 +140,9 @@ def test_there_is_one_distribution_of_opencv(repository):
 
 def test_every_import_of_the_package_is_declared(repository):
     declared = {name.lower().replace('-', '_') for name in requirements(repository)['']}
-    declared |= (
-        requirements(repository)['onnx']
-        | requirements(repository)['parquet']
-        | requirements(repository)['index']
-        | requirements(repository)['lora']
-        | requirements(repository)['datasets']
-        | {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly'}
-        | set(sys.stdlib_module_names)
-    )
+    for extra in ('onnx', 'parquet', 'index', 'lora', 'datasets', 'curation'):
+        declared |= requirements(repository)[extra]
+    declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly', *sys.stdlib_module_names}
     aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'sklearn': 'scikit_learn', 'faiss': 'faiss-cpu'}
     missing = set()
     for path in (repository / 'dino_plugin').rglob('*.py'):
