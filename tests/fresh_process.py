@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['torch', 'torchvision.models', 'timm', 'transformers', 'yapf.yapflib.yapf_api'])
+SERVER.set_forkserver_preload(
+    ['torch', 'torch.distributed.fsdp', 'torch._dynamo', 'torchvision.models', 'timm', 'yapf.yapflib.yapf_api']
+)
 
 
 def call_in_fresh_process(function: Callable, *arguments) -> Any:
