@@ -184,11 +184,13 @@ def test_the_tool_measures_ordinary_images_by_any_loader_in_rgb_order(tmp_path, 
     listed = tmp_path / 'list.txt'
     listed.write_text('\n'.join(map(str, PICTURES[::250])))
     for loader in ('dino_plugin.LoadImage', 'LoadImageFromFile'):
-        changes = {'train_dataloader.dataset.dataset.ann_file': listed, 'default_scope': 'mmcv'}
-        changes |= {'train_dataloader.dataset.dataset.data_root': '/',
-                    'train_dataloader.dataset.dataset.pipeline.0.type': loader}  # fmt: skip
-        name = 'dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'
-        run_tool('measure_normalisation', name, *options(changes))
+        Path('own.py').write_text(
+            "_base_ = 'dino_plugin::dino/dino_vit-small-p16_1xb64-coslr-100e_custom.py'\n"
+            "default_scope = 'mmcv'\n"
+            f"_base_.train_dataloader.dataset.dataset.update(data_root='/', ann_file={str(listed)!r})\n"
+            f'_base_.train_dataloader.dataset.dataset.pipeline[0] = dict(type={loader!r})\n'
+        )
+        run_tool('measure_normalisation', 'own.py')
         text = capsys.readouterr().out
         np.testing.assert_allclose(printed(text, 'mean'), rgb.mean(axis=(0, 1, 2)), rtol=1e-5)
         np.testing.assert_allclose(printed(text, 'std'), rgb.std(axis=(0, 1, 2)), rtol=1e-5)

@@ -137,7 +137,7 @@ def test_each_command_names_its_config_and_is_what_the_tool_accepts(name, tmp_pa
             if word == 'CHECKPOINT' or (word.endswith('.pth') and '=' not in word):
                 Path(word).parent.mkdir(parents=True, exist_ok=True)
                 Path(word).touch()
-            if word in ('DIR', 'IMAGES', 'MASKS', 'path/to/images', 'photos'):  # and so must folders
+            if word in ('DIR', 'IMAGES', 'MASKS', 'path/to/images', 'path/to/shards', 'photos'):  # and so must folders
                 Path(word).mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(sys, 'argv', [script, *arguments])
         program = tool(Path(script).stem)

@@ -43,7 +43,7 @@ def test_both_give_the_same_in_float32_values_and_gradients(patches):
     for fused in (True, False):
         for block in backbone.model.blocks:
             block.attn.fused_attn = fused
-        backbone._attention.attentions = []  # nobody chooses
+        backbone.attention_choice.attentions = []  # nobody chooses
         backbone.zero_grad()
         class_token = backbone(images, patches=patches).class_token
         class_token[:, ::3].sum().backward()

@@ -1,16 +1,23 @@
 # Depth from frozen patch features of the last layer: batch norm, a 1x1 convolution to 256 bins, their mean.
-_base_ = './seg_linear.py'
+_base_ = './seg_encoder-decoder.py'
 
-__decoder = _base_.model.decode_head
-for __name in ('num_classes', 'loss_decode'):
-    __decoder.pop(__name)
 model = dict(
     model='DepthEstimator',
     data_preprocessor=dict(seg_pad_val=0, size=(416, 544)),
+    backbone=dict(out_indices=(-1,), frozen=True),
+    neck=dict(type='dino_plugin.BatchNormMaps', channels='widths'),
     decode_head=dict(
-        _delete_=True,
         type='dino_plugin.DepthFromBins',
-        head=__decoder,
+        head=dict(
+            type='FCNHead',
+            in_channels='width',
+            channels='width',
+            in_index=0,
+            num_convs=0,
+            concat_input=False,
+            dropout_ratio=0.0,
+            align_corners=False,
+        ),
         losses=dict(
             scale_invariant=dict(type='dino_plugin.ScaleInvariantLoss'),
             gradient=dict(type='dino_plugin.LogGradientLoss', weight=0.5),
