@@ -12,5 +12,6 @@ train_dataloader = dict(batch_size=8, dataset=dict(data_root='data/depth/train')
 val_dataloader = dict(dataset=dict(data_root='data/depth/val'))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=2000, val_interval=500)
-_base_.param_scheduler[0].total_steps = 2000
+_base_.param_scheduler[0].end = 600
+_base_.param_scheduler[1].update(begin=600, end=2000)
 default_hooks = dict(checkpoint=dict(interval=500))
