@@ -37,7 +37,7 @@ def test_only_reduce_and_sharding_talk_to_other_processes():
 
 def test_registries_are_filled_in_the_vocabulary_alone():
     for path in PACKAGE.rglob('*.py'):
-        if path.name != 'vocabulary.py':
+        if path.name not in ('vocabulary.py', 'late_transformers.py'):  # the second has a name of mmengine's
             assert 'register_module' not in path.read_text(encoding='utf8'), path
 
 

@@ -142,6 +142,7 @@ def test_every_import_of_the_package_is_declared(repository):
     declared = {name.lower().replace('-', '_') for name in requirements(repository)['']}
     for extra in ('onnx', 'parquet', 'index', 'lora', 'datasets', 'curation'):
         declared |= requirements(repository)[extra]
+    declared |= {'transformers'}  # imported only if it is installed, as mmengine does
     declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly', *sys.stdlib_module_names}
     aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'sklearn': 'scikit_learn', 'faiss': 'faiss-cpu'}
     missing = set()
