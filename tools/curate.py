@@ -1,8 +1,9 @@
 """Choose images for training: python tools/curate.py CHECKPOINT --images DIR --keep NUMBER --out FOLDER
 
 Near-duplicates are left out, then a balanced sample is drawn from clusters of clusters of embeddings. FOLDER gets
-chosen/chosen.txt, a list to train on, and page.html, which shows what was done. A run that was interrupted goes on, and
-`torchrun --nproc_per_node=8 -m dino_plugin curate ...` shares the work.
+chosen/chosen.txt, a list to train on (of images in tar shards: the folder chosen, an index), and page.html, which shows
+what was done. A run that was interrupted goes on, and `torchrun --nproc_per_node=8 -m dino_plugin curate ...` shares the
+work.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         description='Choose images for training: no near-duplicates, and as many of rare things as of frequent ones.'
     )
     parser.add_argument('checkpoint', type=checkpoint_name, help=CHECKPOINT_HELP)
-    parser.add_argument('--images', type=existing, required=True, help='a folder, or a text list of paths')
+    parser.add_argument('--images', type=existing, required=True, help='a folder of images or of tar shards, or a list')
     parser.add_argument('--keep', type=int, required=True, help='images of the balanced choice')
     parser.add_argument('--out', required=True, help='folder of all stages; the list is chosen/chosen.txt in it')
     parser.add_argument('--held-out', type=existing, metavar='DIR', help='images that no chosen one may be like')
@@ -77,6 +78,7 @@ def main() -> None:
     from dino_plugin.commands.curation import embeddings_of, join_if_launched
     from dino_plugin.curation.page import write_page
     from dino_plugin.curation.run import curate
+    from dino_plugin.data.sources.shard_index import INDEX
 
     folders = dict(images=args.images, held_out=args.held_out, seeds=args.seeds)
     try:
@@ -89,7 +91,8 @@ def main() -> None:
         fail(str(error))
     if is_main_process():
         print(write_page(stages.folder, stages.results))
-        print(Path(stages.folder, 'chosen/chosen.txt'))
+        chosen = Path(stages.folder, 'chosen')
+        print(chosen if (chosen / INDEX).is_file() else chosen / 'chosen.txt')
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_main_process
 
 from dino_plugin.commands.features_of_images import images_at
@@ -15,7 +16,6 @@ from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.curation.embedding import write_shards
 from dino_plugin.curation.rows import names_of_rows
 from dino_plugin.curation.run import Source
-from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.engine.precision import PRECISIONS
 
 PATIENCE = timedelta(days=2)  # the first process works alone at times: on an index, on tables
@@ -51,7 +51,7 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     return settings, embed
 
 
-def _unreadable(dataset: ImageDataset, out: Path) -> dict[str, Any]:
+def _unreadable(dataset: BaseDataset, out: Path) -> dict[str, Any]:
     """Lists the images that have no row."""
     names = {dataset.get_data_info(index)['img_path'] for index in range(len(dataset))}
     missing = sorted(names.difference(names_of_rows(out)))

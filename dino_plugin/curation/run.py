@@ -26,6 +26,9 @@ from dino_plugin.curation.tables import (
     write_chosen,
     write_table,
 )
+from dino_plugin.data.sources.index_writing import write_index_of
+from dino_plugin.data.sources.member_paths import read_member_path
+from dino_plugin.data.sources.shard_index import INDEX
 from dino_plugin.evaluation.retrieval.whitening import fit_whitening
 
 WHITENED = 65536  # images by which embeddings are whitened
@@ -34,7 +37,8 @@ Source = tuple[Mapping[str, Any], Callable[[Path], Mapping[str, Any]]]
 
 
 def curate(plan: Plan, folder: str | Path, sources: Mapping[str, Source], device: str | torch.device = 'cpu') -> Stages:
-    """Runs all stages below a folder and gives their results; `chosen/chosen.txt` there is a list to train on.
+    """Runs all stages below a folder and gives their results; `chosen/chosen.txt` there is a list to train on, and for
+    images in shards the folder `chosen` holds an index, with which `ShardDataset` reads them from there.
 
     All processes of a run call it, with one folder for all.
 
@@ -123,4 +127,7 @@ def _choose(plan: Plan, folder: Path, out: Path, kept: Rows, seeds: Rows | None)
     write_table(out / 'weights.parquet', columns)
     np.save(out / 'weight.npy', weight)
     lines = write_chosen(folder / 'duplicates/images.parquet', out / 'weights.parquet', out)
+    paths = (out / 'chosen.txt').read_text(encoding='utf-8').splitlines()
+    if read_member_path(paths[0]):
+        write_index_of(paths, str(out / INDEX))
     return dict(balanced=plan.keep, retrieved=int(retrieved.sum()), images=len(chosen), lines=lines)

@@ -1,4 +1,4 @@
-"""tools/curate.py: from a folder of images to a list that a training takes, and the page."""
+"""tools/curate.py: from a folder of images, or from shards, to a list that a training takes, and the page."""
 
 import runpy
 import sys
@@ -9,6 +9,10 @@ from bundled import CIFAR
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.images.image_files import find_images
+from dino_plugin.data.sources.index_writing import index_shards
+from dino_plugin.data.sources.shard_dataset import ShardDataset
+from dino_plugin.data.sources.shard_writing import write_shards
 
 
 @pytest.fixture
@@ -24,21 +28,29 @@ def images(tmp_path):
     return folder
 
 
-def test_a_folder_becomes_a_list_to_train_on_and_a_second_run_has_nothing_to_do(
-    images, tmp_path, repository, monkeypatch, capsys
-):
+@pytest.fixture
+def curated(repository, monkeypatch, tmp_path):
+    """What the tool printed, for a folder of images and one of results."""
     torch.manual_seed(0)
     tiny = TimmBackbone('vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     state = {f'distillation.teacher.backbone.{key}': value for key, value in tiny.state_dict().items()}
     torch.save({'meta': {'backbone': tiny.description}, 'state_dict': state}, tmp_path / 'epoch_1.pth')
-    tool, out = str(repository / 'tools/curate.py'), tmp_path / 'out'
-    command = [tool, tmp_path / 'epoch_1.pth', '--images', images, '--keep', 12, '--out', out, '--clusters', 8, 3,
-               '--duplicates', 0.99999, '--resize', 32, '--crop', 32, '--num-workers', 0]  # fmt: skip
-    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
-    for _ in range(2):
+
+    def run(images, out, capsys):
+        tool = str(repository / 'tools/curate.py')
+        command = [tool, tmp_path / 'epoch_1.pth', '--images', images, '--keep', 12, '--out', out, '--clusters', 8, 3,
+                   '--duplicates', 0.99999, '--resize', 32, '--crop', 32, '--num-workers', 0]  # fmt: skip
+        monkeypatch.setattr(sys, 'argv', list(map(str, command)))
         runpy.run_path(tool, run_name='__main__')
-        (out / 'embeddings_images/000000.npy').touch()
-        assert capsys.readouterr().out.splitlines()[-2:] == [str(out / 'page.html'), str(out / 'chosen/chosen.txt')]
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_a_folder_becomes_a_list_to_train_on_and_a_second_run_has_nothing_to_do(images, tmp_path, curated, capsys):
+    out = tmp_path / 'out'
+    for _ in range(2):
+        assert curated(images, out, capsys)[-2:] == [str(out / 'page.html'), str(out / 'chosen/chosen.txt')]
         (tmp_path / 'epoch_1.pth').write_bytes(b'not read again')
     chosen = ImageDataset(ann_file=str(out / 'chosen/chosen.txt'))
     paths = [info['img_path'] for info in map(chosen.get_data_info, range(len(chosen)))]
@@ -47,3 +59,19 @@ def test_a_folder_becomes_a_list_to_train_on_and_a_second_run_has_nothing_to_do(
     assert (out / 'embeddings_images/unreadable.txt').read_text().split() == [str(images / 'broken.jpg')]
     page = (out / 'page.html').read_text()
     assert page.count('<img src="data:image/') == 4 and 'images 45, pairs 5' in page and str(tmp_path) not in page
+
+
+def test_shards_become_an_index_to_train_on(images, tmp_path, curated, capsys):
+    shards, out = tmp_path / 'shards', tmp_path / 'out'
+    (images / 'broken.jpg').unlink()
+    write_shards([dict(img_path=path) for path in find_images(str(images))[0]], str(images), str(shards), 20)
+    index_shards(str(shards))
+    assert curated(shards, out, capsys)[-1] == str(out / 'chosen')
+    chosen = ShardDataset(out / 'chosen', pipeline=[dict(type='dino_plugin.LoadImage')])
+    infos = [chosen.get_data_info(number) for number in range(len(chosen))]
+    assert [info['img_path'] for info in infos] == (out / 'chosen/chosen.txt').read_text().splitlines()
+    assert len(infos) == 12 and len(chosen.starts) == len({info['img_path'].split('::')[0] for info in infos})
+    whole = ShardDataset(shards, pipeline=[dict(type='dino_plugin.LoadImage')])
+    all_images = {info['img_path']: number for number, info in enumerate(map(whole.get_data_info, range(len(whole))))}
+    for number, info in enumerate(infos):
+        assert (chosen[number]['img'] == whole[all_images[info['img_path']]]['img']).all()

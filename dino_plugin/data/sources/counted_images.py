@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,10 @@ class CountedImages(BaseDataset, ABC):
             self._chosen = kept[:indices] if indices >= 0 else kept[indices:]
         else:
             self._chosen = kept[np.asarray(indices, np.int64)]
+
+    @force_full_init
+    def get_subset(self, indices: Sequence[int] | int) -> 'CountedImages':
+        """These images as another data set, which shares all else with this one."""
+        part = copy(self)
+        part.get_subset_(indices)
+        return part

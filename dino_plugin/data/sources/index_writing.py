@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -13,9 +14,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dino_plugin.data.images.image_files import EXTENSIONS, first
+from dino_plugin.data.sources.member_paths import read_member_path
 from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
-from dino_plugin.data.sources.stores import is_address, joined, sizes_below
-from dino_plugin.data.sources.tar_members import Members, read_members
+from dino_plugin.data.sources.stores import is_address, joined, size_of, sizes_below
+from dino_plugin.data.sources.tar_members import Members, as_members, read_members
 
 
 class Indexed(NamedTuple):
@@ -80,6 +82,27 @@ def index_shards(
             f'the first dot of a name, and found {first(others) or "none"}.'
         )
     return Indexed(ShardIndex(path), len(new))
+
+
+def write_index_of(paths: Sequence[str], path: str) -> None:
+    """An index of some images of shards, which stay where they are: for `ShardDataset` in the index's folder.
+
+    Args:
+        paths: Of `ShardDataset`, `shard://...`; one that stands there twice is there twice.
+        path: The index; it names the shards by absolute paths, and has no labels.
+
+    Raises:
+        ValueError: If a path is no image of a shard.
+    """
+    images: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    for each in paths:
+        member = read_member_path(each)
+        if member is None:
+            raise ValueError(f'{each} is no image of a shard: expected shard://SHARD.tar::NAME@OFFSET+SIZE.')
+        shard = member.shard if is_address(member.shard) else os.path.abspath(member.shard)
+        images[shard].append((member.name, member.offset, member.size))
+    parts = [as_members(members) for members in images.values()]
+    _write(path, parts, dict(shards={shard: size_of(shard) for shard in images}, classes=[], damage={}))
 
 
 def _read_all(root: str, names: list[str], extensions: tuple[str, ...], num_workers: int) -> Iterator[Members]:

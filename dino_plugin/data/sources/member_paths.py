@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import NamedTuple
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
@@ -18,6 +19,23 @@ def member_path(shard: str, name: str, offset: int, size: int) -> str:
     return f'shard://{f"{shard}::{name}".replace("://", ":/")}@{offset}+{size}'
 
 
+class MemberRange(NamedTuple):
+    """What `member_path` was made of."""
+
+    shard: str
+    name: str
+    offset: int
+    size: int
+
+
+def read_member_path(path: str) -> MemberRange | None:
+    """The parts of a path of `member_path`; None for another path."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return None
+    return MemberRange(_PROTOCOL.sub(r'\1\2://', found[1]), found[2], int(found[3]), int(found[4]))
+
+
 class ShardBackend(BaseStorageBackend):
     """What `mmengine.fileio` does with the paths of `member_path`."""
 
@@ -29,13 +47,12 @@ class ShardBackend(BaseStorageBackend):
             FileNotFoundError: If there is no such shard.
             RuntimeError: As `read_range`.
         """
-        found = _PATH.fullmatch(str(filepath))
-        if found is None:
+        member = read_member_path(str(filepath))
+        if member is None:
             raise ValueError(f'{filepath} is no path of dino_plugin.ShardDataset: shard://SHARD.tar::NAME@OFFSET+SIZE')
-        shard, size = _PROTOCOL.sub(r'\1\2://', found[1]), int(found[4])
-        data = read_range(shard, int(found[3]), size)
-        if len(data) < size:
-            raise UndecodableImageError(f'the shard {shard} is truncated: it ends inside this image')
+        data = read_range(member.shard, member.offset, member.size)
+        if len(data) < member.size:
+            raise UndecodableImageError(f'the shard {member.shard} is truncated: it ends inside this image')
         return data
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
@@ -49,9 +66,8 @@ def status_of(path: str) -> os.stat_result | None:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    found = _PATH.fullmatch(path)
-    if found:
-        path = _PROTOCOL.sub(r'\1\2://', found[1])
+    if member := read_member_path(path):
+        path = member.shard
     return None if is_address(path) else os.stat(path)
 
 

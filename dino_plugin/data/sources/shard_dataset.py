@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from dino_plugin.data.images.image_files import first
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.data.sources.counted_images import CountedImages
 from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
-from dino_plugin.data.sources.stores import is_address, joined, sizes_below
+from dino_plugin.data.sources.stores import is_absolute, is_address, joined, size_of, sizes_below
 
 
 class ShardDataset(CountedImages):
@@ -87,8 +88,17 @@ class ShardDataset(CountedImages):
             self._metainfo.setdefault('classes', self._indexes[0].classes)
 
 
+def _sizes_elsewhere(index: ShardIndex) -> dict[str, int]:
+    """Of the shards with absolute names, as `write_index_of` writes them."""
+    sizes = {}
+    for name in filter(is_absolute, index.shards):
+        with suppress(FileNotFoundError):
+            sizes[name] = size_of(name)
+    return sizes
+
+
 def _compare(root: str, index: ShardIndex) -> None:
-    found = sizes_below(root, '.tar')
+    found = sizes_below(root, '.tar') | _sizes_elsewhere(index)
     if missing := [name for name in index.shards if name not in found]:
         raise FileNotFoundError(
             f'{len(missing)} of {len(index.shards)} shards of the index {index.path} do not exist: {first(missing)}. '
@@ -99,10 +109,10 @@ def _compare(root: str, index: ShardIndex) -> None:
             f'{len(changed)} shards of {root} have another size than in {index.path}: {first(changed)}. Bring the '
             f'index up to date: dino-plugin index_shards {root}'
         )
-    new, where = len(found) - len(index.shards), f'in {root}'
+    new, where = found.keys() - index.shards.keys(), f'in {root}'
     if new:
         print_log(
-            f'{new} shards {where} are not in its index and not read: index_shards adds them',
+            f'{len(new)} shards {where} are not in its index and not read: index_shards adds them',
             'current',
             logging.WARNING,
         )

@@ -18,9 +18,14 @@ def is_address(path: str) -> bool:
     return '://' in path or '::' in path
 
 
+def is_absolute(name: str) -> bool:
+    """Whether it says where a file lies without a folder before it."""
+    return is_address(name) or os.path.isabs(name)
+
+
 def joined(root: str, name: str) -> str:
     """The path of a file below a folder or address; an absolute path or address stays."""
-    if is_address(name) or os.path.isabs(name):
+    if is_absolute(name):
         return name
     return f'{root.rstrip("/")}/{name}' if is_address(root) else os.path.join(root, name)
 
@@ -45,6 +50,11 @@ def read_all(path: str) -> bytes:
 def opened(path: str) -> Any:
     """A file to read with `seek`; errors as `read_range`, but later ones are fsspec's."""
     return attempt(path, lambda system, name: system.open(name, 'rb'))
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file; errors as `read_range`."""
+    return attempt(path, lambda system, name: system.size(name))
 
 
 def sizes_below(root: str, ending: str) -> dict[str, int]:

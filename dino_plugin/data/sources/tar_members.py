@@ -2,6 +2,8 @@
 
 import os
 import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -75,10 +77,16 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
                     damage = f'byte {shard.offset} begins no member'
         except tarfile.TarError as error:
             damage = str(error)
-    return _as_arrays(images, labels, damage, others)
+    return as_members(images, labels, damage, others)
 
 
-def _as_arrays(images: list[tuple[str, int, int]], labels: dict[str, int], damage: str, others: set[str]) -> Members:
+def as_members(
+    images: Sequence[tuple[str, int, int]],
+    labels: Mapping[str, int] = MappingProxyType({}),
+    damage: str = '',
+    others: Iterable[str] = (),
+) -> Members:
+    """Arrays of (name, offset, size) of each image, and of the labels by name without ending."""
     names = [name.encode() for name, _, _ in images]
     return Members(
         np.array([offset for _, offset, _ in images], np.int64),
