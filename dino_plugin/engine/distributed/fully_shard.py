@@ -36,9 +36,10 @@ class FullyShard(nn.Module):
         module: The model, filled in by mmengine.
         replicas: Groups of processes that each hold all parts, usually the number of machines: gathering stays inside a
             group, only gradients are exchanged between groups. It divides the number of processes; 1: one group.
-        precision: In which parameters are gathered, 'fp32', 'bf16' or 'fp16'. Half precision halves the exchange.
-            Parameters are kept and gradients are averaged in float32 in any case. With autocast in bf16
-            (``optim_wrapper.precision``) choose 'bf16': otherwise autocast keeps a copy of each block in bf16.
+        precision: In which parameters are gathered, 'fp32' or 'bf16', which halves the exchange. Parameters are kept
+            and gradients are averaged in float32 in any case. With autocast in bf16 (``optim_wrapper.precision``)
+            choose 'bf16': otherwise autocast keeps a copy of each block in bf16. With autocast in fp16 choose 'fp32':
+            parameters in fp16 would make the sum that runs through the blocks fp16, too, and its gradients overflow.
 
     Raises:
         ValueError: If replicas do not divide the processes, the precision is unknown, a batch norm would compute in
@@ -50,8 +51,11 @@ class FullyShard(nn.Module):
 
     def __init__(self, module: BaseModel, replicas: int = 1, precision: str = 'fp32') -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(f'FullyShard: precision={precision!r} is unknown; use one of {list(PRECISIONS)}.')
+        if precision not in ('fp32', 'bf16'):
+            raise ValueError(
+                f"FullyShard: precision={precision!r}, expected 'fp32' or 'bf16'. Autocast in fp16 "
+                "(optim_wrapper.precision) goes with 'fp32' here."
+            )
         # Class token and patches are views of one tensor, which no loss changes in place.
         warnings.filterwarnings('ignore', 'FSDP2-wrapped module .* returned a view tensor')
         self.module = module

@@ -8,9 +8,11 @@ from processes import run_in_processes
 from small_training import small_config
 from torch.distributed.tensor import DTensor
 
+from dino_plugin import registry
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.reduce import own_part
 from dino_plugin.engine.distributed.conversion import convert
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.distributed.safe_reader import SafeReader
 from dino_plugin.engine.distributed.sharded_runner import ShardedRunner
 from dino_plugin.engine.training.model import unwrapped
@@ -100,3 +102,9 @@ def test_a_description_that_would_run_code_is_refused(tmp_path):
     (tmp_path / '.metadata').write_bytes(pickle.dumps(print))
     with pytest.raises(ValueError, match=r'it imports builtins\.print, which no description needs'):
         SafeReader(tmp_path).read_metadata()
+
+
+def test_parameters_in_fp16_are_refused_with_the_cure():
+    model = registry.MODELS.build(small_config('').model)
+    with pytest.raises(ValueError, match="precision='fp16', expected 'fp32' or 'bf16'"):
+        FullyShard(model, precision='fp16')
