@@ -7,7 +7,9 @@ from typing import Any
 from dino_plugin.openmmlab.config_files import config_path, serve_configs
 from dino_plugin.openmmlab.import_hooks import after_import
 from dino_plugin.openmmlab.late_transformers import import_transformers_late
+from dino_plugin.openmmlab.line_augmentations import import_line_augmentations_without_imgaug
 from dino_plugin.openmmlab.mmcv_operations import replace_compiled_operations
+from dino_plugin.openmmlab.mmpretrain_multimodal import import_mmpretrain_without_text
 from dino_plugin.openmmlab.providers import require_openmmlab
 
 __version__ = '0.1.0'
@@ -30,5 +32,7 @@ require_openmmlab()
 # All act only when mmengine and mmcv are imported, so this import stays quick.
 serve_configs()
 replace_compiled_operations()
+import_line_augmentations_without_imgaug()
+import_mmpretrain_without_text()
 import_transformers_late()
 after_import('mmengine.runner.checkpoint', _read_checkpoints_safely)

@@ -130,7 +130,7 @@ def test_the_two_providers_are_never_installed_together(repository):
     assert not {'mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation'} & names['onedl']
     assert not any(name.startswith(('mm', 'onedl')) for name in names[''])
     setup = (repository / 'setup.cfg').read_text()
-    assert 'dino_plugin[onedl,lightly,channels,onnx,test,docs]' in setup, 'the extra "all" names its parts'
+    assert 'dino_plugin[onedl,lightly,channels,onnx,detection,test,docs]' in setup, 'the extra "all" names its parts'
 
 
 def test_there_is_one_distribution_of_opencv(repository):
@@ -143,7 +143,7 @@ def test_every_import_of_the_package_is_declared(repository):
     for extra in ('onnx', 'parquet', 'index', 'lora', 'datasets', 'curation'):
         declared |= requirements(repository)[extra]
     declared |= {'transformers'}  # imported only if it is installed, as mmengine does
-    declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'lightly', *sys.stdlib_module_names}
+    declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'lightly', *sys.stdlib_module_names}
     aliases = {'cv2': 'opencv_python', 'PIL': 'pillow', 'sklearn': 'scikit_learn', 'faiss': 'faiss-cpu'}
     missing = set()
     for path in (repository / 'dino_plugin').rglob('*.py'):

@@ -484,7 +484,8 @@ def test_the_first_call_sets_up_and_the_second_needs_no_network(checkout):
     done, calls = checkout.run('run_tests.sh', 'tests/core', '-x')
     assert done.returncode == 0, done.stderr
     assert '-m venv .venv' in calls
-    assert '--editable .[onedl,lightly,onnx,test,docs]' in calls
+    assert '--editable .[onedl,lightly,onnx,detection,test,docs]' in calls
+    assert '--no-deps onedl-mmdetection' in calls
     assert calls.strip().endswith('-m pytest -n 2 --dist loadfile tests/core -x')
     done, calls = checkout.run('run_tests.sh')
     assert done.returncode == 0
@@ -514,7 +515,7 @@ def test_the_tests_install_what_the_quickstart_did_not(checkout):
     assert '--editable .[onedl]' in calls
     _, calls = checkout.run('run_tests.sh')
     assert 'venv' not in calls
-    assert '--editable .[onedl,lightly,onnx,test,docs]' in calls
+    assert '--editable .[onedl,lightly,onnx,detection,test,docs]' in calls
 
 
 def test_changed_dependencies_are_installed(checkout):

@@ -27,6 +27,10 @@ set_up_environment() {
     local progress=off
     if [ -t 1 ]; then progress=on; fi
     .venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$progress" --editable ".[$extra]"
+    if [[ " $* " = *" detection "* ]]; then
+        # Its requirements would bring a second OpenCV; what it needs is in the extra.
+        .venv/bin/python -m pip install --disable-pip-version-check --progress-bar "$progress" --no-deps onedl-mmdetection
+    fi
     if ! .venv/bin/python -c 'import cv2' >/dev/null 2>&1; then
         .venv/bin/python -c 'import cv2' || true
         echo "OpenCV was installed but does not load. If the line above names libGL or libglib, install them:" >&2

@@ -43,8 +43,9 @@ run() {
     fi
     git clone --quiet "$ROOT" "$env/checkout" || return 1
     "$env/bin/python" -m pip install --quiet --upgrade pip || return 1
-    "$env/bin/python" -m pip install --quiet "${options[@]}" "$env/checkout[$family,lightly,onnx,test]" > "$env/install.log" 2>&1 \
+    "$env/bin/python" -m pip install --quiet "${options[@]}" "$env/checkout[$family,lightly,onnx,detection,test]" > "$env/install.log" 2>&1 \
         || { tail -20 "$env/install.log" >&2; return 1; }
+    "$env/bin/python" -m pip install --quiet --no-deps "$([ "$family" = onedl ] && echo onedl-mmdetection || echo mmdet)" || return 1
     (cd "$env" && bin/python checkout/tests/first_hour/walk.py --installed) > "$env/first_hour.log" 2>&1
     (cd "$env/checkout" && ../bin/python -m pytest -n "$WORKERS" --dist loadfile -q) > "$env/suite.log" 2>&1
     local versions

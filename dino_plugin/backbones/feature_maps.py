@@ -12,6 +12,7 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.views import Tokens
 
 PYRAMID = 'pyramid'
+EVEN = 'even'
 
 
 class TimmFeatureMaps(DownstreamBackbone):
@@ -29,9 +30,11 @@ class TimmFeatureMaps(DownstreamBackbone):
         out_indices: Layers (blocks, or stages of a convolutional network) that give a map; negative numbers count from
             the end. A transformer's last normalisation is applied to each map. 'pyramid' means four layers: a
             transformer's blocks after a third, a half, two thirds and all, as in BEiT (3, 5, 7, 11 of 12 blocks, 7, 11,
-            15, 23 of 24), or a convolutional network's last four stages.
+            15, 23 of 24), or a convolutional network's last four stages. 'even': four layers at equal distances, the
+            last one among them (2, 5, 8, 11 of 12).
         frozen: Do not train: no gradients, and the network stays in evaluation mode.
         class_token: Concatenate the class token to each cell, which doubles the channels.
+        normalised: False: a transformer's maps as its blocks give them, without its last normalisation.
         **backbone: Arguments of `TimmBackbone`: `model_name`, `checkpoint`, `pretrained`, `drop_path_rate`… A mismatch
             between checkpoint and network is an error; mmengine's `init_cfg` only logs it.
 
@@ -40,11 +43,16 @@ class TimmFeatureMaps(DownstreamBackbone):
     """
 
     def __init__(
-        self, out_indices: Sequence[int] | str = (-1,), frozen: bool = False, class_token: bool = False, **backbone
+        self,
+        out_indices: Sequence[int] | str = (-1,),
+        frozen: bool = False,
+        class_token: bool = False,
+        normalised: bool = True,
+        **backbone,
     ) -> None:
         super().__init__(frozen, **backbone)
         self.out_indices = _positions(out_indices, self.backbone)
-        self.class_token = class_token
+        self.class_token, self.normalised = class_token, normalised
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -54,7 +62,7 @@ class TimmFeatureMaps(DownstreamBackbone):
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor, ...]:
         """Maps `batch dim rows columns`, in the order of `out_indices`."""
-        found = self.backbone.intermediates(images, sorted(self.out_indices))
+        found = self.backbone.intermediates(images, sorted(self.out_indices), self.normalised)
         by_layer = dict(zip(sorted(self.out_indices), found))
         return tuple(self._map(by_layer[index], images) for index in self.out_indices)
 
@@ -66,7 +74,7 @@ class TimmFeatureMaps(DownstreamBackbone):
         features = patches.permute(0, 3, 1, 2).contiguous()
         if self.backbone.patch_size is None:
             return features
-        return _without_padding(features, images.shape[2:], self.backbone.patch_size)
+        return without_padding(features, images.shape[2:], self.backbone.patch_size)
 
 
 class BatchNormMaps(nn.Module):
@@ -102,28 +110,39 @@ class BatchNormMaps(nn.Module):
 def _positions(out_indices: Sequence[int] | str, backbone: TimmBackbone) -> list[int]:
     """The layers, counted from 0."""
     num_layers = len(backbone.model.feature_info)
-    layers = _pyramid(num_layers, backbone.patch_size is not None) if out_indices == PYRAMID else out_indices
+    layers = (
+        _four(num_layers, backbone.patch_size is not None, out_indices)
+        if out_indices in (PYRAMID, EVEN)
+        else out_indices
+    )
     known = not isinstance(layers, str) and all(-num_layers <= index < num_layers for index in layers)
     positions = [index % num_layers for index in layers] if known else []
     if not positions or len(set(positions)) < len(positions):
         raise ValueError(
             f'TimmFeatureMaps: out_indices={out_indices!r} must be one or more different layers of 0 to '
-            f"{num_layers - 1}, or 'pyramid', which needs four; {backbone.description['model_name']} has "
+            f"{num_layers - 1}, or 'pyramid' or 'even', which need four; {backbone.description['model_name']} has "
             f'{num_layers}.'
         )
     return positions
 
 
-def _pyramid(num_layers: int, is_transformer: bool) -> list[int]:
+def _four(num_layers: int, is_transformer: bool, name: str) -> list[int]:
     if not is_transformer:
         return list(range(num_layers - 4, num_layers))
-    return [round(num_layers * share) - 1 for share in (1 / 3, 1 / 2, 2 / 3, 1)]
+    shares = (1 / 3, 1 / 2, 2 / 3, 1) if name == PYRAMID else (1 / 4, 1 / 2, 3 / 4, 1)
+    return [round(num_layers * share) - 1 for share in shares]
 
 
-def _without_padding(
+def without_padding(
     features: Float[Tensor, 'batch dim rows columns'], image_size: Sequence[int], patch_size: tuple[int, int]
 ) -> Float[Tensor, 'batch dim rows columns']:
-    """The map resampled to the same number of cells over the image without its padding."""
+    """The map resampled to the same number of cells over the image without its padding.
+
+    Args:
+        features: Map of an image that was padded at the bottom and right.
+        image_size: Rows and columns of the image without padding.
+        patch_size: Pixels of a cell.
+    """
     shares = [size / (cells * patch) for size, cells, patch in zip(image_size, features.shape[2:], patch_size)]
     if shares == [1, 1]:
         return features

@@ -180,7 +180,7 @@ class TimmBackbone(nn.Module):
         return tuple(self(*view, patches) for view, patches in zip(sizes, wanted))
 
     def intermediates(
-        self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int]
+        self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int], normalised: bool = True
     ) -> list[Tokens]:
         """Tokens after some layers (blocks, or stages of a convolutional network).
 
@@ -190,6 +190,7 @@ class TimmBackbone(nn.Module):
         Args:
             images: As for ``forward``, with one leading axis.
             layers: Counted from 0, or from the end if negative; the result is in the order of the network.
+            normalised: False: tokens as the blocks give them, for transformers.
         """
         if self.patch_size is None:
             maps = self.model.forward_intermediates(images, indices=list(layers), intermediates_only=True)
@@ -197,7 +198,7 @@ class TimmBackbone(nn.Module):
         found = self.model.forward_intermediates(
             self._prepared(images),
             indices=list(layers),
-            norm=True,
+            norm=normalised,
             return_prefix_tokens=True,
             output_fmt='NLC',
             intermediates_only=True,

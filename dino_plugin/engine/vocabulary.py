@@ -9,6 +9,7 @@ from dino_plugin import registry
 from dino_plugin.backbones.feature_map_backbone import FeatureMapBackbone
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
+from dino_plugin.backbones.joined_maps import JoinedFeatureMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead, ProjectionHead
 from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss, ViewMeanLoss
@@ -49,6 +50,7 @@ from dino_plugin.data.sources.shard_sampler import ShardSampler
 from dino_plugin.data.sources.source_sampler import SourceSampler
 from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook
+from dino_plugin.engine.downstream.detector_for_classes import detector_for_classes
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
 from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
 from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
@@ -90,6 +92,7 @@ from dino_plugin.evaluation.depth.data import DepthDataset
 from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
 from dino_plugin.evaluation.depth.metric import DepthMetric
 from dino_plugin.evaluation.depth.pipeline_steps import KeepWindow, LoadDepth
+from dino_plugin.evaluation.detection.late import box_bias_detr, box_dataset, box_metric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects.images import ObjectDataset
 from dino_plugin.evaluation.retrieval.copies_dataset import AttackedImages, CopydaysCopies, OriginalImages
@@ -106,8 +109,10 @@ VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
         PatchExtractor, ObjectFinder, LinearGrid,
-        ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, TimmFeatureVector, BatchNormMaps,
-        (width_from_backbone, 'WidthFromBackbone'),
+        ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, JoinedFeatureMaps, TimmFeatureVector,
+        BatchNormMaps,
+        (width_from_backbone, 'WidthFromBackbone'), (detector_for_classes, 'DetectorForClasses'),
+        (box_bias_detr, 'BoxBiasDETR'),
         DINOHead, DINOLoss, IBOTPatchLoss, KoLeoLoss, GramLoss, AlignmentLoss, PatchAlignmentLoss, CodingRateLoss,
         ViewMeanLoss, SIGRegLoss, KernelAlignmentLoss, ProjectionHead, FeatureRegressionLoss,
         ClusteringLoss, ClusterPredictionLoss, ClusterHead, PatchPredictor,
@@ -120,7 +125,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.DATASETS: [
         ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset,
         DAVISDataset, ObjectDataset, DepthDataset, (checked_segmentation, 'CheckedSegmentation'),
-        (held_out_split, 'HeldOutSplit'),
+        (held_out_split, 'HeldOutSplit'), (box_dataset, 'BoxDataset'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
@@ -141,7 +146,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
-        LinearGridMetric, DepthMetric,
+        LinearGridMetric, DepthMetric, (box_metric, 'BoxMetric'),
     ],
     registry.MODEL_WRAPPERS: [FullyShard],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],

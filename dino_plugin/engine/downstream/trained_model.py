@@ -3,20 +3,27 @@
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.safe_loading import load_checkpoint
 
-_BACKBONES = ('TimmFeatureMaps', 'TimmFeatureVector', 'TimmBackbone')
+_BACKBONES = ('TimmFeatureMaps', 'JoinedFeatureMaps', 'TimmFeatureVector', 'TimmBackbone')
+_TRAINED = (
+    'LinearGrid',
+    'ClipClassifier',
+    'ImageTextModel',
+    'ZeroShotClassifier',
+    'TextSegmenter',
+)  # more than a backbone
 _SOURCES = ('checkpoint', 'checkpoint_source', 'allow_mismatch', 'pretrained')
 
 
 def only_backbone(model: dict) -> bool:
     """Whether nothing of the model that this config describes was trained apart from its backbone, a `TimmBackbone`."""
-    trained = str(model.get('type')).split('.')[-1] == 'LinearGrid'
+    trained = str(model.get('type')).split('.')[-1] in _TRAINED
     return (model.get('backbone') or {}).get('type') == 'dino_plugin.TimmBackbone' and not trained
 
 
 def name_backbone(model: dict, checkpoint: str) -> None:
     """Take the backbone's name and arguments in a config of a segmenter, detector or classifier from its checkpoint.
 
-    The weights that its training began with are not needed any more: the config's options for them are removed.
+    So are other arguments that the checkpoint knows of its model (``meta['arguments']``). The weights that its training began with are not needed any more: the config's options for them are removed.
     Arguments of the network that stand in the config win.
 
     Args:
@@ -29,8 +36,11 @@ def name_backbone(model: dict, checkpoint: str) -> None:
     backbone = model.get('backbone') or {}
     if str(backbone.get('type')).split('.')[-1] not in _BACKBONES:
         return
+    content = load_checkpoint(checkpoint) if backbone.get('model_name') is None else {}
+    for name, value in content.get('meta', {}).get('arguments', {}).items():
+        model.setdefault(name, value)
     if backbone.get('model_name') is None:
-        description = backbone_description(load_checkpoint(checkpoint), checkpoint)
+        description = backbone_description(content, checkpoint)
         if description is None and backbone.get('checkpoint'):
             return  # that file says it
         if description is None:

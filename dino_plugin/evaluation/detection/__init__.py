@@ -1,0 +1,1 @@
+"""Where objects are, as boxes: detectors of mmdetection on a frozen backbone."""
