@@ -101,6 +101,12 @@ from dino_plugin.evaluation.retrieval.metric import ClassRetrievalMetric, CopyMe
 from dino_plugin.evaluation.retrieval.pipeline_steps import AttackImage, CutToBox, ResizeWhole
 from dino_plugin.evaluation.segmentation.checked_segmentation import checked_segmentation
 from dino_plugin.evaluation.segmentation.patch_metric import PatchKNNMetric, PatchLogisticMetric
+from dino_plugin.evaluation.text.caption_batches import CaptionPreprocessor, PackCaptions, caption_collate
+from dino_plugin.evaluation.text.captions import CaptionDataset
+from dino_plugin.evaluation.text.model import ImageTextModel
+from dino_plugin.evaluation.text.retrieval import ImageTextRetrievalMetric
+from dino_plugin.evaluation.text.segmenter import TextSegmenter
+from dino_plugin.evaluation.text.zero_shot import ZeroShotClassifier
 from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
 from dino_plugin.evaluation.video.metric import DAVISMetric
 from dino_plugin.evaluation.video.propagation import LabelPropagator
@@ -117,6 +123,7 @@ VOCABULARY: dict[Registry, list] = {
         ViewMeanLoss, SIGRegLoss, KernelAlignmentLoss, ProjectionHead, FeatureRegressionLoss,
         ClusteringLoss, ClusterPredictionLoss, ClusterHead, PatchPredictor,
         LightlyPairLoss, LightlySwAVLoss, DepthFromBins, MapsWithoutReadout, ScaleInvariantLoss, LogGradientLoss,
+        ImageTextModel, ZeroShotClassifier, TextSegmenter, CaptionPreprocessor,
     ],
     registry.TASK_UTILS: [
         Constant, Linear, Cosine, Warmup, Switch, Centering, SinkhornKnopp, PositionwiseSinkhornKnopp, LabelPropagator,
@@ -124,7 +131,7 @@ VOCABULARY: dict[Registry, list] = {
     ],
     registry.DATASETS: [
         ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset,
-        DAVISDataset, ObjectDataset, DepthDataset, (checked_segmentation, 'CheckedSegmentation'),
+        DAVISDataset, ObjectDataset, DepthDataset, CaptionDataset, (checked_segmentation, 'CheckedSegmentation'),
         (held_out_split, 'HeldOutSplit'), (box_dataset, 'BoxDataset'),
         ImagesOfClasses, NumberedImages,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
@@ -133,8 +140,9 @@ VOCABULARY: dict[Registry, list] = {
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
         RandomResizedCrop, ResizeWhole, CutToBox, AttackImage, LoadDepth, KeepWindow,
+        PackCaptions,
     ],
-    registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate],
+    registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate, caption_collate],
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
         ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook,
@@ -146,7 +154,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
-        LinearGridMetric, DepthMetric, (box_metric, 'BoxMetric'),
+        LinearGridMetric, DepthMetric, ImageTextRetrievalMetric, (box_metric, 'BoxMetric'),
     ],
     registry.MODEL_WRAPPERS: [FullyShard],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],

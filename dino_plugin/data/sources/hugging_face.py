@@ -19,7 +19,8 @@ _OPEN: dict[str, ArrowRows | ParquetRows] = {}  # of this process, by name
 class HuggingFaceDataset(CountedImages):
     """A column of images of a data set that the package `datasets` loads: from the hub, or from a folder.
 
-    An item holds ``img_path``, by which ``LoadImage`` and the others find the row, and, with labels, ``gt_label``.
+    An item holds ``img_path``, by which ``LoadImage`` and the others find the row, and, with labels, ``gt_label``, or
+    with captions, ``captions``.
     Streamed, nothing is downloaded beforehand: the rows of its Parquet files are read where they are. They keep their
     numbers, so a streamed run resumes exactly, too. Every worker reads the groups of rows that its images are in; so
     take `ShardSampler`, with a window of at most eight.
@@ -30,13 +31,15 @@ class HuggingFaceDataset(CountedImages):
         split: The part.
         column: Of the images.
         label_column: Of numbers of classes, for evaluation; None: no labels.
+        caption_column: Of texts, or lists of texts, in place of labels; None: no captions.
         streaming: Read Parquet files where they are.
         load: Other arguments of ``datasets.load_dataset``, such as ``name``, ``revision`` and ``data_files``.
         **kwargs: ``max_pixels`` as in ``ImageDataset``, and mmengine's usual arguments, such as ``pipeline``.
 
     Raises:
         ImportError: If the package is not installed.
-        ValueError: If there are no such columns or split, or ``streaming`` finds other files than Parquet.
+        ValueError: If there are no such columns or split, both labels and captions are asked for, or ``streaming``
+            finds other files than Parquet.
         RuntimeError: If the hub does not answer.
     """
 
@@ -46,6 +49,7 @@ class HuggingFaceDataset(CountedImages):
         split: str = 'train',
         column: str = 'image',
         label_column: str | None = None,
+        caption_column: str | None = None,
         streaming: bool = False,
         load: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -54,8 +58,11 @@ class HuggingFaceDataset(CountedImages):
             import datasets  # noqa: F401
         except ImportError as error:
             raise ImportError('HuggingFaceDataset needs: pip install "dino_plugin[datasets]"') from error
+        if label_column and caption_column:
+            raise ValueError(f'HuggingFaceDataset gives labels or captions: drop {label_column=} or {caption_column=}.')
         self._source = os.path.expanduser(path), split, dict(load or {})
-        self._columns = column, label_column
+        self._columns = column, label_column or caption_column
+        self._gives = 'gt_label' if label_column else 'captions'
         self._streaming = streaming
         # Of two data sets with other files, too: `path` may be 'parquet'.
         digest = hashlib.sha256(f'{self._source}'.encode()).hexdigest()[:8]
@@ -79,7 +86,7 @@ class HuggingFaceDataset(CountedImages):
     def sample(self, image: int) -> dict:
         """A row as the path."""
         info = dict(img_path=f'row://{self._key}@{image}')
-        return info | dict(gt_label=self._rows.label(image)) if self._columns[1] else info
+        return info | {self._gives: self._rows.value(image)} if self._columns[1] else info
 
     def begins(self) -> Int64[np.ndarray, ' groups']:
         """Of the groups of rows."""
@@ -102,7 +109,7 @@ class RowBackend(BaseStorageBackend):
 register_backend('row', RowBackend, force=True, prefixes='row')
 
 
-def _arrow(path: str, split: str, load: dict, column: str, label_column: str | None) -> ArrowRows:
+def _arrow(path: str, split: str, load: dict, column: str, other_column: str | None) -> ArrowRows:
     import datasets
 
     if os.path.isfile(os.path.join(path, 'state.json')):
@@ -111,10 +118,10 @@ def _arrow(path: str, split: str, load: dict, column: str, label_column: str | N
         table = datasets.load_from_disk(path)[split]
     else:
         table = datasets.load_dataset(path, split=split, **load)
-    return ArrowRows(table, column, label_column)
+    return ArrowRows(table, column, other_column)
 
 
-def _parquet(path: str, split: str, load: dict, column: str, label_column: str | None) -> ParquetRows:
+def _parquet(path: str, split: str, load: dict, column: str, other_column: str | None) -> ParquetRows:
     import datasets
 
     files = datasets.load_dataset_builder(path, **load).config.data_files or {}
@@ -124,4 +131,4 @@ def _parquet(path: str, split: str, load: dict, column: str, label_column: str |
             f'streaming reads Parquet files, and {path} has {paths[:1] or "none"} for the split {split!r} of '
             f'{sorted(files)}: set streaming=False, or on the hub load=dict(revision="refs/convert/parquet").'
         )
-    return ParquetRows(paths, column, label_column)
+    return ParquetRows(paths, column, other_column)

@@ -60,7 +60,8 @@ def index_shards(
     if not sizes:
         raise FileNotFoundError(f'no .tar file in {root} or below')
     known = ShardIndex(path) if os.path.exists(path) else None
-    same = known.shards.items() & sizes.items() if known else ()
+    # An index of an earlier version does not know of captions.
+    same = known.shards.items() & sizes.items() if known and known.has_captions is not None else ()
     found = {name: known.members(name) for name, _ in same}
     new = [name for name in sizes if name not in found]
     try:
@@ -122,6 +123,9 @@ def _write(path: str, parts: list[Members], header: dict[str, Any]) -> None:
         names=np.concatenate([part.names for part in parts]),
         name_ends=np.concatenate([part.name_ends + before for part, before in zip(parts, bytes_before)]),
     )
+    header['captions'] = any(part.caption_sizes.any() for part in parts)
+    for name in ('caption_offsets', 'caption_sizes') if header['captions'] else ():
+        arrays[name] = np.concatenate([getattr(part, name) for part in parts])
     unfinished = Path(f'{path}.part')
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, unfinished, metadata=dict(shards=json.dumps(header)))

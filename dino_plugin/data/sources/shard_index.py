@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_bytes
 
@@ -17,7 +18,7 @@ INDEX = 'index.safetensors'
 class ShardIndex:
     """Where each image of the shards below one folder lies. A local file is mapped into memory, not read.
 
-    A billion images take 37 GB of disk; processes share what they touch of it.
+    A billion images take 37 GB of disk, with captions 49 GB; processes share what they touch of it.
 
     Args:
         path: Of the file that `index_shards` writes, local or an address, which is held in memory.
@@ -27,6 +28,7 @@ class ShardIndex:
         starts: Number of the first image of each shard, and last the number of all.
         classes: Their names, if the shards were written with them.
         damage: What is wrong with damaged shards, by name.
+        has_captions: Whether there is any; None in an index of an earlier version, which did not look.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -54,6 +56,7 @@ class ShardIndex:
         self.shards: dict[str, int] = header['shards']
         self.classes: tuple[str, ...] = tuple(header['classes'])
         self.damage: dict[str, str] = header['damage']
+        self.has_captions: bool | None = header.get('captions')
         self._names = list(self.shards)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self.starts = self._arrays['starts']
@@ -69,12 +72,24 @@ class ShardIndex:
         """Images without a label."""
         return int((self._arrays['labels'] < 0).sum())
 
+    @property
+    def without_caption(self) -> Int64[np.ndarray, ' images']:
+        """Numbers of the images without a caption."""
+        return np.flatnonzero(self._arrays['caption_sizes'] == 0) if self.has_captions else np.arange(len(self))
+
+    def caption_path(self, index: int, root: str) -> str:
+        """Of the member that is the caption of an image, as `sample` gives that of the image."""
+        offset, size = (int(self._arrays[name][index]) for name in ('caption_offsets', 'caption_sizes'))
+        return member_path(self._shard_of(index, root), f'caption of {self.name(index)}', offset, size)
+
     def sample(self, index: int, root: str) -> dict:
         """`img_path` of an image, and its `gt_label`, -1 without; `root` is the folder of the shards."""
-        shard = int(np.searchsorted(self.starts, index, side='right')) - 1
         offset, size, label = (int(self._arrays[name][index]) for name in ('offsets', 'sizes', 'labels'))
-        path = member_path(joined(root, self._names[shard]), self.name(index), offset, size)
+        path = member_path(self._shard_of(index, root), self.name(index), offset, size)
         return dict(img_path=path, gt_label=label)
+
+    def _shard_of(self, index: int, root: str) -> str:
+        return joined(root, self._names[int(np.searchsorted(self.starts, index, side='right')) - 1])
 
     def name(self, index: int) -> str:
         """Of the member."""
@@ -89,7 +104,10 @@ class ShardIndex:
         bytes_before = int(self._arrays['name_ends'][begin - 1]) if begin else 0
         names = self._arrays['names'][bytes_before : int(ends[-1]) if begin < end else bytes_before]
         offsets, sizes, labels = (self._arrays[part][begin:end] for part in ('offsets', 'sizes', 'labels'))
-        return Members(offsets, sizes, labels, names, ends - bytes_before, self.damage.get(shard, ''))
+        captions = [np.zeros(end - begin, kind) for kind in (np.int64, np.int32)]
+        if self.has_captions:
+            captions = [self._arrays[part][begin:end] for part in ('caption_offsets', 'caption_sizes')]
+        return Members(offsets, sizes, labels, names, ends - bytes_before, *captions, self.damage.get(shard, ''))
 
 
 def _from_bytes(data: bytes) -> tuple[dict[str, np.ndarray], dict]:

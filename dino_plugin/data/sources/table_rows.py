@@ -17,20 +17,20 @@ class ArrowRows:
     Args:
         table: The data set.
         column: Of the images.
-        label_column: Of numbers of classes; None: no labels.
+        other_column: Of numbers of classes, or texts; None: no such column.
 
     Raises:
         ValueError: If there are no such columns.
     """
 
-    def __init__(self, table: Any, column: str, label_column: str | None) -> None:
+    def __init__(self, table: Any, column: str, other_column: str | None) -> None:
         from datasets import Image
 
-        _require(column, label_column, table.column_names)
-        self.classes = tuple(getattr(table.features.get(label_column), 'names', None) or ())
+        _require(column, other_column, table.column_names)
+        self.classes = tuple(getattr(table.features.get(other_column), 'names', None) or ())
         self._images = table.select_columns([column]).cast_column(column, Image(decode=False))
-        self._labels = table.select_columns([label_column]) if label_column else None
-        self._column, self._label_column = column, label_column
+        self._others = table.select_columns([other_column]) if other_column else None
+        self._column, self._other_column = column, other_column
         self.starts = np.zeros(1, np.int64)
 
     def __len__(self) -> int:
@@ -40,9 +40,9 @@ class ArrowRows:
         """The file."""
         return _file_of(self._images[row][self._column])
 
-    def label(self, row: int) -> int:
-        """The class."""
-        return int(self._labels[row][self._label_column])
+    def value(self, row: int) -> Any:
+        """What stands in the other column."""
+        return self._others[row][self._other_column]
 
 
 class ParquetRows:
@@ -53,23 +53,23 @@ class ParquetRows:
     Args:
         paths: Of the files.
         column: Of the images: of bytes, or Hugging Face's of ``bytes`` and ``path``.
-        label_column: Of numbers of classes; None: no labels.
+        other_column: Of numbers of classes, or texts; None: no such column.
 
     Raises:
         ValueError: If there are no such columns.
     """
 
-    def __init__(self, paths: Sequence[str], column: str, label_column: str | None) -> None:
-        self._columns = [column, *([label_column] if label_column else [])]
+    def __init__(self, paths: Sequence[str], column: str, other_column: str | None) -> None:
+        self._columns = [column, *([other_column] if other_column else [])]
         self._groups: list[tuple[str, Any, int]] = []  # path, its metadata, number in it
         sizes = []
         for path in paths:
             metadata = self._read(path, None, lambda file: file.metadata)
-            _require(column, label_column, metadata.schema.to_arrow_schema().names)
+            _require(column, other_column, metadata.schema.to_arrow_schema().names)
             for number in range(metadata.num_row_groups):
                 self._groups.append((path, metadata, number))
                 sizes.append(metadata.row_group(number).num_rows)
-        self.classes = _classes(metadata.metadata, label_column)
+        self.classes = _classes(metadata.metadata, other_column)
         self._ends = np.cumsum(sizes)
         self.starts = np.concatenate([[0], self._ends[:-1]])
         self._kept: dict[int, Any] = {}
@@ -84,9 +84,9 @@ class ParquetRows:
         """The file."""
         return _file_of(self._value(row, 0))
 
-    def label(self, row: int) -> int:
-        """The class."""
-        return int(self._value(row, 1))
+    def value(self, row: int) -> Any:
+        """What stands in the other column."""
+        return self._value(row, 1)
 
     def _value(self, row: int, column: int) -> Any:
         group = int(np.searchsorted(self._ends, row, side='right'))
@@ -109,15 +109,17 @@ class ParquetRows:
         return attempt(path, attempted)
 
 
-def _require(column: str, label_column: str | None, names: Sequence[str]) -> None:
-    for name in (column, label_column):
+def _require(column: str, other_column: str | None, names: Sequence[str]) -> None:
+    for name in (column, other_column):
         if name is not None and name not in names:
-            raise ValueError(f'there is no column {name!r}, there are {list(names)}: set column and label_column.')
+            raise ValueError(
+                f'there is no column {name!r}, there are {list(names)}: set column, label_column or caption_column.'
+            )
 
 
-def _classes(metadata: dict[bytes, bytes] | None, label_column: str | None) -> tuple[str, ...]:
+def _classes(metadata: dict[bytes, bytes] | None, other_column: str | None) -> tuple[str, ...]:
     described = json.loads((metadata or {}).get(b'huggingface', b'{}'))
-    return tuple(described.get('info', {}).get('features', {}).get(label_column, {}).get('names', ()))
+    return tuple(described.get('info', {}).get('features', {}).get(other_column, {}).get('names', ()))
 
 
 def _file_of(value: Any) -> bytes:

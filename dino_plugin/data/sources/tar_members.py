@@ -13,6 +13,7 @@ from dino_plugin.data.images.image_files import EXTENSIONS
 from dino_plugin.data.sources.stores import opened
 
 LABEL = '.cls'
+CAPTIONS = ('.json', '.txt')  # where both are, the text is the caption
 MOST_BYTES = 2**31 - 1
 
 
@@ -25,6 +26,8 @@ class Members(NamedTuple):
         labels: Of the members `.cls` that belong to them; -1 without.
         names: All names, one behind the other.
         name_ends: Where each name ends.
+        caption_offsets: First byte of the caption of each image, a member `.txt` or `.json`.
+        caption_sizes: Bytes of it; 0 without.
         damage: What is wrong with the shard behind the images that were found; empty: nothing.
         other_endings: Of the members that are no images.
     """
@@ -34,6 +37,8 @@ class Members(NamedTuple):
     labels: Int32[np.ndarray, ' images']
     names: UInt8[np.ndarray, ' bytes']
     name_ends: Int64[np.ndarray, ' images']
+    caption_offsets: Int64[np.ndarray, ' images']
+    caption_sizes: Int32[np.ndarray, ' images']
     damage: str = ''
     other_endings: frozenset[str] = frozenset()
 
@@ -45,7 +50,8 @@ def ending_of(name: str) -> str:
 
 
 def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members:
-    """The images of a shard in webdataset's layout: `KEY.jpg`, with `KEY.cls` as its label and any other members.
+    """The images of a shard in webdataset's layout: `KEY.jpg`, with `KEY.cls` as its label, `KEY.txt` or `KEY.json`
+    as its caption, and any other members.
 
     A damaged shard gives the images before the damage.
 
@@ -55,6 +61,7 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
     """
     images: list[tuple[str, int, int]] = []
     labels: dict[str, int] = {}
+    captions: dict[str, tuple[int, int, int]] = {}  # kind, offset, size
     others: set[str] = set()
     damage = ''
     with opened(path) as file:
@@ -72,12 +79,15 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
                         labels[_key(member.name)] = _number(shard.extractfile(member).read(32))
                     else:
                         others.add(ending)
+                    if ending in CAPTIONS:
+                        found = CAPTIONS.index(ending), member.offset_data, member.size
+                        captions[_key(member.name)] = max(found, captions.get(_key(member.name), found))
                 file.seek(shard.offset)
                 if file.read(tarfile.BLOCKSIZE).strip(b'\0'):
                     damage = f'byte {shard.offset} begins no member'
         except tarfile.TarError as error:
             damage = str(error)
-    return as_members(images, labels, damage, others)
+    return as_members(images, labels, damage, others, captions)
 
 
 def as_members(
@@ -85,15 +95,21 @@ def as_members(
     labels: Mapping[str, int] = MappingProxyType({}),
     damage: str = '',
     others: Iterable[str] = (),
+    captions: Mapping[str, tuple[int, int, int]] = MappingProxyType({}),
 ) -> Members:
-    """Arrays of (name, offset, size) of each image, and of the labels by name without ending."""
+    """Arrays of (name, offset, size) of each image, and of labels and (kind, offset, size) of captions by name without
+    ending.
+    """
     names = [name.encode() for name, _, _ in images]
+    places = np.array([captions.get(_key(name), (0, 0, 0)) for name, _, _ in images], np.int64).reshape(-1, 3)
     return Members(
         np.array([offset for _, offset, _ in images], np.int64),
         np.array([size for _, _, size in images], np.int32),
         np.array([labels.get(_key(name), -1) for name, _, _ in images], np.int32),
         np.frombuffer(b''.join(names), np.uint8),
         np.cumsum([len(name) for name in names], dtype=np.int64),
+        places[:, 1],
+        places[:, 2].astype(np.int32),
         damage,
         frozenset(others),
     )

@@ -8,8 +8,13 @@ from dino_plugin.backbones.timm_backbone import TimmBackbone
 
 
 def describe(checkpoint: dict, model: nn.Module) -> None:
-    """Write name and arguments of the model's first backbone into ``checkpoint['meta']['backbone']``."""
+    """Write name and arguments of the model's first backbone into ``checkpoint['meta']['backbone']``.
+
+    What else a model was built of, its ``arguments`` if it has them, goes into ``checkpoint['meta']['arguments']``.
+    """
     for module in model.modules():
+        if isinstance(arguments := getattr(module, 'arguments', None), dict):  # plain values
+            checkpoint['meta']['arguments'] = arguments
         if isinstance(module, TimmBackbone | FeatureMapBackbone):
             checkpoint['meta']['backbone'] = module.description
             return

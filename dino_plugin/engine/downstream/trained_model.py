@@ -3,7 +3,7 @@
 from dino_plugin.weights.checkpoint import backbone_description
 from dino_plugin.weights.safe_loading import load_checkpoint
 
-_BACKBONES = ('TimmFeatureMaps', 'JoinedFeatureMaps', 'TimmFeatureVector', 'TimmBackbone')
+_BACKBONES = ('TimmFeatureMaps', 'TimmJoinedMaps', 'TimmFeatureVector', 'TimmBackbone')
 _TRAINED = (
     'LinearGrid',
     'ClipClassifier',

@@ -1,0 +1,99 @@
+"""A frozen backbone with its trained blocks, and a text tower: vectors of images, patches and texts."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from mmengine.model import BaseModel
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dino_plugin.backbones.evaluation_mode import evaluation_mode
+from dino_plugin.core.views import Tokens
+from dino_plugin.evaluation.text.class_names import Template, filled
+from dino_plugin.evaluation.text.contrastive import ContrastiveLoss
+from dino_plugin.evaluation.text.kept_tokens import KeptTokens
+from dino_plugin.evaluation.text.tokenizer import CONTEXT, Tokenizer, open_clip
+from dino_plugin.evaluation.text.vision_head import VisionHead
+from dino_plugin.registry import MODELS
+
+PROMPTS = 256  # sentences at a time
+
+
+class ImageTextTowers(BaseModel):
+    """Images and texts -> vectors in one space. The backbone stays as it is; a text tower learns from scratch.
+
+    The text tower is `open_clip.transformer.TextTransformer`: causal, with the vector at the end of the text, and a
+    linear layer to the width of the image's vector.
+
+    Args:
+        backbone: Config of a backbone; nothing of it learns.
+        vision: Arguments of `VisionHead`.
+        text: Arguments of the text tower: ``width``, ``heads``, ``layers``, ``context_length``, …
+        loss: Arguments of `ContrastiveLoss`.
+        keep_tokens: Keep what the backbone gives for each image, see `KeptTokens`. Only for images without random
+            crops or colours, and a data set that fits into memory.
+        data_preprocessor: Config; by default `CaptionPreprocessor` with ImageNet's mean and deviation.
+
+    Raises:
+        ImportError: If `open_clip_torch` is not installed.
+        ValueError: As `VisionHead`, `ContrastiveLoss` and `Tokenizer`.
+
+    References:
+        Jose et al. 2024, arXiv:2412.16334 (dino.txt); Zhai et al. 2022, arXiv:2111.07991 (LiT).
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        vision: dict | None = None,
+        text: dict | None = None,
+        loss: dict | None = None,
+        keep_tokens: bool = False,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or dict(type='dino_plugin.CaptionPreprocessor'))
+        # Plain values for the checkpoint, from which `tools/test.py` and `tools/prompt.py` build the towers again.
+        self.arguments = {name: dict(value or {}) for name, value in dict(vision=vision, text=text, loss=loss).items()}
+        tower = self.arguments['text']
+        self.tokenizer = Tokenizer(tower.get('context_length', CONTEXT))
+        self.backbone = MODELS.build(backbone).requires_grad_(False)
+        self.vision = VisionHead(self.backbone.embed_dim, **self.arguments['vision'])
+        self.text = open_clip().transformer.TextTransformer(
+            vocab_size=self.tokenizer.vocab_size, output_dim=self.vision.out_dim, **tower
+        )
+        self.loss = ContrastiveLoss(**self.arguments['loss'])
+        self._kept = KeptTokens() if keep_tokens else None
+
+    def tokens(self, images: Tensor, names: Sequence[str] | None = None) -> Tokens:
+        """Class token and patches in the space of texts; the backbone is never in training mode."""
+        with torch.no_grad(), evaluation_mode(self.backbone):
+            tokens = self.backbone(images) if self._kept is None else self._kept(self.backbone, images, names)
+        return self.vision(tokens)
+
+    def encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, 'texts dim'], Tensor]:
+        """Vectors of texts, of any length, and whose end was cut off."""
+        tokens, truncated = self.tokenizer(texts)
+        device = self.text.positional_embedding.device
+        return self.text(tokens.to(device, non_blocking=True)), truncated
+
+    @torch.no_grad()
+    def class_vectors(
+        self, names: Sequence[str], templates: Sequence[Template], part: slice = slice(None)
+    ) -> Float[Tensor, 'classes dim']:
+        """For each name the mean of its sentences, each normalised before and the mean after.
+
+        Args:
+            names: Of classes, or any texts.
+            templates: See `templates_of`.
+            part: Features of the vectors; `vision.patch_part` is compared with patches.
+        """
+        sentences = [filled(template, name) for name in names for template in templates]
+        batches = [sentences[start : start + PROMPTS] for start in range(0, len(sentences), PROMPTS)]
+        vectors = torch.cat([unit(self.encode(batch)[0][:, part]) for batch in batches])
+        return unit(vectors.unflatten(0, (len(names), len(templates))).mean(dim=1))
+
+
+def unit(vectors: Float[Tensor, '*shape dim']) -> Float[Tensor, '*shape dim']:
+    """Of length 1, in float32."""
+    return normalize(vectors.float(), dim=-1)
