@@ -257,7 +257,7 @@ def test_the_first_log_fits_a_screen_and_the_log_file_holds_all_of_it(trained):
 
 TOOLS = [
     'train', 'test', 'browse_views', 'visualize_attention', 'visualize_features', 'measure_normalisation', 'retrieve',
-    'compare_heads', 'benchmark', 'quickstart',
+    'compare_heads', 'benchmark', 'quickstart', 'prompt',
 ]  # fmt: skip
 HEAVY = ['torch', 'mmengine', 'timm', 'cv2', 'rich', 'numpy']
 

@@ -184,8 +184,10 @@ def _is_view_list(value: Any) -> bool:
 @named_in_configs
 def image_collate(
     samples: Sequence[tuple[Any, int, str]],
-) -> tuple[Shaped[Tensor, 'batch rows columns channels'], Int[Tensor, ' batch'], list[str]]:
-    """Stack evaluation samples ``(image, label, path)``; images are arrays or tensors ``rows columns channels``.
+) -> tuple[Shaped[Tensor, 'batch ... channels'], Int[Tensor, ' batch'], list[str]]:
+    """Stack evaluation samples ``(image, label, path)``.
+
+    Images are arrays or tensors ``rows columns channels``; clips of films have more axes.
 
     Raises:
         ValueError: If the images differ in size.

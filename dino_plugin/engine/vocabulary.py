@@ -54,16 +54,20 @@ from dino_plugin.engine.downstream.detector_for_classes import detector_for_clas
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
 from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
 from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
+from dino_plugin.engine.evaluating.clip_classifier import ClipClassifier
 from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
+from dino_plugin.engine.evaluating.clip_pictures import ClipPicturesHook
 from dino_plugin.engine.evaluating.clip_segmenter import ClipSegmenter
 from dino_plugin.engine.evaluating.descriptor_extractor import DescriptorExtractor
 from dino_plugin.engine.evaluating.feature_extractor import FeatureExtractor
+from dino_plugin.engine.evaluating.keep_tokens import KeepTokensHook
 from dino_plugin.engine.evaluating.linear_grid import LinearGrid
 from dino_plugin.engine.evaluating.linear_grid_loop import LinearGridTestLoop
 from dino_plugin.engine.evaluating.object_finder import ObjectFinder
 from dino_plugin.engine.evaluating.object_loop import ObjectTestLoop
 from dino_plugin.engine.evaluating.patch_extractor import PatchExtractor
 from dino_plugin.engine.evaluating.patch_loop import PatchTestLoop
+from dino_plugin.engine.evaluating.probe_groups import ProbeGroups
 from dino_plugin.engine.training.for_images import momentum_for_images, prototypes_for_images, value_for_images
 from dino_plugin.engine.training.hooks.capture import CaptureHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
@@ -87,6 +91,10 @@ from dino_plugin.evaluation.classification.held_out_split import held_out_split
 from dino_plugin.evaluation.classification.metric import KNNMetric
 from dino_plugin.evaluation.classification.other_labels import ImagesOfClasses, NumberedImages
 from dino_plugin.evaluation.classification.probes import FewShotMetric, LinearProbeMetric, LogisticProbeMetric
+from dino_plugin.evaluation.clips.dataset import ClipDataset
+from dino_plugin.evaluation.clips.direction import DirectionOfTime
+from dino_plugin.evaluation.clips.metric import ClipMetric
+from dino_plugin.evaluation.clips.pipeline_steps import CropClips, PackClips, RandomCropClips, ReadClips
 from dino_plugin.evaluation.depth.bins import DepthFromBins, MapsWithoutReadout
 from dino_plugin.evaluation.depth.data import DepthDataset
 from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
@@ -114,7 +122,7 @@ from dino_plugin.evaluation.video.propagation import LabelPropagator
 VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
-        PatchExtractor, ObjectFinder, LinearGrid,
+        PatchExtractor, ObjectFinder, LinearGrid, ClipClassifier,
         ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, JoinedFeatureMaps, TimmFeatureVector,
         BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'), (detector_for_classes, 'DetectorForClasses'),
@@ -133,19 +141,20 @@ VOCABULARY: dict[Registry, list] = {
         ImageDataset, ShardDataset, HuggingFaceDataset, SeededDataset, MultiPipelineDataset, LightlyDataset,
         DAVISDataset, ObjectDataset, DepthDataset, CaptionDataset, (checked_segmentation, 'CheckedSegmentation'),
         (held_out_split, 'HeldOutSplit'), (box_dataset, 'BoxDataset'),
-        ImagesOfClasses, NumberedImages,
+        ImagesOfClasses, NumberedImages, ClipDataset, DirectionOfTime,
         OriginalImages, AttackedImages, CopydaysCopies, LandmarkBank, LandmarkQueries,
     ],
     registry.DATA_SAMPLERS: [ResumableSampler, MixedBatchSampler, ShardSampler, SourceSampler],
     registry.TRANSFORMS: [
         CheckFiles, LoadImage, LoadChannels, (MultiCropTransform, 'MultiCrop'), PackViews, ResizeCentreCrop, PackImage,
         RandomResizedCrop, ResizeWhole, CutToBox, AttackImage, LoadDepth, KeepWindow,
+        ReadClips, CropClips, RandomCropClips, PackClips,
         PackCaptions,
     ],
     registry.FUNCTIONS: [multi_crop_collate, masked_collate, multi_view_collate, image_collate, caption_collate],
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
-        ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook,
+        ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook, KeepTokensHook, ClipPicturesHook,
     ],
     registry.LOOPS: [
         ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,
@@ -154,11 +163,11 @@ VOCABULARY: dict[Registry, list] = {
     registry.METRICS: [
         KNNMetric, LinearProbeMetric, LogisticProbeMetric, FewShotMetric, ClassRetrievalMetric, CopyMetric, DAVISMetric,
         LandmarkMetric, AttentionJaccardMetric, HeadMetric, PatchKNNMetric, PatchLogisticMetric, DiscoveryMetric,
-        LinearGridMetric, DepthMetric, ImageTextRetrievalMetric, (box_metric, 'BoxMetric'),
+        LinearGridMetric, DepthMetric, ClipMetric, ImageTextRetrievalMetric, (box_metric, 'BoxMetric'),
     ],
     registry.MODEL_WRAPPERS: [FullyShard],
     registry.OPTIM_WRAPPERS: [SelfDistillationOptimWrapper],
-    registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups],
+    registry.OPTIM_WRAPPER_CONSTRUCTORS: [ParameterGroups, ProbeGroups],
     registry.PARAM_SCHEDULERS: [ProgressScheduler],
 }  # fmt: skip
 

@@ -111,7 +111,7 @@ class LinearGrid(BaseModel):
             raise ValueError(
                 'LinearGrid: features hold NaN or infinity: the checkpoint is damaged, or its training diverged.'
             )
-        return [dict(features=self._ranked(found), labels=labels)]
+        return [dict(features=ranked_classes(found, self.answers), labels=labels)]
 
     def _vectors(self, images: Tensor) -> list[Float[Tensor, 'batch _']]:
         dtype = self.autocast_dtype
@@ -124,12 +124,7 @@ class LinearGrid(BaseModel):
         return [_vector(blocks[len(blocks) - number :], average) for number, average in self._inputs]
 
     def _loss(self, logits: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        # The GPU's own message names neither label nor cure, so the host waits here: once in a pass of a whole network.
-        if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-            raise ValueError(
-                f'Labels are {int(labels.min())} to {int(labels.max())}, but model.num_classes={self.num_classes}: set '
-                'it to the number of classes, and with_labels=True in the data set.'
-            )
+        refuse_other_labels(labels, self.num_classes)
         repeated = labels.repeat(len(self._rates))
         losses = torch.stack([
             cross_entropy(group.flatten(0, 1), repeated, reduction='none').unflatten(0, (len(group), -1)).mean(dim=1)
@@ -138,13 +133,32 @@ class LinearGrid(BaseModel):
         # 'best_entropy' has no 'loss' in its name: mmengine shows it and does not add it.
         return dict(loss=(losses * self._rates[:, 0]).sum(), best_entropy=losses.detach().min())
 
-    def _ranked(self, logits: Float[Tensor, 'heads batch classes']) -> Int[Tensor, 'batch heads ranks']:
-        among = logits if self.answers is None else logits[..., self.answers]
-        best = among.topk(min(NUM_RANKS, among.shape[-1]), dim=-1).indices
-        if self.answers is not None:
-            best = torch.tensor(self.answers, device=best.device)[best]
-        diverged = ~logits.isfinite().all(dim=-1, keepdim=True)  # a learning rate was too large: no class at all
-        return best.masked_fill(diverged, -1).transpose(0, 1)
+
+def refuse_other_labels(labels: Int[Tensor, ' batch'], num_classes: int) -> None:
+    """Raise a ValueError if a label is no class."""
+    # The GPU's own message names neither label nor cure, so the host waits here: once in a pass of a whole network.
+    if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f'Labels are {int(labels.min())} to {int(labels.max())}, but model.num_classes={num_classes}: set it to '
+            'the number of classes, and with_labels=True in a data set of images.'
+        )
+
+
+def ranked_classes(
+    scores: Float[Tensor, 'heads batch classes'], answers: Sequence[int] | None = None
+) -> Int[Tensor, 'batch heads ranks']:
+    """The best classes, at most five; -1 where scores are not finite: a learning rate was too large.
+
+    Args:
+        scores: Of each classifier.
+        answers: The only classes that may be given.
+    """
+    among = scores if answers is None else scores[..., answers]
+    best = among.topk(min(NUM_RANKS, among.shape[-1]), dim=-1).indices
+    if answers is not None:
+        best = torch.tensor(answers, device=best.device)[best]
+    diverged = ~scores.isfinite().all(dim=-1, keepdim=True)
+    return best.masked_fill(diverged, -1).transpose(0, 1)
 
 
 def _vector(blocks: Sequence[Tokens], average: bool) -> Float[Tensor, 'batch dim']:

@@ -85,7 +85,8 @@ class LinearGridMetric(BankMetric):
     def _tell(self, scores: Tensor) -> None:
         names = self.settings or range(len(scores))
         lines = [f'{score:.1f} {tuple(name) if self.settings else name}' for score, name in zip(scores.tolist(), names)]
-        print_log(f'Top-1 of (learning rate, last blocks, average pool): {", ".join(lines)}', 'current')
+        fields = ', '.join(self.settings[0]._fields).replace('_', ' ') if self.settings else 'number'
+        print_log(f'Top-1 of ({fields}): {", ".join(lines)}', 'current')
 
 
 def accuracies_of_heads(

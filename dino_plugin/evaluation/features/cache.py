@@ -28,6 +28,8 @@ def default_folder() -> Path:
 class FeatureCache:
     """A folder of safetensors files, one for each process's part of the features of one network on some images.
 
+    Arrays that are read from the disk part by part (`rows_on_disk`) lie there, too.
+
     A file has its name only when it is whole, so two runs may write the same one. A file that cannot be read counts as
     absent. When all files together exceed the limit, those that were not used for the longest time are deleted.
 
@@ -70,7 +72,11 @@ class FeatureCache:
             os.replace(name, self._path(key))
         finally:
             Path(name).unlink(missing_ok=True)
-        self._make_room()
+        self.make_room()
+
+    def array_path(self, key: str) -> Path:
+        """Name of an array that all processes share, see `rows_on_disk`."""
+        return self.folder / f'{key}.npy'
 
     def _path(self, key: str) -> Path:
         return self.folder / f'{key}-{get_rank()}-of-{get_world_size()}.safetensors'
@@ -78,9 +84,10 @@ class FeatureCache:
     def _tell(self, path: Path, reason: str) -> None:
         print_log(f'Features in {path} are computed again: {reason}', logger='current')
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Deletes what was not used for the longest time, until the limit is kept."""
         files = []
-        for path in self.folder.glob('*.safetensors'):
+        for path in [*self.folder.glob('*.safetensors'), *self.folder.glob('*.npy')]:
             try:
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
             except FileNotFoundError:

@@ -1,0 +1,14 @@
+# Pixels by names of classes; the towers are in the checkpoint.
+model = dict(
+    type='dino_plugin.TextSegmenter',
+    backbone=dict(type='dino_plugin.TimmBackbone'),
+    templates='open_clip.OPENAI_IMAGENET_TEMPLATES',
+    window=384,
+    stride=192,
+    data_preprocessor=dict(
+        type='mmseg.SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+    ),
+)

@@ -1,0 +1,106 @@
+"""Which films there are, and the label of each: class folders and lists."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from dino_plugin.data.images.image_files import EXTENSIONS, first
+from dino_plugin.data.images.user_files import is_file, is_folder, list_folder, read_lines
+from dino_plugin.evaluation.clips.films import VIDEOS
+
+Films = list[tuple[Path, int]]
+
+
+def read_classes(path: Path) -> list[str]:
+    """The last word of each line, without a number before it: "1 ApplyEyeMakeup", or a name with blanks.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a name stands there twice.
+    """
+    names = [re.sub(r'^\d+[\s,]+(?=\S)', '', line) for _, line in read_lines(path)]
+    if len(set(names)) < len(names):
+        raise ValueError(f'{path} names {len(names)} classes, {len(set(names))} of them different: give each once.')
+    return names
+
+
+def films_in_folders(root: Path, classes: Sequence[str] | None) -> tuple[Films, list[str]]:
+    """Films below class folders, and the names of the classes.
+
+    Raises:
+        ValueError: If a class has no folder, or a folder no film or no class.
+    """
+    folders = [entry.name for entry in list_folder(root) if is_folder(entry)]
+    names = list(folders if classes is None else classes)
+    if unknown := [folder for folder in folders if folder not in names]:
+        raise ValueError(f'{len(unknown)} folders of {root} are none of the {len(names)} classes: {first(unknown)}.')
+    films = {name: _films_of_class(root / name) if name in folders else [] for name in names}
+    if empty := [name for name in names if not films[name]]:
+        raise ValueError(
+            f'{len(empty)} of {len(names)} classes have no film in {root}: {first(empty)}. Expected <class>/<film>.mp4 '
+            f'({" ".join(VIDEOS)}) or <class>/<film>/<frames>.jpg; remove classes that are not used.'
+        )
+    if not names:
+        raise ValueError(f'{root} has no class folder: expected <class>/<film>.mp4 or <class>/<film>/<frames>.jpg.')
+    return [(path, label) for label, name in enumerate(names) for path in films[name]], names
+
+
+def _films_of_class(folder: Path) -> list[Path]:
+    entries = list_folder(folder)
+    if any(entry.name.lower().endswith(EXTENSIONS) for entry in entries):
+        return [folder]  # the frames of one film
+    films = [entry for entry in entries if is_folder(entry) or (is_file(entry) and entry.name.lower().endswith(VIDEOS))]
+    return [folder / entry.name for entry in films]
+
+
+def films_in_list(path: str, root: Path, classes: Sequence[str] | None, first_label: int) -> tuple[Films, list[str]]:
+    """The films of a list, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If the list or films are missing.
+        ValueError: If it names no film, or a line has no label, or one without a class.
+    """
+    lines = [(number, *_split(line)) for number, line in read_lines(path)]
+    if not lines:
+        raise ValueError(f'{path} names no film: expected "film label" in each line.')
+    known = None if classes is None else {name: number for number, name in enumerate(classes)}
+    labels = [_label(f'{path}, line {number}', film, word, known, first_label) for number, film, word in lines]
+    films = [root / film for _, film, _ in lines]
+    if missing := [str(film) for film in films if not film.exists()]:
+        raise FileNotFoundError(
+            f'{len(missing)} of {len(films)} films of {path} do not exist: {first(missing)}. Paths are taken from '
+            f'data_root ({root}).'
+        )
+    names = list(classes) if classes is not None else [str(label + first_label) for label in range(max(labels) + 1)]
+    if empty := [name for label, name in enumerate(names) if label not in set(labels)]:
+        print_log(f'{path}: {len(empty)} of {len(names)} classes have no film ({first(empty)})', 'current')
+    return list(zip(films, labels)), names
+
+
+def _split(line: str) -> tuple[str, str | None]:
+    """Film and label of a line; a name of a class may have blanks after a comma, a film before it."""
+    if ',' in line:
+        film, word = line.rsplit(',', 1)
+        return film.strip(), word.strip()
+    film, *words = line.rsplit(maxsplit=1)
+    return film, words[0] if words else None
+
+
+def _label(place: str, film: str, word: str | None, known: dict[str, int] | None, first_label: int) -> int:
+    if word is None and known is not None:
+        word = Path(film).parts[0]
+    if word is None:
+        raise ValueError(f'{place}: {film} has no label. Write "film label", or give classes and put films in folders.')
+    if known and word in known:
+        return known[word]
+    label = int(word) - first_label if word.isdecimal() else None
+    if label is None or label < 0 or (known is not None and label >= len(known)):
+        cure = (
+            'Give classes=FILE.'
+            if known is None
+            else f'There are {len(known)}, from {first_label} on: {first(list(known))}.'
+        )
+        raise ValueError(f'{place}: label {word!r} of {film} is no class. {cure} first_label is {first_label}.')
+    return label
