@@ -404,19 +404,28 @@ exit $ENDS_WITH
 """
 
 
-@pytest.mark.parametrize(('sent', 'seconds', 'ends_with', 'status', 'again'), [
-    ('USR1', '20', '0', 75, True),  # before the time limit
-    ('TERM', '20', '0', 75, False),  # preemption: Slurm itself puts it into the queue
-    ('', '0', '0', 0, False),
-    ('', '0', '1', 1, False),  # a mistake would come again and again
+SCONTROL = """#!/usr/bin/env bash
+if [ "$1" = show ]; then echo "   PreemptEligibleTime=2026-11-28T15:26:37 PreemptTime=$PREEMPTED"; exit; fi
+echo "scontrol $*" >> "$LOG"
+"""
+
+
+@pytest.mark.parametrize(('sent', 'preempted', 'seconds', 'ends_with', 'status', 'again'), [
+    ('USR1', 'None', '20', '0', 75, True),  # before the time limit
+    ('TERM', '2026-11-28T15:27:35', '20', '0', 75, True),
+    ('', '2026-11-28T15:27:35', '0', '75', 75, True),  # in the grace time the training alone hears of it
+    ('TERM', 'None', '20', '0', 75, False),  # a person cancels the job
+    ('', 'None', '0', '0', 0, False),
+    ('', 'None', '0', '1', 1, False),  # a mistake would come again and again
 ])  # fmt: skip
-def test_a_job_goes_back_into_slurms_queue_when_its_time_ends_and_only_then(
-    repository, tmp_path, sent, seconds, ends_with, status, again
+def test_a_job_goes_back_into_slurms_queue_when_its_time_ends_or_another_takes_its_place(
+    repository, tmp_path, sent, preempted, seconds, ends_with, status, again
 ):
-    for name, script in dict(sbatch=SBATCH, srun=SRUN, scontrol='#!/bin/sh\necho "scontrol $*" >> "$LOG"\n').items():
+    for name, script in dict(sbatch=SBATCH, srun=SRUN, scontrol=SCONTROL).items():
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', LOG=str(tmp_path / 'log'), SIGNAL=sent, REQUEUE='1')
+    env['PREEMPTED'] = preempted
     env |= dict(GPUS='2', SLURM_JOB_ID='42', SECONDS_OF_TRAINING=seconds, ENDS_WITH=ends_with, SRUN_ARGS='--time=10')
     work_dir = tmp_path / 'work dir'
     launch(repository / 'tools/slurm_train.sh', 'part', 'job', 'a.py', str(work_dir), **env)

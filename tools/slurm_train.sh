@@ -46,8 +46,10 @@ while kill -0 "$STEP" 2>/dev/null; do
     STATUS=0
     wait "$STEP" || STATUS=$?
 done
-# After preemption (TERM) Slurm itself puts the job back into the queue. train.py sees SLURM_RESTART_COUNT and resumes.
-if [ "$ASKED" = USR1 ] && [ "$STATUS" -ne 0 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+# Slurm puts a preempted job back into the queue, but not if it ends by itself in its grace time, of which only the
+# training hears. A job that a person cancels must not come back. train.py sees SLURM_RESTART_COUNT and resumes.
+preempted() { scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; }
+if [ "$STATUS" -ne 0 ] && { [ "$ASKED" = USR1 ] || preempted; }; then
+    scontrol requeue "$SLURM_JOB_ID" || true # Slurm was faster
 fi
 exit "$STATUS"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
 from mmengine.hooks import Hook
@@ -77,7 +77,13 @@ class Runner(ShardedRunner):
             return super().train()
 
     def load_or_resume(self) -> None:
-        """mmengine's; without a path it resumes from the newest whole checkpoint of this run's own folder."""
+        """mmengine's; without a path it resumes from the newest whole checkpoint of this run's own folder.
+
+        All processes resume if one of them does.
+        """
+        # A machine that takes the place of a lost one does not know that the others have been started again.
+        wishes = all_gather_object((self._resume, self._load_from))
+        self._resume, self._load_from = next((wish for wish in wishes if wish[0]), wishes[0])
         folder, template = self._checkpoint_place()
         local = isinstance(get_file_backend(folder), LocalBackend)  # other storage is mmengine's
         if self._resume and self._load_from is None and not self._has_loaded and local:

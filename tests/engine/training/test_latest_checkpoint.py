@@ -192,7 +192,7 @@ def test_a_training_that_starts_over_earlier_checkpoints_warns(folder, capsys):
 
 
 def resume_in_two(rank, folder):
-    made = config(folder, resume=True)
+    made = config(folder, resume=rank == 0)  # as where a new machine takes the place of a lost one
     made.launcher = 'pytorch'
     made.model_wrapper_cfg = {'device_ids': None, 'broadcast_buffers': False}
     runner = Runner.from_cfg(made)
@@ -207,7 +207,7 @@ def resume_in_two(rank, folder):
 
 
 @pytest.mark.parametrize('whole', [True, False])
-def test_all_processes_take_the_file_of_the_first_or_all_refuse(folder, whole):
+def test_if_one_process_resumes_all_take_the_file_of_the_first_or_refuse(folder, whole):
     (folder / 'last_checkpoint').unlink()
     for path in list(folder.glob('*.pth'))[: 0 if whole else 3]:
         truncated(path)
