@@ -159,7 +159,9 @@ def _leave_out_other_knn(cfg: Config) -> None:
 
 
 def _set_number_of_classes(cfg: Config, roots: Iterable[str], folder: str) -> None:
-    """As many classes as there are folders, where the classes are folders of one's own."""
+    """As many classes as there are folders, where the classes are folders of one's own; or those of a file there."""
+    if 'class_file' in cfg.model:
+        cfg.model.data_root = folder
     types = {dataset.get('type') for dataset in _labelled_sets(cfg)}
     if not types & {'CustomDataset', 'dino_plugin.ImageDataset'}:
         return

@@ -9,7 +9,7 @@ from dino_plugin import registry
 from dino_plugin.backbones.feature_map_backbone import FeatureMapBackbone
 from dino_plugin.backbones.feature_maps import BatchNormMaps, TimmFeatureMaps
 from dino_plugin.backbones.feature_vector import TimmFeatureVector
-from dino_plugin.backbones.joined_maps import JoinedFeatureMaps
+from dino_plugin.backbones.joined_maps import TimmJoinedMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.heads import DINOHead, ProjectionHead
 from dino_plugin.core.losses.alignment import AlignmentLoss, PatchAlignmentLoss, ViewMeanLoss
@@ -123,7 +123,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.MODELS: [
         SelfDistillationModel, FeatureExtractor, DescriptorExtractor, AttentionExtractor, ClipSegmenter,
         PatchExtractor, ObjectFinder, LinearGrid, ClipClassifier,
-        ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, JoinedFeatureMaps, TimmFeatureVector,
+        ViewPreprocessor, TimmBackbone, FeatureMapBackbone, TimmFeatureMaps, TimmJoinedMaps, TimmFeatureVector,
         BatchNormMaps,
         (width_from_backbone, 'WidthFromBackbone'), (detector_for_classes, 'DetectorForClasses'),
         (box_bias_detr, 'BoxBiasDETR'),

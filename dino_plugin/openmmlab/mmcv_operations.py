@@ -61,8 +61,8 @@ def _missing(name: str):
 
     def refuse(*_, **__):
         raise RuntimeError(
-            f'{name} is a compiled operation of mmcv, this mmcv has none, and dino_plugin has no stand-in for it. Install '
-            'an mmcv that was built with a compiler, or choose parts of the model that do without.'
+            f'{name} is a compiled operation of mmcv, this mmcv has none, and dino_plugin has no stand-in for it. '
+            'Install an mmcv that was built with a compiler, or choose parts of the model that do without.'
         )
 
     return refuse

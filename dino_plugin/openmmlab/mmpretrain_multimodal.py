@@ -11,7 +11,7 @@ from dino_plugin.openmmlab.providers import installed_version
 
 
 def import_mmpretrain_without_text() -> None:
-    """With transformers 5 or newer, mmpretrain is imported as if it was not there: its text models say what they need."""
+    """With transformers 5 or newer, mmpretrain is imported as if that was not there; its text models say so."""
     version = installed_version('transformers')
     if version is not None and int(version.partition('.')[0]) >= 5:
         after_import('mmpretrain.utils.dependency', _leave_out)

@@ -114,7 +114,9 @@ def test_weights_come_from_a_checkpoint_that_has_to_fit(tmp_path):
 
 @pytest.mark.parametrize('indices', [(), (2,), (0, -2), (-3,), 'pyramid', 'fourths'])
 def test_layers_that_do_not_exist_or_come_twice_are_refused(indices):
-    message = "one or more different layers of 0 to 1, or 'pyramid', which needs four; vit_tiny_patch16_224 has 2"
+    message = (
+        "one or more different layers of 0 to 1, or 'pyramid' or 'even', which need four; vit_tiny_patch16_224 has 2"
+    )
     with pytest.raises(ValueError, match=message):
         make('plain', out_indices=indices)
 

@@ -22,7 +22,7 @@ def test_mmcvs_operations_are_its_own_and_what_nothing_stands_in_for_is_refused_
     """Points in the middle of four pixels, and outside the image."""
     said = run(
         'import torch\n'
-        'from mmcv.ops import point_sample, soft_nms, batched_nms, RoIAlign, MultiScaleDeformableAttention, DeformConv2d\n'
+        'from mmcv.ops import point_sample, soft_nms, batched_nms, RoIAlign, DeformConv2d\n'
         'image = torch.arange(16.).view(1, 1, 4, 4)\n'
         'points = torch.tensor([[[0.5, 0.5], [0.375, 0.625], [0.125, 0.125]]])\n'
         'print(point_sample(image, points, align_corners=False).flatten().tolist())\n'

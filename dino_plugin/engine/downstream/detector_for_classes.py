@@ -20,7 +20,7 @@ def detector_for_classes(class_file: str, data_root: str = '', **model: Any) -> 
             type='dino_plugin.DetectorForClasses',
             class_file='data/boxes/annotations/instances_train.json',
             model='DABDETR',
-            backbone=dict(type='dino_plugin.JoinedFeatureMaps', checkpoint='epoch_100.pth', frozen=True),
+            backbone=dict(type='dino_plugin.TimmJoinedMaps', checkpoint='epoch_100.pth', frozen=True),
             bbox_head=dict(type='DABDETRHead', num_classes='classes', ...))
 
     Args:

@@ -14,6 +14,8 @@ LISTS = ('images', 'annotations', 'categories')
 def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     """The file's content; where a box lacks ``area`` or ``iscrowd``, that of the whole box and 0 are filled in.
 
+    Boxes are numbered anew, from 1.
+
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is not JSON of COCO's format, lists no image or class, uses a number twice, or has a box that
@@ -36,7 +38,8 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     )
     unknown = [box for box in boxes if box.get('category_id') not in classes]
     _refuse(path, unknown, f'with a "category_id" that is not in "categories", which has {_some(sorted(classes))}')
-    for box in boxes:
+    for number, box in enumerate(boxes, start=1):
+        box['id'] = number  # pycocotools takes a box with the number 0 for none
         box.setdefault('area', box['bbox'][2] * box['bbox'][3])
         box.setdefault('iscrowd', 0)
     return content
@@ -77,23 +80,23 @@ def summary(classes: Sequence[str], content: dict[str, Any]) -> str:
     if others := [name for name in found if name not in set(classes)]:
         text += f'; left out: {sum(found[name] for name in others)} boxes of classes not trained, {_some(others)}'
     if flat := sum(not has_area(box) for box in boxes):
-        text += f'; {flat} boxes are less than a pixel wide or high: no training on them, and a test counts them missed'
+        text += f'; boxes less than a pixel wide or high, left out of training, missed in a test: {flat}'
     if crowds := sum(bool(box['iscrowd']) for box in boxes):
-        text += f'; {crowds} boxes of crowds: neither right nor wrong'
+        text += f'; boxes of crowds, neither right nor wrong: {crowds}'
     without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
-    return text + (f'; {without} images without a box: not used in training' if without else '')
+    return text + (f'; images without a box, which training leaves out: {without}' if without else '')
 
 
 def _check_lists(path: str | os.PathLike, content: Any) -> None:
     missing = [name for name in LISTS if not isinstance(content, dict) or not isinstance(content.get(name), list)]
     if missing:
         raise ValueError(f"{path} is not of COCO's format: a dict with the lists {LISTS}; without {missing}.")
-    for name, needed in (('images', 'id file_name width height'), ('categories', 'id name'), ('annotations', 'id')):
+    for name, needed in (('images', 'id file_name width height'), ('categories', 'id name')):
         entries = content[name]
         _refuse(
             path, [entry for entry in entries if not set(needed.split()) <= set(entry)], f'without one of: {needed}'
         )
-        if not entries and name != 'annotations':
+        if not entries:
             raise ValueError(f'{path} has no {name}: its list "{name}" is empty.')
         for key in {'id', 'name'} & set(needed.split()):
             twice = [value for value, number in Counter(entry[key] for entry in entries).items() if number > 1]
@@ -112,9 +115,7 @@ def _is_box(box: Any) -> bool:
 def _refuse(path: str | os.PathLike, wrong: Sequence[dict], what: str) -> None:
     if wrong:
         shown = {key: value for key, value in wrong[0].items() if key != 'segmentation'}
-        raise ValueError(
-            f'{path}: {len(wrong)} entries with {what}; the first is {shown}.'.replace('with without', 'without')
-        )
+        raise ValueError(f'{path}: {len(wrong)} entries {what}; the first is {shown}.')
 
 
 def _some(values: Iterable[Any], number: int = 8) -> str:

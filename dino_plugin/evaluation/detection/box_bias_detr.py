@@ -24,7 +24,7 @@ class BoxBiasDecoder(DABDetrTransformerDecoder):
     """
 
     def __init__(self, box_bias: dict, **options: Any) -> None:
-        super().__init__(with_modulated_hw_attn=False, return_intermediate=True, **options)
+        super().__init__(with_modulated_hw_attn=False, **options)
         self.biases = nn.ModuleList(BoxBias(layer.cross_attn.num_heads, **box_bias) for layer in self.layers)
 
     def forward(
@@ -82,7 +82,7 @@ class BoxBiasDETR(DABDETR):
         )
         return encoder_inputs, dict(decoder_inputs, places=(columns, rows))
 
-    def forward_decoder(self, memory: Tensor, memory_mask: Tensor, memory_pos: Tensor, **options: Any) -> dict:
+    def forward_decoder(self, memory: Tensor, memory_mask: Tensor | None, memory_pos: Tensor, **options: Any) -> dict:
         """mmdetection's, with the places of the cells."""
         states, references = self.decoder(
             key=memory, key_pos=memory_pos, key_padding_mask=memory_mask, reg_branches=self.bbox_head.fc_reg, **options

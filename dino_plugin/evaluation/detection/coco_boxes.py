@@ -1,5 +1,7 @@
 """Data set and metric of mmdetection for boxes in files of COCO's format. It needs mmdetection."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -77,5 +79,7 @@ class BoxMetric(CocoMetric):
 def _indexed(content: dict) -> COCO:
     api = COCO()
     api.dataset = content
-    api.createIndex()
+    with redirect_stdout(StringIO()):  # it prints that it begins, and that it ends
+        api.createIndex()
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs  # mmdetection's names
     return api
