@@ -1,4 +1,4 @@
-# Open-vocabulary segmentation of Pascal VOC 2012, where all else is 'background': each patch is compared with the names of the classes. Test only.
+# Open-vocabulary segmentation of Pascal VOC 2012 by the names of its classes; all else is 'background'. Test only.
 #
 # Command:  python tools/test.py configs/text/segmentation_voc12.py CHECKPOINT --show-dir predictions
 #           with the images as in configs/_base_/datasets/voc12aug.py. CHECKPOINT: of a training by a config of this

@@ -1,9 +1,9 @@
-# Text for a frozen backbone, on images and captions of your own, on one GPU: data/captions/{train,val,test}.csv with the
-# columns image and caption, and the images in data/captions/images.
+# Text for a frozen backbone on one GPU, from images and captions of your own: data/captions/{train,val,test}.csv with
+# the columns image and caption, and the images in data/captions/images.
 #
 # Command:  python tools/train.py configs/text/vit-small-p16_1xb256-20e_custom.py --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
-#           CHECKPOINT: as in configs/knn/knn_folder.py. Without an own test.csv: test_dataloader.dataset.ann_file=val.csv
+#           CHECKPOINT: as in configs/knn/knn_folder.py. Without test.csv: test_dataloader.dataset.ann_file=val.csv
 # Hardware: one GPU. Not run by us with this network.
 # Expected: depends on the captions; the same on 800 photographs: vit-small-p14_1xb80-20e_flickr1k.py.
 _base_ = [

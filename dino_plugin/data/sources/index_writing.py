@@ -124,8 +124,9 @@ def _write(path: str, parts: list[Members], header: dict[str, Any]) -> None:
         name_ends=np.concatenate([part.name_ends + before for part, before in zip(parts, bytes_before)]),
     )
     header['captions'] = any(part.caption_sizes.any() for part in parts)
-    for name in ('caption_offsets', 'caption_sizes') if header['captions'] else ():
-        arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+    if header['captions']:
+        arrays['caption_offsets'] = np.concatenate([part.caption_offsets for part in parts])
+        arrays['caption_sizes'] = np.concatenate([part.caption_sizes for part in parts])
     unfinished = Path(f'{path}.part')
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, unfinished, metadata=dict(shards=json.dumps(header)))

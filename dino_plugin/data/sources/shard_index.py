@@ -104,10 +104,11 @@ class ShardIndex:
         bytes_before = int(self._arrays['name_ends'][begin - 1]) if begin else 0
         names = self._arrays['names'][bytes_before : int(ends[-1]) if begin < end else bytes_before]
         offsets, sizes, labels = (self._arrays[part][begin:end] for part in ('offsets', 'sizes', 'labels'))
-        captions = [np.zeros(end - begin, kind) for kind in (np.int64, np.int32)]
+        places, lengths = np.zeros(end - begin, np.int64), np.zeros(end - begin, np.int32)
         if self.has_captions:
-            captions = [self._arrays[part][begin:end] for part in ('caption_offsets', 'caption_sizes')]
-        return Members(offsets, sizes, labels, names, ends - bytes_before, *captions, self.damage.get(shard, ''))
+            places, lengths = (self._arrays[part][begin:end] for part in ('caption_offsets', 'caption_sizes'))
+        damage = self.damage.get(shard, '')
+        return Members(offsets, sizes, labels, names, ends - bytes_before, places, lengths, damage)
 
 
 def _from_bytes(data: bytes) -> tuple[dict[str, np.ndarray], dict]:

@@ -23,7 +23,8 @@ def only_backbone(model: dict) -> bool:
 def name_backbone(model: dict, checkpoint: str) -> None:
     """Take the backbone's name and arguments in a config of a segmenter, detector or classifier from its checkpoint.
 
-    So are other arguments that the checkpoint knows of its model (``meta['arguments']``). The weights that its training began with are not needed any more: the config's options for them are removed.
+    So are other arguments that the checkpoint knows of its model (``meta['arguments']``). The weights that its training
+    began with are not needed any more: the config's options for them are removed.
     Arguments of the network that stand in the config win.
 
     Args:
