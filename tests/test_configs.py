@@ -297,7 +297,6 @@ WHOLE = {  # nothing that could be shared is left in them: a first one of its ki
     'baselines/swav_vit-small-p16_8xb128-coslr-100e_in1k.py',
     'baselines/swav_vit-tiny_1xb64-22e_cifar10-mini.py',
     'classification/vit-small-p16_finetune_8xb128-200e_in1k.py',
-    'detection/vit-small-p16_mask-rcnn_8xb2-1x_coco.py',
     'dino/dino_vit-small-p16_1xb64-coslr-200e_small-data.py',
     'discovery/token_cut_folder.py',
     'probes/linear-grid_vit-small-p16_8xb128-10e_in1k.py',
