@@ -2,7 +2,7 @@
 # Four films of DAVIS to learn from (the first half) and to choose a probe (the third quarter), two others to test.
 #
 # Command:  python tools/train.py configs/video_classification/vit-small-p14_attentive_1xb8-20e_davis-direction.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --show-dir films
 #           with the films in data/davis/JPEGImages/480p/<film>. CHECKPOINT: a ViT-S/14. On the last quarter of the four
 #           films instead: test_dataloader.dataset.films="[blackswan,breakdance,car-shadow,dog]"

@@ -2,7 +2,7 @@
 # choose a probe, of the last quarter to test.
 #
 # Command:  python tools/train.py configs/video_classification/vit-small-p14_attentive_1xb8-20e_davis-films.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --show-dir films
 #           with the films in data/davis/JPEGImages/480p/<film>. CHECKPOINT: a ViT-S/14.
 # Hardware: 2 CPU cores.

@@ -2,7 +2,7 @@
 # public: its positions are also those of rows and columns.
 #
 # Command:  bash tools/dist_train.sh configs/video_classification/vit-small-p16_attentive-rope_8xb4-20e_k400.py 8 \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
 #           with the films as in vit-small-p16_attentive_8xb4-20e_k400.py.
 # Hardware: 8 GPUs. Not run by us.

@@ -1,9 +1,9 @@
-# Attentive probes on films of your own: data/clips/{train,val}/<class>/<film>.mp4, or folders of frames as films.
+# Attentive probes on films of your own: DIR/{train,val}/<class>/<film>.mp4, or folders of frames as films.
 #
 # Command:  python tools/train.py configs/video_classification/vit-small-p16_attentive_1xb8-20e_custom.py \
-#               --cfg-options model.num_classes=N model.backbone.checkpoint=CHECKPOINT
-#           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --show-dir films
-#           CHECKPOINT: as in configs/knn/knn_folder.py. Films elsewhere: copy this file.
+#               --images DIR --init CHECKPOINT
+#           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --images DIR --show-dir films
+#           CHECKPOINT: as in configs/knn/knn_folder.py. --images sets the number of classes; without it: data/clips.
 # Hardware: one GPU. Not run by us with this network.
 # Expected: depends on the films. A tenth of each training class is held out and chooses the probe.
 _base_ = [

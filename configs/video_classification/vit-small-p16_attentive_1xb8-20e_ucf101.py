@@ -1,7 +1,7 @@
 # Attentive probes on UCF101, its first split, by its own lists.
 #
 # Command:  python tools/train.py configs/video_classification/vit-small-p16_attentive_1xb8-20e_ucf101.py \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --show-dir films
 #           with data/ucf101/<class>/<film>.avi and trainlist01.txt, testlist01.txt, classInd.txt beside the classes.
 #           CHECKPOINT: as in configs/knn/knn_folder.py.

@@ -1,7 +1,7 @@
 # V-JEPA 2's attentive probes on Kinetics-400: eight clips of 16 frames, three views to test.
 #
 # Command:  bash tools/dist_train.sh configs/video_classification/vit-small-p16_attentive_8xb4-20e_k400.py 8 \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
 #           with data/kinetics400/{train,val}/<class>/<film>.mp4. CHECKPOINT: as in configs/knn/knn_folder.py.
 # Hardware: 8 GPUs. Not run by us. The authors train with 64 GPUs, four films on each.

@@ -2,7 +2,7 @@
 # are part of the labels.
 #
 # Command:  bash tools/dist_train.sh configs/video_classification/vit-small-p16_attentive_8xb4-20e_ssv2.py 8 \
-#               --cfg-options model.backbone.checkpoint=CHECKPOINT
+#               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
 #           with data/ssv2/train.csv and val.csv: "film label" in each line, films below data/ssv2, labels 0 to 173.
 #           CHECKPOINT: as in configs/knn/knn_folder.py.

@@ -163,7 +163,7 @@ def _set_number_of_classes(cfg: Config, roots: Iterable[str], folder: str) -> No
     if 'class_file' in cfg.model:
         cfg.model.data_root = folder
     types = {dataset.get('type') for dataset in _labelled_sets(cfg)}
-    if not types & {'CustomDataset', 'dino_plugin.ImageDataset'}:
+    if not types & {'CustomDataset', 'dino_plugin.ImageDataset', 'dino_plugin.ClipDataset'}:
         return
     train = next((Path(root) for root in roots if Path(root).name == 'train'), Path(folder, 'train'))
     if not train.is_dir():

@@ -1,6 +1,8 @@
 """A hook that runs the frozen backbone once for each film, and never again."""
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from dino_plugin import __version__
 from dino_plugin.data.collate import image_collate
+from dino_plugin.engine.evaluating.linear_grid import refuse_other_labels
 from dino_plugin.evaluation.clips.dataset import ClipDataset
 from dino_plugin.evaluation.features.cache import FeatureCache, cache_key
 from dino_plugin.evaluation.features.rows_on_disk import write_rows
@@ -27,6 +30,9 @@ class KeepTokensHook(Hook):
 
     Args:
         max_gigabytes: Of one data set's tokens, and of all kept features. 0: keep nothing.
+
+    Raises:
+        ValueError: Before anything is computed, if a film's label is no class of the model.
     """
 
     priority = 'LOW'
@@ -48,30 +54,42 @@ class KeepTokensHook(Hook):
 
     def _keep(self, runner, loader: DataLoader) -> None:
         dataset = getattr(loader.dataset, 'dataset', loader.dataset)  # in a SeededDataset
-        if not isinstance(dataset, ClipDataset) or not dataset.fixed or not self.cache.max_bytes or dataset.tokens:
+        if not isinstance(dataset, ClipDataset) or dataset.tokens:
             return
         model = getattr(runner.model, 'module', runner.model)
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-        steps = [(type(step).__name__, vars(step)) for step in dataset.pipeline.transforms]
-        means = [model.data_preprocessor.mean.tolist(), model.data_preprocessor.std.tolist()]
-        settings = [__version__, torch.__version__, str(model.autocast_dtype), model.backbone.description, means, steps]
-        path = self.cache.array_path(cache_key(model.backbone, infos, settings))
+        refuse_other_labels(torch.tensor([info['gt_label'] for info in infos]), model.num_classes)
+        if not dataset.fixed or not self.cache.max_bytes:
+            return
+        path = self.cache.array_path(cache_key(model.backbone, infos, _settings(model, dataset)))
         if path.is_file():
             path.touch()
             print_log(f'Tokens of {len(dataset)} clips are taken from {path}', 'current')
-        else:
-            shape = (len(dataset), *_tokens_of(model, [dataset[0]]).shape[1:])
-            size = 2 * int(np.prod(shape, dtype=float))
-            if size > self.cache.max_bytes:
-                print_log(
-                    f'Tokens of {len(dataset)} clips would take {size / 1e9:.1f} GB and are computed at each pass: '
-                    f'more than max_gigabytes={self.cache.max_bytes / 1e9:g} of KeepTokensHook.',
-                    'current',
-                )
-                return
-            write_rows(path, shape, _rows(model, dataset, loader.num_workers))
-            self.cache.make_room()
+        elif not self._compute(model, dataset, loader.num_workers, path):
+            return
         dataset.tokens = str(path)
+
+    def _compute(self, model: nn.Module, dataset: ClipDataset, num_workers: int, path: Path) -> bool:
+        """Writes the tokens, if they are few enough."""
+        shape = (len(dataset), *_tokens_of(model, [dataset[0]]).shape[1:])
+        size = 2 * math.prod(shape)
+        if size > self.cache.max_bytes:
+            print_log(
+                f'Tokens of {len(dataset)} clips would take {size / 1e9:.1f} GB and are computed at each pass: more '
+                f'than max_gigabytes={self.cache.max_bytes / 1e9:g} of KeepTokensHook.',
+                'current',
+            )
+            return False
+        write_rows(path, shape, _rows(model, dataset, num_workers))
+        self.cache.make_room()
+        return True
+
+
+def _settings(model: nn.Module, dataset: ClipDataset) -> list:
+    """What tokens depend on, beside weights and films."""
+    steps = [(type(step).__name__, vars(step)) for step in dataset.pipeline.transforms]
+    colours = [model.data_preprocessor.mean.tolist(), model.data_preprocessor.std.tolist()]
+    return [__version__, torch.__version__, str(model.autocast_dtype), model.backbone.description, colours, steps]
 
 
 def _tokens_of(model: nn.Module, samples: list) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Films: frames of videos and folders, clips and views of them, layouts and lists, and what cannot be read."""
 
 import random
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def test_seeking_gives_the_frames_that_decoding_everything_gives(tmp_path, name,
     for index, frame in zip(asked, read_frames(path, asked)):
         assert np.array_equal(frame, everything[index]), index
     assert read_frames(path, [2], short_side=16)[0].shape == (16, 24, 3)
+
+
+def test_a_film_of_a_telephone_is_turned_upright(tmp_path):
+    path = write_video(tmp_path / 'film.mp4')
+    (lying,) = read_frames(str(path), [5])
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b'tkhd') + 44  # of ISO 14496-12: turn by 90 degrees clockwise
+    content[matrix : matrix + 36] = struct.pack('>9i', 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
+    turned = tmp_path / 'turned.mp4'
+    turned.write_bytes(content)
+    assert np.array_equal(read_frames(str(turned), [5])[0], np.rot90(lying, -1))
 
 
 def test_a_folder_is_a_film_in_the_order_of_its_numbers(tmp_path):

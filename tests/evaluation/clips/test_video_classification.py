@@ -10,10 +10,12 @@ import torch
 from mmengine.config import Config
 
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.commands.image_folders import use_folder
 from dino_plugin.commands.runner import Runner
 from dino_plugin.openmmlab.config_files import config_root
 
 CONFIGS = sorted(config_root().glob('video_classification/*.py'))
+CUSTOM = config_root() / 'video_classification/vit-small-p16_attentive_1xb8-20e_custom.py'
 NETWORK = dict(model_name='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
 DAVIS_NAMES = ('blackswan', 'breakdance', 'car-shadow', 'dog', 'libby', 'motocross-jump')
 
@@ -88,7 +90,7 @@ def test_a_config_trains_and_tests(path, films, tmp_path):
 
 
 def custom(films: Path, work_dir: Path) -> Config:
-    return shrunk(config_root() / 'video_classification/vit-small-p16_attentive_1xb8-20e_custom.py', films, work_dir)
+    return shrunk(CUSTOM, films, work_dir)
 
 
 def test_kept_tokens_change_nothing_and_the_backbone_does_not_run_again(films, tmp_path, monkeypatch):
@@ -112,6 +114,25 @@ def test_kept_tokens_change_nothing_and_the_backbone_does_not_run_again(films, t
     other.train_dataloader.dataset.dataset.dataset.pipeline[0].step = 2
     with pytest.raises(pytest.fail.Exception, match='the backbone ran'):
         Runner.from_cfg(other).train()
+
+
+def test_labels_that_are_no_classes_are_refused_before_anything_is_computed(films, tmp_path, monkeypatch):
+    monkeypatch.setattr(TimmBackbone, 'forward', lambda *_: pytest.fail('the backbone ran'))
+    cfg = custom(films, tmp_path)
+    cfg.model.num_classes = 1
+    with pytest.raises(ValueError, match=r'model\.num_classes=1'):
+        Runner.from_cfg(cfg).train()
+
+
+def test_the_folders_of_the_images_option_are_counted(films):
+    cfg = Config.fromfile(CUSTOM)
+    (films / 'own').mkdir()
+    for part in ('train', 'val'):
+        (films / 'own' / part).symlink_to(films / 'classes')
+    use_folder(cfg, str(films / 'own'))
+    assert cfg.model.num_classes == 2
+    assert cfg.test_cfg.held_out_dataloader.dataset.dataset.data_root == str(films / 'own/train')
+    assert cfg.test_dataloader.dataset.data_root == str(films / 'own/val')
 
 
 def test_pictures_show_a_strip_of_frames_above_the_attention(films, tmp_path):
