@@ -37,7 +37,7 @@ def name_backbone(model: dict, checkpoint: str) -> None:
     backbone = model.get('backbone') or {}
     if str(backbone.get('type')).split('.')[-1] not in _BACKBONES:
         return
-    content = load_checkpoint(checkpoint) if backbone.get('model_name') is None else {}
+    content = load_checkpoint(checkpoint)
     for name, value in content.get('meta', {}).get('arguments', {}).items():
         model.setdefault(name, value)
     if backbone.get('model_name') is None:

@@ -129,6 +129,13 @@ def test_captions_of_a_hugging_face_data_set_are_a_text_or_several(streaming, tm
         HuggingFaceDataset(**source, caption_column='text', label_column='text')
 
 
+def test_the_key_of_a_caption_in_json_is_chosen(tmp_path):
+    (tmp_path / 'a.json').write_text('{"caption": "a dog", "long": ["a black dog", "a dog that runs"]}')
+    info = dict(img_path='a.jpg', caption_path=str(tmp_path / 'a.json'))
+    assert PackCaptions()._captions(info) == ['a dog']
+    assert PackCaptions(json_key='long')._captions(info) == ['a black dog', 'a dog that runs']
+
+
 def test_samples_without_captions_are_refused_and_empty_ones_are_undecodable():
     with pytest.raises(ValueError, match=r'no captions for a\.jpg: use dino_plugin\.CaptionDataset'):
         PackCaptions()._captions(dict(img_path='a.jpg'))

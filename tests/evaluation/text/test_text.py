@@ -107,6 +107,30 @@ def test_blocks_begin_as_a_norm_and_a_vector_is_class_token_and_mean_patch(mlp):
     )
 
 
+def test_blocks_have_the_heads_width_and_drop_path_that_they_are_given():
+    head = VisionHead(64, heads=4, mlp='mlp', mlp_ratio=2.0, drop_path=0.999, layer_scale=1.0)
+    assert head.blocks[0].attn.num_heads == 4 and VisionHead(128).blocks[0].attn.num_heads == 2
+    assert head.blocks[0].mlp.fc1.out_features == 128
+    given = tokens()
+    torch.manual_seed(1)
+    torch.testing.assert_close(head.train()(given).patches, torch.nn.LayerNorm(64)(given.patches))  # all is dropped
+    assert not torch.allclose(head.eval()(given).patches, torch.nn.LayerNorm(64)(given.patches), atol=0.1)
+    with pytest.raises(ValueError, match='5 heads do not divide the width of 64'):
+        VisionHead(64, heads=5)
+    with pytest.raises(ValueError, match=r"features is one of .* got 'cls'"):
+        VisionHead(64, features='cls')
+
+
+def test_scale_and_bias_begin_as_given():
+    loss = ContrastiveLoss('sigmoid', scale=5.0, bias=-3.0)
+    assert (loss.scale.item(), loss.bias.item()) == pytest.approx((5, -3))
+    assert ContrastiveLoss('sigmoid').scale.item() == pytest.approx(10) and ContrastiveLoss().bias is None
+    with pytest.raises(ValueError, match=r'within 1 and 100, got 0\.5'):
+        ContrastiveLoss(scale=0.5)
+    with pytest.raises(ValueError, match="got 'clip'"):
+        ContrastiveLoss('clip')
+
+
 def test_a_text_is_tokens_between_start_and_end_and_long_ones_are_cut_and_told():
     tokenizer = Tokenizer(6)
     found = tokenizer(['A dog', 'one two three four', 'one two three four five', '', 'a <end_of_text> dog'])
