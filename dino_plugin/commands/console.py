@@ -32,10 +32,11 @@ SILENCED_WARNINGS = (
     'The draw is False, it means that the hook for visualization will not take effect',
     'For binary segmentation, we suggest using`out_channels = 1`',
     'Default ``avg_non_ignore`` is False',
+    'faster_coco_eval is not installed',
 )
 # Printed when a package is imported.
 SILENCED_PRINTS = ('Could not import OneDL',)
-_IMPORTED = ('mmseg', 'mmpretrain')  # by mmengine, if a config has this scope
+_IMPORTED = ('mmseg', 'mmpretrain', 'mmdet')  # by mmengine, if a config has this scope
 
 # Of mmengine's LoggerHook. Bars and lines of ours show how far an evaluation is, and tools/test.py shows the results.
 _SHOWN_OTHERWISE = ('after_val_iter', 'after_test_iter', 'after_test_epoch')

@@ -1,8 +1,8 @@
 # A detector on a frozen transformer, on 96 images of COCO with 713 boxes of 70 classes; 32 other images to test.
 #
-# Command:  python tools/train.py configs/detection/vit-small-p14_box-bias-detr_1xb4-40e_coco128-280x280.py \
+# Command:  python tools/train.py configs/detection/vit-small-p14_box-bias-detr_1xb4-30e_coco128-224x224.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
-#           python tools/test.py CONFIG WORK_DIR/epoch_40.pth --show-dir predictions
+#           python tools/test.py CONFIG WORK_DIR/epoch_30.pth --show-dir predictions
 #           with the images in data/coco128/{train,val}. CHECKPOINT: a ViT-S/14.
 # Hardware: 2 CPU cores.
 # Expected: see docs/evaluators/detection.md.
@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/schedules/det_12e.py',
 ]
 
-__root, __size = 'data/coco128', (280, 280)
+__root, __size = 'data/coco128', (224, 224)
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[4] = dict(type='Resize', scale=__size, keep_ratio=True)
 test_pipeline[2].scale = __size
@@ -20,8 +20,8 @@ train_dataloader = dict(batch_size=4, dataset=dict(data_root=__root, pipeline=tr
 val_dataloader = dict(dataset=dict(data_root=__root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 # All images are padded to one size, so their maps are computed once, and once mirrored.
-model = dict(data_root=__root, data_preprocessor=dict(pad_size_divisor=280), backbone=dict(keep=224))
+model = dict(data_root=__root, data_preprocessor=dict(pad_size_divisor=224), backbone=dict(keep=224))
 optim_wrapper = dict(optimizer=dict(lr=4e-4), clip_grad=dict(max_norm=1.0))
-train_cfg = dict(max_epochs=40, val_interval=20)
+train_cfg = dict(max_epochs=30, val_interval=30)
 _base_.param_scheduler[0].end = 50
-_base_.param_scheduler[1].update(end=40, milestones=[34])
+_base_.param_scheduler[1].update(end=30, milestones=[25])
