@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from dino_plugin.commands.image_folders import use_folder
 from dino_plugin.openmmlab.config_files import config_path, config_root
 from dino_plugin.weights.safe_loading import load_checkpoint
 
@@ -75,6 +76,12 @@ def load(name: str, root: Path, work_dir: Path) -> Config:
         small = dict(num_layers=2, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=16)))
         small_test = dict(max_per_img=6)
         cfg.merge_from_dict(dict(model=dict(num_queries=6, encoder=small, decoder=small, test_cfg=small_test)))
+    else:
+        few = dict(nms_pre=20, max_per_img=20)
+        cfg.merge_from_dict({
+            'model.roi_head.bbox_head.fc_out_channels': 16, 'model.roi_head.mask_head.num_convs': 1,
+            'model.train_cfg.rpn_proposal': few, 'model.test_cfg.rpn': few, 'model.train_cfg.rcnn.sampler.num': 16,
+        })  # fmt: skip
     cfg.update(work_dir=str(work_dir), experiment_name=work_dir.parent.name)
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.param_scheduler = None
@@ -94,6 +101,13 @@ def test_a_config_trains_and_tests(name, mmdet, data_root, tmp_path):
     head = runner.model.roi_head.bbox_head if name == MASK_RCNN else runner.model.bbox_head
     assert head.num_classes == len(CLASSES)
     assert load_checkpoint(str(tmp_path / 'work/epoch_1.pth'))['state_dict'].keys() == before.keys()
+
+
+def test_another_folder_is_one_option(data_root):
+    cfg = Config.fromfile(config_path(CUSTOM))
+    use_folder(cfg, str(data_root))
+    parts = cfg.model, cfg.train_dataloader.dataset, cfg.val_dataloader.dataset, cfg.test_dataloader.dataset
+    assert {part.data_root for part in parts} == {str(data_root)}
 
 
 def test_classes_keep_their_order_in_a_test_and_perfect_boxes_have_an_ap_of_one(mmdet, data_root, tmp_path):
