@@ -42,8 +42,9 @@ class FullyShard(nn.Module):
             parameters in fp16 would make the sum that runs through the blocks fp16, too, and its gradients overflow.
 
     Raises:
-        ValueError: If replicas do not divide the processes, the precision is unknown, a batch norm would compute in
-            half precision, or a parameter that learns is outside backbones, heads and the parts of losses.
+        ValueError: If the model is another than `SelfDistillationModel`, replicas do not divide the processes, the
+            precision is unknown, a batch norm would compute in half precision, or a parameter that learns is outside
+            backbones, heads and the parts of losses.
 
     References:
         Zhao et al. 2023, arXiv:2304.11277; ``torch.distributed.fsdp.fully_shard``.
@@ -55,6 +56,11 @@ class FullyShard(nn.Module):
             raise ValueError(
                 f"FullyShard: precision={precision!r}, expected 'fp32' or 'bf16'. Autocast in fp16 "
                 "(optim_wrapper.precision) goes with 'fp32' here."
+            )
+        if not hasattr(module, 'distillation'):
+            raise ValueError(
+                f'FullyShard knows the parts of SelfDistillationModel, not those of {type(module).__name__}: leave out '
+                'model_wrapper_cfg, and each process holds the whole model.'
             )
         # Class token and patches are views of one tensor, which no loss changes in place.
         warnings.filterwarnings('ignore', 'FSDP2-wrapped module .* returned a view tensor')

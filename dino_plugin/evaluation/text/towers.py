@@ -68,7 +68,8 @@ class ImageTextTowers(BaseModel):
     def tokens(self, images: Tensor, names: Sequence[str] | None = None) -> Tokens:
         """Class token and patches in the space of texts; the backbone is never in training mode."""
         with torch.no_grad(), evaluation_mode(self.backbone):
-            tokens = self.backbone(images) if self._kept is None else self._kept(self.backbone, images, names)
+            known = self._kept is not None and names is not None
+            tokens = self._kept(self.backbone, images, names) if known else self.backbone(images)
         return self.vision(tokens)
 
     def encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, 'texts dim'], Tensor]:

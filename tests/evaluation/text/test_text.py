@@ -8,6 +8,7 @@ from processes import run_in_processes
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from dino_plugin.core.views import Tokens
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.evaluation.text.class_names import class_names, filled, templates_of
 from dino_plugin.evaluation.text.contrastive import ContrastiveLoss
 from dino_plugin.evaluation.text.model import ImageTextModel
@@ -160,6 +161,11 @@ def test_only_the_towers_learn_and_the_backbone_is_never_in_training_mode(model)
     without = {name.split('.')[0] for name, value in model.named_parameters() if value.grad is None}
     assert without == {'backbone'} and all(p.grad is None for p in model.backbone.parameters())
     model.eval()
+
+
+def test_a_model_without_student_and_teacher_is_not_sharded(model):
+    with pytest.raises(ValueError, match='not those of ImageTextModel: leave out model_wrapper_cfg'):
+        FullyShard(model)
 
 
 def test_kept_tokens_are_those_of_the_backbone():
