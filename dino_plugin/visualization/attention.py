@@ -16,7 +16,10 @@ _SLIDE = 16 / 9  # width divided by height
 
 
 def heat_overlay(
-    image: UInt8[np.ndarray, 'rows columns 3'], heat: Float[np.ndarray, 'map_rows map_columns'], smooth: bool = True
+    image: UInt8[np.ndarray, 'rows columns 3'],
+    heat: Float[np.ndarray, 'map_rows map_columns'],
+    smooth: bool = True,
+    most: float | None = None,
 ) -> UInt8[np.ndarray, 'rows columns 3']:
     """The image in dark grey with a map glowing over it; the largest value glows most, 0 not at all.
 
@@ -24,8 +27,9 @@ def heat_overlay(
         image: RGB.
         heat: At least 0; it covers the whole image.
         smooth: Enlarge the map bicubically; otherwise each patch is a square.
+        most: The value that glows most, the same for several images. None: the largest one.
     """
-    heat = (heat / max(float(heat.max()), 1e-30)).astype(np.float32)
+    heat = (heat / max(float(heat.max()) if most is None else most, 1e-30)).astype(np.float32)
     method = cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST
     heat = cv2.resize(heat, image.shape[1::-1], interpolation=method).clip(0, 1)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2) * 0.55

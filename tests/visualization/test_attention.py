@@ -24,6 +24,9 @@ def test_the_patch_with_most_attention_glows_and_one_without_is_dark_grey():
     assert (np.ptp(shown[:, :20].astype(int), axis=-1) == 0).all() and shown[:, :20].max() < 128
     assert (heat_overlay(IMAGE, 7 * heat, smooth=False) == shown).all()
     assert len(np.unique(heat_overlay(IMAGE, heat).reshape(-1, 3), axis=0)) > 20
+    common = heat_overlay(IMAGE, 7 * heat, smooth=False, most=14 * float(heat.max()))
+    assert (common == heat_overlay(IMAGE, heat / 2, smooth=False, most=float(heat.max()))).all()
+    assert (common != shown).any()
 
 
 def test_a_map_without_attention_shows_the_dark_image():

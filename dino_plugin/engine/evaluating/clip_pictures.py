@@ -70,20 +70,18 @@ class ClipPicturesHook(Hook):
         names = dict(enumerate(classes))  # the model may have more
         text = ', '.join(f'{100 * share:.0f} % {names.get(index, index)}' for share, index in best)
         # One scale for all frames: a frame that the query does not look at stays dark.
+        low, high = float(heat[places].min()), float(heat[places].max())
         heats = [
-            _overlay(frame, heat[place].reshape(grid), float(heat[places].max()))
+            heat_overlay(frame, heat[place].reshape(grid) - low, most=high - low)
             for frame, place in zip(frames, places)
         ]
-        titles = [f'true: {classes[label]}; found: {text}', *[''] * (len(frames) - 1)]
-        return tile_sheet([list(zip(titles, frames)), [('', one) for one in heats]], gap=4)
+        above = f'true: {classes[label]}; found: {text}'
+        below = f'attention, {low * heat.size:.1f} to {high * heat.size:.1f} times the mean'
+        return tile_sheet([_titled(above, frames), _titled(below, heats)], gap=4)
 
 
-def _overlay(frame: np.ndarray, heat: np.ndarray, most: float) -> np.ndarray:
-    """`heat_overlay`, in which the largest value of all frames glows most."""
-    dimmed = heat_overlay(frame, heat)
-    grey = heat_overlay(frame, np.zeros_like(heat))
-    share = float(heat.max() / most) ** 0.5
-    return (share * dimmed + (1 - share) * grey).round().astype(np.uint8)
+def _titled(title: str, pictures: list[UInt8[np.ndarray, '_ _ 3']]) -> list[tuple[str, UInt8[np.ndarray, '_ _ 3']]]:
+    return [(title if number == 0 else '', picture) for number, picture in enumerate(pictures)]
 
 
 def _grid(backbone: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
