@@ -24,7 +24,8 @@ class CaptionDataset(ImageDataset):
 
     Raises:
         FileNotFoundError: If the table or an image does not exist.
-        ValueError: If a column is missing, or a row has no image or caption; the message names its line.
+        ValueError: If a column is missing, or a row has no image or caption or too many cells; the message names its
+            line.
     """
 
     def __init__(
@@ -66,12 +67,19 @@ class CaptionDataset(ImageDataset):
                         'names into the first row, or set image_column and caption_column.'
                     )
                 for row in table:
-                    values = [(row[name] or '').strip() for name in self._columns]
-                    if not all(values):
-                        raise ValueError(
-                            f'{self.ann_file}, line {table.line_num}: image and caption expected, got {values}. '
-                            'Fill in the row, or delete it.'
-                        )
-                    yield values
+                    yield self._values(row, f'{self.ann_file}, line {table.line_num}')
             except UnicodeDecodeError as error:
                 raise ValueError(f'{self.ann_file} is not UTF-8 ({error}): save it as UTF-8.') from error
+            except csv.Error as error:
+                raise ValueError(f'{self.ann_file}, line {table.line_num}: {error}. Is a quote not closed?') from error
+
+    def _values(self, row: dict, place: str) -> list[str]:
+        if any(row.get(None, ())):  # DictReader's name for cells behind the last column
+            raise ValueError(
+                f'{place}: {len(row) - 1} cells expected, and there are more, {row[None][:3]}: put a caption with commas '
+                'or tabs into double quotes.'
+            )
+        values = [(row[name] or '').strip() for name in self._columns]
+        if not all(values):
+            raise ValueError(f'{place}: image and caption expected, got {values}. Fill in the row, or delete it.')
+        return values

@@ -52,6 +52,8 @@ def test_an_image_has_the_captions_of_its_rows(form, tmp_path, log):
             ValueError,
             r"line 3: image and caption expected, got \['b.jpg', ''\]",
         ),
+        ('image,caption\na.jpg,a dog, running\n', ValueError, r"line 2: 2 cells expected, and .* more, \[' running'\]"),
+        ('image,caption\na.jpg,"a dog\n' + 'x' * 200_000, ValueError, 'Is a quote not closed'),
         ('image,caption\na.jpg\n', ValueError, 'line 2: image and caption expected'),
         ('image,caption\na.jpg,a dog\nc.jpg,a cat\n', FileNotFoundError, r'1 of 2 files .* do not exist: .*c\.jpg'),
     ],
