@@ -76,8 +76,8 @@ class CaptionDataset(ImageDataset):
     def _values(self, row: dict, place: str) -> list[str]:
         if any(row.get(None, ())):  # DictReader's name for cells behind the last column
             raise ValueError(
-                f'{place}: {len(row) - 1} cells expected, and there are more, {row[None][:3]}: put a caption with commas '
-                'or tabs into double quotes.'
+                f'{place}: {len(row) - 1} cells expected, and there are more, {row[None][:3]}: put captions with '
+                'commas or tabs into double quotes.'
             )
         values = [(row[name] or '').strip() for name in self._columns]
         if not all(values):
