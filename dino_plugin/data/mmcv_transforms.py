@@ -15,10 +15,11 @@ from dino_plugin.data.images.channel_loading import AS_STORED
 from dino_plugin.data.images.decoding import check_files, read_image
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.lazy_image import LazyImage, read_lazily
-from dino_plugin.data.multi_crop import Block, MultiCrop
+from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.data.views.crop_boxes import checked_scale, checked_size, draw_box
 from dino_plugin.data.views.fine_levels import to_steps
 from dino_plugin.data.views.image_checks import Image, require_image
+from dino_plugin.data.views.rendering import Block
 from dino_plugin.data.views.resizing import resize
 from dino_plugin.data.views.unfinished_views import UnfinishedSample
 

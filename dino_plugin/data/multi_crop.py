@@ -2,20 +2,17 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from dino_plugin.data.images.lazy_image import LazyImage
-from dino_plugin.data.views.channel_views import render_levels
-from dino_plugin.data.views.colour import apply_colour_change, blur_taps
+from dino_plugin.data.views.colour import blur_taps
 from dino_plugin.data.views.crop_boxes import (
     NUM_GLOBAL,
-    Box,
     checked_scale,
     checked_size,
     draw_box,
@@ -24,22 +21,11 @@ from dino_plugin.data.views.crop_boxes import (
 )
 from dino_plugin.data.views.fine_levels import to_steps
 from dino_plugin.data.views.image_checks import Image, checked_rgb, require_colours, require_image
-from dino_plugin.data.views.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from dino_plugin.data.views.photometric import ColourChange, colour_recipe
-from dino_plugin.data.views.resizing import resize_into
+from dino_plugin.data.views.normalisation import normalised
+from dino_plugin.data.views.photometric import colour_recipe
+from dino_plugin.data.views.rendering import Block, ViewParameters, render, uncoloured
 from dino_plugin.data.views.split_of_work import chosen_split
 from dino_plugin.data.views.unfinished_views import UnfinishedSample, colour_row
-
-# 'views rows columns channels': RGB in whole levels, or any channels in 128ths of a level (views/fine_levels.py)
-Block = UInt8[Tensor, '_ _ _ 3'] | Int16[Tensor, '_ _ _ _']
-
-
-class ViewParameters(NamedTuple):
-    """The random parameters of one view."""
-
-    box: Box
-    flip: bool
-    colour: ColourChange
 
 
 class MultiCrop:
@@ -131,7 +117,7 @@ class MultiCrop:
         image, drawn = self.prepare(image)
         whole = image if image.dtype == np.uint8 else to_steps(image).numpy()
         return UnfinishedSample(
-            blocks=self._render_all(image, [_uncoloured(view) for view in drawn]) if self.split == 'device' else (),
+            blocks=self._render_all(image, [uncoloured(view) for view in drawn]) if self.split == 'device' else (),
             image=whole if self.split == 'decode' else None,
             boxes=torch.tensor([(*view.box, view.flip) for view in drawn], dtype=torch.float32),
             colours=torch.tensor([colour_row(view.colour, self._taps) for view in drawn], dtype=torch.float32),
@@ -178,15 +164,12 @@ class MultiCrop:
         return pixels, [view._replace(box=reduced_box(view.box, *image.size, reduction)) for view in views]
 
     def _render_all(self, image: Any, views: Sequence[ViewParameters]) -> tuple[Block | None, ...]:
-        global_block = self._render(image, views[:NUM_GLOBAL], self.global_size)
-        local_block = self._render(image, views[NUM_GLOBAL:], self.local_size) if self.num_local else None
+        global_block = render(image, views[:NUM_GLOBAL], self.global_size, self.rgb)
+        local_block = render(image, views[NUM_GLOBAL:], self.local_size, self.rgb) if self.num_local else None
         if self.anchor_size is None:
             return global_block, local_block
-        uncoloured = [_uncoloured(view) for view in views[:NUM_GLOBAL]]
-        return global_block, local_block, self._render(image, uncoloured, self.anchor_size)
-
-    def _render(self, image: Any, views: Sequence[ViewParameters], size: tuple[int, int]) -> Block:
-        return _render(image, views, size) if image.dtype == np.uint8 else render_levels(image, views, size, self.rgb)
+        anchors = [uncoloured(view) for view in views[:NUM_GLOBAL]]
+        return global_block, local_block, render(image, anchors, self.anchor_size, self.rgb)
 
     def _require(self, image: Any) -> None:
         require_image(image)
@@ -220,8 +203,8 @@ class MultiCrop:
                 "or dict(type='dino_plugin.MultiCrop') in a pipeline"
             )
         global_block, local_block = self.blocks(image)[:2]
-        views = list(_normalised(global_block))
-        return views if local_block is None else views + list(_normalised(local_block))
+        views = list(normalised(global_block))
+        return views if local_block is None else views + list(normalised(local_block))
 
     def draw(self, rows: int, columns: int) -> Iterator[ViewParameters]:
         """Parameters of all views of an image of this size, global views first."""
@@ -230,27 +213,3 @@ class MultiCrop:
             scale = self.global_scale if number < NUM_GLOBAL else self.local_scale
             box = draw_box(rows, columns, scale)
             yield ViewParameters(box, random.random() < self.flip_probability, photometric.draw())
-
-
-def _render(
-    image: UInt8[np.ndarray, 'rows columns 3'], views: Sequence[ViewParameters], size: tuple[int, int]
-) -> UInt8[Tensor, 'views view_rows view_columns 3']:
-    block = torch.empty((len(views), *size, 3), dtype=torch.uint8)
-    # Two loops: during the first the image stays in the processor's cache, during the second the block.
-    for (box, flip, _), target in zip(views, block):
-        part = image[box.top : box.top + box.rows, box.left : box.left + box.columns]
-        resize_into(cv2.flip(part, 1) if flip else part.copy(), target)
-    for (_, _, colour), pixels in zip(views, block.numpy()):
-        apply_colour_change(pixels, colour)
-    return block
-
-
-def _uncoloured(view: ViewParameters) -> ViewParameters:
-    return view._replace(colour=ColourChange())
-
-
-def _normalised(block: UInt8[Tensor, 'views rows columns 3']) -> Float[Tensor, 'views 3 rows columns']:
-    mean = 255 * torch.tensor(IMAGENET_MEAN)[:, None, None]
-    scale = 1 / (255 * torch.tensor(IMAGENET_STD)[:, None, None])
-    # Channels come first while a value is still one byte.
-    return block.permute(0, 3, 1, 2).contiguous().float().sub_(mean).mul_(scale)

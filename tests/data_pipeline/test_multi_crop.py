@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter, ImageOps
 from pillow_images import pillow_resized
 from torchvision import transforms
 
-from dino_plugin.data.multi_crop import MultiCrop, draw_box
+from dino_plugin.data.multi_crop import MultiCrop
+from dino_plugin.data.views.crop_boxes import draw_box
 from dino_plugin.data.views.resizing import resize
 
 FRAMES = sorted((DATA / 'davis/JPEGImages/480p').glob('*/*.jpg'))[::9]

@@ -19,9 +19,8 @@ from dino_plugin.data.collate import multi_crop_collate
 from dino_plugin.data.images.decoding import decode_image
 from dino_plugin.data.images.image_files import find_images
 from dino_plugin.data.mmcv_transforms import LoadImage, MultiCropTransform, PackViews
-from dino_plugin.data.multi_crop import NUM_GLOBAL
 from dino_plugin.data.preprocessor import ViewPreprocessor
-from dino_plugin.data.views.crop_boxes import Box, reduced_box
+from dino_plugin.data.views.crop_boxes import NUM_GLOBAL, Box, reduced_box
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 
 BUNDLED = Path(__file__).resolve().parents[2] / 'tests/data/davis/JPEGImages/480p'

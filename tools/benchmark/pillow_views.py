@@ -7,8 +7,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode, functional
 
-from dino_plugin.data.multi_crop import Box, ViewParameters
+from dino_plugin.data.views.crop_boxes import Box
 from dino_plugin.data.views.photometric import ColourChange
+from dino_plugin.data.views.rendering import ViewParameters
 
 JITTER = dict(
     brightness=functional.adjust_brightness,

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dino_plugin.data.views.channel_views import resize_levels
+from dino_plugin.data.views.channel_colour import WHITE, Levels
 from dino_plugin.data.views.image_checks import Image
 
 
@@ -18,6 +18,13 @@ def resize(image: Image, rows: int, columns: int) -> Image:
     resized = torch.empty((rows, columns, 3), dtype=torch.uint8)
     resize_into(image.copy(), resized)
     return resized.numpy()
+
+
+def resize_levels(image: Levels, rows: int, columns: int) -> Float32[np.ndarray, '{rows} {columns} channels']:
+    """Bicubic and antialiased, cut to [0, 255]; a new array."""
+    source = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
+    resized = interpolate(source, (rows, columns), mode='bicubic', antialias=True).clamp_(0, WHITE)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def resize_into(

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dino_plugin.data import multi_crop
 from dino_plugin.data.collate import DINOCollateFunction
+from dino_plugin.data.views.crop_boxes import Box
 
 PICTURES = sorted(CIFAR.glob('*/*.jpg'))[::100]
 
@@ -78,7 +79,7 @@ class TestDINOCollateFunction:
     @pytest.fixture(autouse=True)
     def whole_image(self, monkeypatch):
         """Boxes show the whole image, so that what is done to it can be told exactly."""
-        monkeypatch.setattr(multi_crop, 'draw_box', lambda rows, columns, scale: multi_crop.Box(0, 0, rows, columns))
+        monkeypatch.setattr(multi_crop, 'draw_box', lambda rows, columns, scale: Box(0, 0, rows, columns))
 
     def test_with_all_probabilities_zero_the_image_passes(self, batch, picture):
         assert self.find(untouched(), batch, picture) == 1
