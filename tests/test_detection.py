@@ -130,8 +130,14 @@ def test_files_that_do_not_fit_are_refused_before_training(mmdet, data_root, tmp
     from mmdet.registry import DATASETS
 
     dataset = load(CUSTOM, data_root, tmp_path).train_dataloader.dataset
-    with pytest.raises(ValueError, match=r"has no box of the classes \('cow',\)"):
+    with pytest.raises(ValueError, match=r"has no box with an area of the classes \('cow',\)"):
         DATASETS.build(dict(dataset, metainfo=dict(classes=('cow',))))
+    content = json.loads((data_root / 'annotations/instances_train.json').read_text())
+    for box in content['annotations']:
+        box.update(bbox=[1, 1, 0.5, 9])
+    (data_root / 'annotations/flat.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='has no box with an area'):
+        DATASETS.build(dict(dataset, ann_file='annotations/flat.json'))
     (data_root / 'train/2.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 4 images of the annotations .*2\.png'):
         DATASETS.build(dataset)
@@ -155,6 +161,9 @@ def test_the_boxes_do_not_depend_on_padding(mmdet, data_root, tmp_path):
         found.append(model.bbox_head(**model.forward_transformer((maps,), [sample])))
     for alone, beside in zip(*found):
         torch.testing.assert_close(alone, beside, rtol=1e-3, atol=1e-4)
+    with torch.autocast('cpu', torch.bfloat16):
+        scores, boxes = model.bbox_head(**model.forward_transformer((wide,), [sample]))
+    torch.testing.assert_close(boxes.float(), found[1][1], rtol=0, atol=0.05)
 
 
 def test_deformable_attention_without_compiled_operations_has_the_gradients_of_its_plain_form(mmdet):

@@ -58,7 +58,8 @@ class BoxBias(nn.Module):
         """
         across = self.along_x(self._distances(boxes[..., 0], boxes[..., 2], columns))
         down = self.along_y(self._distances(boxes[..., 1], boxes[..., 3], rows))
-        return across.permute(0, 3, 1, 2)[:, :, :, None] + down.permute(0, 3, 1, 2)[..., None]
+        # In fp32 also under autocast: mmdetection's attention takes no other mask with it.
+        return (across.permute(0, 3, 1, 2)[:, :, :, None] + down.permute(0, 3, 1, 2)[..., None]).float()
 
     def _distances(self, centres: Tensor, sizes: Tensor, cells: Tensor) -> Float[Tensor, 'images boxes cells 2']:
         edges = torch.stack([centres - sizes / 2, centres + sizes / 2], dim=-1)
