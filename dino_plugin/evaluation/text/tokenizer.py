@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Int
@@ -40,7 +41,7 @@ class Tokenizer:
         if context_length < 3:
             raise ValueError(f'context_length={context_length}: start, text and end need 3 tokens or more.')
         self.context_length = context_length
-        self._tokenizer = open_clip().tokenizer.SimpleTokenizer()
+        self._tokenizer = _byte_pairs()
         self.vocab_size: int = self._tokenizer.vocab_size
 
     def __call__(self, texts: Sequence[str]) -> TokenisedTexts:
@@ -51,6 +52,11 @@ class Tokenizer:
         tokens = tokens[:, :-1].clone()
         tokens[truncated, -1] = self._tokenizer.eot_token_id
         return TokenisedTexts(tokens, truncated)
+
+
+@cache
+def _byte_pairs() -> Any:
+    return open_clip().tokenizer.SimpleTokenizer()  # reads its vocabulary for a third of a second
 
 
 def open_clip() -> Any:
