@@ -114,6 +114,8 @@ def test_kept_tokens_are_those_of_the_backbone():
     for order in ([0, 1], [2, 0], [1, 2]):
         torch.testing.assert_close(kept(images[order], names=[str(i) for i in order]), plain[order], atol=1e-2, rtol=0)
     assert asked == [2, 1], 'an image is asked once'
+    with pytest.raises(ValueError, match='the view of 1 is another than before'):
+        kept(images[:2].flip(3), names=['9', '1'])
 
 
 def test_a_class_is_the_mean_of_its_normalised_sentences(model):
