@@ -76,7 +76,7 @@ class ClipPicturesHook(Hook):
             for frame, place in zip(frames, places)
         ]
         above = f'true: {classes[label]}; found: {text}'
-        below = f'attention, {low * heat.size:.1f} to {high * heat.size:.1f} times the mean'
+        below = f'attention, {low * heat.size:.2f} to {high * heat.size:.2f} times the mean'
         return tile_sheet([_titled(above, frames), _titled(below, heats)], gap=4)
 
 

@@ -238,6 +238,19 @@ def test_the_two_parts_have_each_image_once_and_a_tenth_of_each_class():
         held_out_split(dict(config, with_labels=False), True)
 
 
+def test_groups_are_held_out_whole():
+    config = dict(type='dino_plugin.ImageDataset', data_root=str(CIFAR), with_labels=True)
+    apart, rest = (held_out_split(config, part, share=0.3, group=r'\d\.jpg$') for part in (True, False))
+    digits = [{one.get_data_info(index)['img_path'][-5] for index in range(len(one))} for one in (apart, rest)]
+    assert len(digits[0]) == 3 and len(digits[1]) == 7 and not digits[0] & digits[1]
+    assert len(apart) + len(rest) == 1000
+    assert held_out_split(config, True, group=r'\d\.jpg$', share=0.01)  # one group at least
+    with pytest.raises(ValueError, match='finds nothing in .*jpg'):
+        held_out_split(config, True, group='_g[0-9]+_')
+    with pytest.raises(ValueError, match=r"finds \['.jpg'\] in all 1000 files"):
+        held_out_split(config, True, group='.jpg')
+
+
 def test_a_random_view_is_a_mirrored_part_of_the_image_of_the_asked_size():
     image = np.zeros((40, 60, 3), np.uint8)
     image[..., 0] = np.arange(60)[None] * 4  # red grows to the right

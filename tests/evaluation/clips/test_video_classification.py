@@ -29,7 +29,7 @@ def own_cache(tmp_path, monkeypatch):
 def films(tmp_path_factory) -> Path:
     """Class folders 0 and 1 with three films of frames each, lists of them, and one film for each name of DAVIS."""
     root = tmp_path_factory.mktemp('films')
-    places = [f'{label}/film{number}' for label in (0, 1) for number in range(3)] + [
+    places = [f'{label}/film_g{number}_c1' for label in (0, 1) for number in range(3)] + [
         f'davis/{name}' for name in DAVIS_NAMES
     ]
     for seed, place in enumerate(places):
@@ -141,7 +141,7 @@ def test_pictures_show_a_strip_of_frames_above_the_attention(films, tmp_path):
     cfg.visualizer.save_dir = str(tmp_path / 'shown')
     Runner.from_cfg(cfg).test()
     pictures = sorted((tmp_path / 'shown').glob('*.png'))
-    assert [picture.stem for picture in pictures] == [f'{n:05}_film{n % 3}' for n in range(6)]
+    assert [picture.stem for picture in pictures] == [f'{n:05}_film_g{n % 3}_c1' for n in range(6)]
     sheet = cv2.imread(str(pictures[0]))
     assert sheet.shape[1] == 4 * 168 + 3 * 4  # four frames: two clips of two
     assert sheet.shape[0] > 2 * 168
