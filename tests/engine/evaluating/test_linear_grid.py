@@ -245,10 +245,10 @@ def test_groups_are_held_out_whole():
     assert len(digits[0]) == 3 and len(digits[1]) == 7 and not digits[0] & digits[1]
     assert len(apart) + len(rest) == 1000
     assert held_out_split(config, True, group=r'\d\.jpg$', share=0.01)  # one group at least
-    with pytest.raises(ValueError, match='finds nothing in .*jpg'):
+    with pytest.raises(ValueError, match=r'finds nothing in .*jpg'):
         held_out_split(config, True, group='_g[0-9]+_')
-    with pytest.raises(ValueError, match=r"finds \['.jpg'\] in all 1000 files"):
-        held_out_split(config, True, group='.jpg')
+    with pytest.raises(ValueError, match=r"finds \['\.jpg'\] in all 1000 files"):
+        held_out_split(config, True, group=r'\.jpg')
 
 
 def test_a_random_view_is_a_mirrored_part_of_the_image_of_the_asked_size():
