@@ -5,8 +5,9 @@
 #               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth --show-dir films
 #           with the films in data/davis/JPEGImages/480p/<film>. CHECKPOINT: a ViT-S/14.
-# Hardware: 2 CPU cores.
-# Expected: not run by us yet.
+# Hardware: 2 CPU cores; 1 to 8 minutes on one thread of an Intel Xeon, with much other work beside.
+# Expected: top-1 88.2, 94.1, 94.1 % with a ViT-S/14, 58.8, 94.1, 94.1 % with an untrained one (seeds 0 to 2), of 17
+#           windows: too few films to tell networks apart.
 _base_ = [
     '../_base_/datasets/davis_windows.py',
     '../_base_/models/attentive_probe.py',
