@@ -133,7 +133,7 @@ class ClipDataset(BaseDataset):
 
     def _windows(self, path: Path, label: int, length: int) -> list[dict]:
         begin, end = (round(share * length) for share in self.part)
-        width = min(self.window or end - begin, end - begin) if self.window is None else self.window
+        width = self.window or end - begin
         starts = range(begin, end - width + 1, self.stride) if self.window else [begin]
         # Training announces 'img_path', and features are kept by its time of change: a file, never a folder.
         film = dict(img_path=first_file(str(path)), film=str(path), gt_label=label)
