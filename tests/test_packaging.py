@@ -140,7 +140,7 @@ def test_there_is_one_distribution_of_opencv(repository):
 
 def test_every_import_of_the_package_is_declared(repository):
     declared = {name.lower().replace('-', '_') for name in requirements(repository)['']}
-    for extra in ('onnx', 'parquet', 'index', 'lora', 'datasets', 'curation', 'video', 'text'):
+    for extra in ('onnx', 'parquet', 'index', 'lora', 'float8', 'datasets', 'curation', 'video', 'text'):
         declared |= requirements(repository)[extra]
     declared |= {'transformers'}  # imported only if it is installed, as mmengine does
     declared |= {'dino_plugin', 'mmengine', 'mmcv', 'mmseg', 'mmdet', 'lightly', *sys.stdlib_module_names}

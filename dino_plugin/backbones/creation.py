@@ -26,7 +26,7 @@ _REFUSED = {
 _OWN = (
     'model_name', 'pretrained', 'checkpoint', 'checkpoint_source', 'allow_mismatch', 'gradient_checkpointing',
     'subset_drop_path', 'mask_token', 'local_norm', 'compile_blocks', 'pack_views', 'position_resampling', 'token_std',
-    'lora',
+    'lora', 'float8', 'drop_masked',
 )  # fmt: skip
 ROTARY_AUGMENTATIONS = {'rope_shift_coords', 'rope_jitter_coords', 'rope_rescale_coords'}
 

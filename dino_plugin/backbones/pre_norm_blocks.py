@@ -25,10 +25,10 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.utils.checkpoint import checkpoint
 
 from dino_plugin.backbones.attention_steps import attend, project, qkv_bias, split_heads
 from dino_plugin.backbones.packed_depth import Depth, Shapes, draw_depth
+from dino_plugin.backbones.recomputation import runner_of_blocks
 from dino_plugin.backbones.stochastic_depth import SubsetDropPath
 
 _NORMS = (nn.Identity, nn.LayerNorm, LayerNorm, RmsNorm)
@@ -79,11 +79,7 @@ def through_blocks(
         compile_mode: As in `TimmBackbone`. It is for packed blocks, which share one graph, and class-token blocks;
             whole blocks of the model are compiled by themselves.
     """
-    run = (
-        functools.partial(checkpoint, use_reentrant=False)
-        if model.grad_checkpointing
-        else lambda function, *inputs: function(*inputs)
-    )
+    run = runner_of_blocks(model.grad_checkpointing)
     tokens, rotary = map(list, zip(*views))
     *blocks, last = model.blocks
     # A block that draws its own stochastic depth would be compiled once for each rate; PyTorch gives up after eight.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dino_plugin.backbones.attention_choice import AttentionChoice
 from dino_plugin.backbones.creation import accepted, create, described, description_in, source_of_weights
 from dino_plugin.backbones.initial_weights import draw_initial_weights
+from dino_plugin.backbones.intermediate_tokens import IntermediateTokens
 from dino_plugin.backbones.layer_distances import layers_to_output
 from dino_plugin.backbones.position_rule import use_position_rule
 from dino_plugin.backbones.pre_norm_blocks import embedded, has_plain_blocks, through_blocks
@@ -33,7 +34,7 @@ from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(IntermediateTokens):
     """A timm network without its classifier.
 
     Vision transformers give their normalised class token and patch tokens; those that average their patches give timm's
@@ -54,7 +55,8 @@ class TimmBackbone(nn.Module):
         checkpoint_source: Which network of a checkpoint with several: 'teacher', 'student', or the name of another, see
             `dino_plugin.weights.checkpoint.backbone_state`.
         allow_mismatch: Accept missing and unexpected keys of ``checkpoint``.
-        gradient_checkpointing: Recompute activations in the backward pass: less memory, about a third more time.
+        gradient_checkpointing: True: the backward pass computes the activations of blocks again: much less memory,
+            about a third more time. 'all but products': results of matrix products and attention are kept.
         subset_drop_path: DINOv2's stochastic depth, which skips the work for dropped samples: the share of the batch
             without a residual, in [0, 1), the same in all blocks. 0: timm's ``drop_path_rate`` decides.
         mask_token: Learn an embedding that replaces masked patches, before their position is added; recipes with masks
@@ -75,6 +77,8 @@ class TimmBackbone(nn.Module):
         lora: Freeze timm's network and train low-rank adapters in it: the arguments of
             `dino_plugin.backbones.low_rank.add_low_rank`, such as ``dict(r=8, lora_alpha=16)``. Views are then not
             packed.
+        float8: Products of the blocks in float8, on GPUs that have it: True, or a recipe of torchao, see
+            `dino_plugin.backbones.eight_bits.use_float8`. Views are then not packed.
         **timm_arguments: For ``timm.create_model``: ``drop_path_rate``, ``img_size``, ``patch_size``, ``in_chans``…
 
     Raises:
@@ -92,7 +96,7 @@ class TimmBackbone(nn.Module):
         checkpoint: str | None = None,
         checkpoint_source: str = 'teacher',
         allow_mismatch: bool = False,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | str = False,
         subset_drop_path: float = 0.0,
         mask_token: bool = False,
         drop_masked: bool = False,
@@ -102,6 +106,7 @@ class TimmBackbone(nn.Module):
         position_resampling: str | None = None,
         token_std: float | None = None,
         lora: dict | None = None,
+        float8: bool | str = False,
         **timm_arguments,
     ) -> None:
         super().__init__()
@@ -126,7 +131,7 @@ class TimmBackbone(nn.Module):
             state = backbone_state(content, checkpoint_source)
             load_backbone(self.model, state, allow_mismatch, str(checkpoint), in_file, self.position_resampling)
         self._add_parameters(mask_token, local_norm)
-        use_training_options(self.model, lora, subset_drop_path, gradient_checkpointing, compile_blocks)
+        use_training_options(self.model, lora, subset_drop_path, gradient_checkpointing, compile_blocks, float8)
         cache_rotary_positions(self.model)
         self.attention_choice = AttentionChoice(self.model)
         self._compile_mode = compile_blocks
@@ -178,58 +183,6 @@ class TimmBackbone(nn.Module):
         if self._packs:
             return self._through_blocks(sizes, wanted)
         return tuple(self(*view, patches) for view, patches in zip(sizes, wanted))
-
-    def intermediates(
-        self, images: Float[Tensor, 'batch channels rows columns'], layers: Sequence[int], normalised: bool = True
-    ) -> list[Tokens]:
-        """Tokens after some layers (blocks, or stages of a convolutional network).
-
-        A transformer's last normalisation is applied to each, so the last layer gives what ``forward`` gives. Networks
-        without a class token give the mean of the patches in its place.
-
-        Args:
-            images: As for ``forward``, with one leading axis.
-            layers: Counted from 0, or from the end if negative; the result is in the order of the network.
-            normalised: False: tokens as the blocks give them, for transformers.
-        """
-        if self.patch_size is None:
-            maps = self.model.forward_intermediates(images, indices=list(layers), intermediates_only=True)
-            return [Tokens(features.mean((2, 3)), features.permute(0, 2, 3, 1)) for features in maps]
-        found = self.model.forward_intermediates(
-            self._prepared(images),
-            indices=list(layers),
-            norm=normalised,
-            return_prefix_tokens=True,
-            output_fmt='NLC',
-            intermediates_only=True,
-        )
-        grid = grid_of(images, self.patch_size)
-        if self.model.num_prefix_tokens == 0:
-            return [Tokens(patches.mean(1), patches.unflatten(1, grid)) for patches in found]
-        return [Tokens(prefix[:, 0], patches.unflatten(1, grid)) for patches, prefix in found]
-
-    def last_blocks(self, images: Float[Tensor, 'batch channels rows columns'], number: int) -> list[Tokens]:
-        """Tokens of the last blocks, in order; of the last one, ``forward`` gives them.
-
-        Raises:
-            ValueError: As in ``check_last_blocks``.
-        """
-        num_blocks = self.check_last_blocks(number)
-        return [self(images)] if number == 1 else self.intermediates(images, range(num_blocks - number, num_blocks))
-
-    def check_last_blocks(self, number: int) -> int:
-        """The number of all blocks.
-
-        Raises:
-            ValueError: If the network has fewer; a convolutional network has 1.
-        """
-        num_blocks = 1 if self.patch_size is None else len(self.model.feature_info)
-        if not 1 <= number <= num_blocks:
-            raise ValueError(
-                f'last_blocks={number} must be 1 to {num_blocks} with {self.description["model_name"]} (--cfg-options '
-                'model.backbone.last_blocks=1, or model.last_blocks=1 for k-NN).'
-            )
-        return num_blocks
 
     def layers_to_output(self) -> dict[str, int]:
         """Distance of each parameter from the output, see `layer_distances.layers_to_output`; a mask token embeds."""

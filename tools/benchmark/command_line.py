@@ -12,14 +12,14 @@ COMMANDS = dict(
     propagation='labels of one frame of a video, from those of the frames before',
     discovery='the normalised cut of the patches of an image, as in TokenCut',
     parts='parts of a step, and each of its fast paths beside the plain one',
-    scaling='speed and memory by batch, views, image size and workers',
+    scaling='speed and memory by batch, views, image size, workers, and options that save memory',
 )
 COMPILED = ('compiled_blocks', 'compiled_colours')
 PARTS = (
     'ema', 'optimizer', 'loss', 'class_token_only', 'packed_views', 'attention_fp32', 'attention_bf16',
     'subset_drop_path', 'remembered_positions', *COMPILED,
 )  # fmt: skip
-AXES = ('batch', 'local-views', 'image-size', 'workers')
+AXES = ('batch', 'local-views', 'image-size', 'workers', 'memory')
 # Whole numbers: what each is, and its default by command.
 NUMBERS = {
     'rounds': ('of all candidates in turn', dict.fromkeys(COMMANDS, 5)),

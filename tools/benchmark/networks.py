@@ -40,15 +40,15 @@ class OurStep:
         options: Network, sizes and device.
         precision: Of the optimiser's wrapper.
         drop_path: Share of stochastic depth.
-        compile_blocks: As `TimmBackbone` takes it.
+        **backbone: Other options of `TimmBackbone`.
     """
 
     def __init__(
-        self, options: argparse.Namespace, precision: str, drop_path: float = 0.1, compile_blocks: bool = False
+        self, options: argparse.Namespace, precision: str, drop_path: float = 0.1, **backbone: bool | str
     ) -> None:
         config = Config.fromfile(config_path(CONFIG))
         config.model.backbone.update(
-            model_name=f'vit_{options.model}_patch16_224', drop_path_rate=drop_path, compile_blocks=compile_blocks
+            model_name=f'vit_{options.model}_patch16_224', drop_path_rate=drop_path, **backbone
         )
         config.model.heads.cls.prototypes = options.prototypes
         config.optim_wrapper.update(precision=precision, freeze_last_layer=0.0)

@@ -1,10 +1,12 @@
-"""How our throughput and memory grow with the batch, local views, image size and workers of the data."""
+"""How throughput and memory grow with batch, local views, image size and workers, and what memory options cost."""
 
 import argparse
 import copy
+import importlib.util
 import os
 import zlib
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from mmengine.config import Config
@@ -16,13 +18,21 @@ from benchmark.networks import CONFIG, OurStep, random_views
 from benchmark.reference import Reference
 from benchmark.report import Candidate, Report
 from benchmark.step import step_candidate
+from benchmark.ways import with_memory
 from dino_plugin.openmmlab.config_files import config_path
+from dino_plugin.plan.live_bytes import LiveBytes
 
 # Name of an axis: the option of a step that it changes, and what is tried on a CPU and on a GPU.
 STEP_AXES = {
     'batch': ('batch', dict(cpu=[1, 2, 4], cuda=[16, 32, 64, 128])),
     'local-views': ('num_local', dict(cpu=[0, 4, 8], cuda=[0, 4, 8, 16])),
     'image-size': ('global_size', dict(cpu=[96, 160, 224], cuda=[160, 224, 320, 448])),
+}
+OF_BACKBONE = {
+    'plain': {},
+    'products kept': dict(gradient_checkpointing='all but products'),
+    'recomputed': dict(gradient_checkpointing=True),
+    'float8': dict(float8=True),
 }
 
 
@@ -31,6 +41,8 @@ def run(options: argparse.Namespace, report: Report, _: Reference | None) -> Non
     for axis in options.axes:
         if axis == 'workers':
             _scale_workers(options, report)
+        elif axis == 'memory':
+            _compare_memory(options, report)
         else:
             _scale_step(axis, options, report)
 
@@ -45,6 +57,27 @@ def _scale_step(axis: str, options: argparse.Namespace, report: Report) -> None:
         build = partial(OurStep, sizes, options.precision)
         candidates.append(step_candidate(str(point), build, random_views(sizes), '', sizes))
     report.compare(axis, f'By {axis}', 'image', candidates)
+
+
+def _compare_memory(options: argparse.Namespace, report: Report) -> None:
+    """Options of the backbone that trade time, memory and precision; float8 only with torchao."""
+    views, candidates = random_views(options), []
+    for name, option in OF_BACKBONE.items():
+        if name != 'float8' or importlib.util.find_spec('torchao'):
+            step = partial(OurStep(options, options.precision, **option), views)
+            step()  # makes the states of the optimiser
+            memory = _peak(step, options.device)
+            candidates.append(Candidate(name, lambda _, step=step: step(), '', options.batch, memory))
+    report.compare('memory', 'By option of the backbone', 'image', candidates)
+
+
+def _peak(step: Callable[[], None], device: str) -> int:
+    """Most bytes at a time; what autograd keeps says little of a pass that computes activations again."""
+    if device == 'cuda':
+        return with_memory(step, device)[1]
+    with LiveBytes([]) as memory:
+        step()
+    return memory.peak
 
 
 def _scale_workers(options: argparse.Namespace, report: Report) -> None:
