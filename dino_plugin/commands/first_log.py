@@ -96,7 +96,8 @@ def _warning(model: nn.Module, dataset: Any) -> str:
 def _batch(runner: Runner, loader: Any) -> str:
     accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     factors = {'processes': get_world_size(), 'batches before a step': accumulated}
-    return ' × '.join([str(loader.batch_size), *(f'{number} {name}' for name, number in factors.items() if number > 1)])
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 'several sizes')
+    return ' × '.join([str(size), *(f'{number} {name}' for name, number in factors.items() if number > 1)])
 
 
 def _precision(runner: Runner) -> str:

@@ -3,6 +3,7 @@
 import logging
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from small_training import small_config
 from torch import nn
 
 from dino_plugin.commands.console import SILENCED_WARNINGS, ConsoleFilter
-from dino_plugin.commands.first_log import _count
+from dino_plugin.commands.first_log import _batch, _count
 from dino_plugin.commands.runner import Runner
 
 
@@ -152,6 +153,12 @@ def test_only_the_warnings_that_are_named_are_silenced(tmp_path):
 def test_a_number_of_parameters_is_exact_where_it_is_small(number):
     said = _count([torch.empty(number)])
     assert said == (f'{number:,}' if number < 100_000 else f'{number / 1e6:.1f} million')
+
+
+def test_the_size_of_batches_is_told_where_a_sampler_makes_them():
+    sampler = torch.utils.data.BatchSampler(range(6), batch_size=3, drop_last=False)
+    loader = torch.utils.data.DataLoader(list(range(6)), batch_sampler=sampler)
+    assert _batch(SimpleNamespace(optim_wrapper=None), loader) == '3'
 
 
 def test_a_config_in_the_working_directory_stays_as_it_was_written(tmp_path):
