@@ -3,7 +3,6 @@
 import logging
 import re
 import warnings
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -158,7 +157,9 @@ def test_a_number_of_parameters_is_exact_where_it_is_small(number):
 def test_the_size_of_batches_is_told_where_a_sampler_makes_them():
     sampler = torch.utils.data.BatchSampler(range(6), batch_size=3, drop_last=False)
     loader = torch.utils.data.DataLoader(list(range(6)), batch_sampler=sampler)
-    assert _batch(SimpleNamespace(optim_wrapper=None), loader) == '3'
+    runner = object.__new__(Runner)
+    runner.optim_wrapper = None
+    assert _batch(runner, loader) == '3'
 
 
 def test_a_config_in_the_working_directory_stays_as_it_was_written(tmp_path):
