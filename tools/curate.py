@@ -2,8 +2,8 @@
 
 Near-duplicates are left out, then a balanced sample is drawn from clusters of clusters of embeddings. FOLDER gets
 chosen/chosen.txt, a list to train on (of images in tar shards: the folder chosen, an index), and page.html, which shows
-what was done. A run that was interrupted goes on, and `torchrun --nproc_per_node=8 -m dino_plugin curate ...` shares the
-work.
+what was done. A run that was interrupted goes on, and `torchrun --nproc_per_node=8 -m dino_plugin curate ...` shares
+the work.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-# Images with captions: a table of paths and captions for training, evaluation and test. Another data set takes the place
-# of CaptionDataset: ShardDataset(with_captions=True), HuggingFaceDataset(caption_column=...).
+# Images with captions: a table of paths and captions for training, evaluation and test. Another data set takes the
+# place of CaptionDataset: ShardDataset(with_captions=True), HuggingFaceDataset(caption_column=...).
 __augmented = [
     dict(type='dino_plugin.LoadImage'),
     dict(type='dino_plugin.RandomResizedCrop', size=224, scale=(0.4, 1.0), flip_probability=0.0),  # "left" stays true

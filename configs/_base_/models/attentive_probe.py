@@ -1,5 +1,5 @@
-# Attentive probes on a frozen backbone, one for each learning rate x weight decay. V-JEPA's form: one query looks at all
-# patches of all frames. DINOv3's: model.num_self_blocks=4 model.time=rope.
+# Attentive probes on a frozen backbone, one for each learning rate x weight decay. V-JEPA's form: one query looks at
+# all patches of all frames. DINOv3's: model.num_self_blocks=4 model.time=rope.
 model = dict(
     type='dino_plugin.ClipClassifier',
     backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint

@@ -1,4 +1,5 @@
-# Two trained blocks on a frozen backbone, and a text tower from scratch, dino.txt's for ViT-L. Widths follow the backbone.
+# Two trained blocks on a frozen backbone, and a text tower from scratch, dino.txt's for ViT-L. Widths follow the
+# backbone.
 model = dict(
     type='dino_plugin.ImageTextModel',
     backbone=dict(type='dino_plugin.TimmBackbone'),  # the rest is in the checkpoint
