@@ -41,6 +41,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--class-masks', type=existing, help='folder with images and masks that hold a class in each '
                         'pixel, 255 for none: half of the images teach, the others ask')  # fmt: skip
     parser.add_argument('--clips', type=existing, help="clips in DAVIS's layout, with a mask for each frame")
+    parser.add_argument('--pairs', type=existing, help='CSV with the columns first and second, paths below its folder: '
+                        'two pictures of the same thing in each row')  # fmt: skip
     parser.add_argument('--out', default='work_dirs/scorecard', help='folder of scorecard.json and pictures')
     parser.add_argument('--image-size', type=int,
                         help="pixels of the square from an image (default: the network's, at most 224)")  # fmt: skip
@@ -121,6 +123,7 @@ def main() -> None:
     from dino_plugin.evaluation.features.cache import FeatureCache
     from dino_plugin.evaluation.scorecard.data import Card, read_images
     from dino_plugin.evaluation.scorecard.measures import measure, measure_pixels
+    from dino_plugin.evaluation.scorecard.pairs import read_pairs
     from dino_plugin.evaluation.video.davis_dataset import DAVISDataset
     from dino_plugin.export.graphs import own_size
 
@@ -139,6 +142,7 @@ def main() -> None:
             size=args.image_size or min(*own_size(first.model), 224),
             short_side=args.short_side,
             class_masks=object_images(args.class_masks, 'images', 'masks'),
+            pairs=read_pairs(Path(args.pairs)) if args.pairs else None,
         )
         columns, seconds = {}, {}
         for name, network in networks.items():

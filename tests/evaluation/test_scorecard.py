@@ -138,13 +138,17 @@ def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, re
     dense.mkdir()
     (dense / 'images').symlink_to(frames / 'JPEGImages')
     (dense / 'masks').symlink_to(frames / 'Annotations')
-    monkeypatch.setattr(sys, 'argv', [*command, '--class-masks', str(dense), '--short-side=64'])
+    pairs = frames / 'pairs.csv'  # each picture is its own partner
+    names = sorted(path.name for path in (frames / 'JPEGImages').iterdir())
+    pairs.write_text('first,second\n' + ''.join(f'JPEGImages/{name},JPEGImages/{name}\n' for name in names))
+    monkeypatch.setattr(sys, 'argv', [*command, '--class-masks', str(dense), '--pairs', str(pairs), '--short-side=64'])
     runpy.run_path(str(repository / 'tools/scorecard.py'), run_name='__main__')
     printed = capsys.readouterr().out
     content = json.loads((out / 'scorecard.json').read_text())
     assert [*content['measures']] == ['mine', 'untrained', 'raw pixels'] and content['size'] == 32
     for name in ('k-NN', 'linear', 'LiDAR', 'attention Jaccard, mean map', 'TokenCut CorLoc'):
         assert name in printed and 0 <= content['measures']['mine'][name] <= 100
+    assert content['measures']['mine']['pairs found'] == 100
     assert '35 images of 32 px, 28 to learn from and 7 to classify; 4 with masks, 0 clips.' in printed
     for name in ('figure of patches', 'patches'):
         assert f'\n{name}: 2 images with masks; four are needed, of which a half teaches.' in printed

@@ -1,6 +1,7 @@
 """Go on from released weights without losing them: measure, keep the best, stop, say whether it helped."""
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 from dino_plugin.engine.training.before_after import BeforeAfter, Look
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
-from dino_plugin.evaluation.scorecard.data import Labelled, drawn, read_images
+from dino_plugin.evaluation.scorecard.data import Labelled, read_images
 from dino_plugin.evaluation.scorecard.image_scores import ImageScores
 from dino_plugin.evaluation.scorecard.measures import images_of_shares
 
@@ -154,4 +155,6 @@ def images_of_training(runner, limit: int) -> tuple[list[dict], Labelled | None]
         raise ValueError(
             f'GuardHook: {type(dataset).__name__} does not say where its images are; give images=FOLDER to measure on.'
         )
-    return drawn([dataset.get_data_info(index) for index in range(len(dataset))], limit, seed=0), None
+    # Of a billion images a list of all would not fit into memory.
+    some = sorted(random.Random(0).sample(range(len(dataset)), min(limit, len(dataset))))
+    return [dataset.get_data_info(index) for index in some], None
