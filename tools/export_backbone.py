@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from dino_plugin.commands.command_line import fail
 from dino_plugin.export.formats import FORMATS, GRAPH_FORMATS, OWN
 
 
@@ -48,7 +49,10 @@ def main() -> None:
     given = {name: tuple(value) for name in ('mean', 'std', 'image_size') if (value := getattr(args, name))}
     beside = Path(args.checkpoint).name if is_remote(args.checkpoint) else args.checkpoint
     out = args.out or Path(beside).with_suffix('')
-    path = export_backbone(args.checkpoint, out, args.source, format=args.format, **given)
+    try:
+        path = export_backbone(args.checkpoint, out, args.source, format=args.format, **given)
+    except (ValueError, ImportError, OSError) as error:
+        fail(str(error))
     card = path.with_suffix('.json')
     if graph := json.loads(card.read_text()).get('graph'):
         print(f'images: {graph["inputs"]["images"]}, normalised; differs by {graph["largest_difference"]:.1e} at most.')

@@ -408,8 +408,14 @@ def test_the_tool_exports_beside_the_checkpoint_or_where_it_is_told(tmp_path, re
     assert 'layers.0.ffn.layers.0.0.weight' in load_checkpoint(path)
 
 
-def test_the_patch_of_a_network_behind_a_stem_is_told_in_pixels_of_the_image(tmp_path):
+def test_the_patch_of_a_network_behind_a_stem_is_told_in_pixels_of_the_image(tmp_path, repository, monkeypatch, capsys):
     arguments = dict(img_size=32, patch_size=2, embed_dim=32, depth=1, num_heads=2)  # 2 cells of a stem of stride 4
     training_checkpoint(tmp_path / 'a.pth', 'vit_tiny_r_s16_p8_224', arguments)
     path = export_backbone(tmp_path / 'a.pth', tmp_path / 'hybrid')
     assert json.loads(path.with_suffix('.json').read_text())['patch_size'] == [8, 8]
+    # A format that has no such network: one message, no traceback.
+    tool = str(repository / 'tools/export_backbone.py')
+    monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'a.pth'), '--format', 'mmpretrain'])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_path(tool, run_name='__main__')
+    assert "export_backbone.py: The format 'mmpretrain' has no such network" in capsys.readouterr().err
