@@ -95,7 +95,9 @@ def test_the_hub_of_mmengine_finds_shipped_configs():
 def test_a_collate_function_of_a_config_takes_no_notice_of_a_scope(name, tmp_path):
     """mmengine hands on the scope of a base in another package, here mmpretrain's."""
     function = FUNCTIONS.get(f'dino_plugin.{name}')
-    sample = ([torch.zeros(3, 8, 8)] * 2, 1, 'a') if name != 'image_collate' else (np.zeros((8, 8, 3), 'uint8'), 1, 'a')
+    image = np.zeros((8, 8, 3), 'uint8')
+    others = dict(image_collate=(image, 1, 'a'), caption_collate=(image, ['a bird'], 'a'))
+    sample = others.get(name, ([torch.zeros(3, 8, 8)] * 2, 1, 'a'))
     needed = dict(patch_size=4) if name == 'masked_collate' else {}
     expected, found = (partial(function, **needed, **scope)([sample] * 2) for scope in ({}, dict(_scope_='mmpretrain')))
     assert str(found) == str(expected)

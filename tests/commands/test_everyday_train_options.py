@@ -315,8 +315,19 @@ def test_a_value_of_cfg_options_wins_over_every_short_option(config, tiny):
     same(cfg, expected)
 
 
-def test_a_detector_is_told_where_its_lists_are(refused, tmp_path):
-    said = refused(DETECTION, '--images', str(tmp_path))
+def test_the_classes_of_a_detector_are_those_of_the_folder(config, tmp_path):
+    cfg = config(DETECTION, '--images', str(tmp_path))
+    assert cfg.model.data_root == cfg.train_dataloader.dataset.data_root == str(tmp_path)
+
+
+def test_a_metric_with_a_list_of_its_own_is_named(refused, tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f"_base_ = 'dino_plugin::{DETECTION}'\n"
+        "val_evaluator = dict(ann_file='data/coco/annotations/instances_val2017.json')\n"
+        'test_evaluator = val_evaluator\n'
+    )
+    said = refused(str(own), '--images', str(tmp_path))
     assert '--images: not for this config' in said and 'annotations/instances_val2017.json' in said
     assert 'train_dataloader.dataset.data_root=DIR' in said and 'val_evaluator.ann_file=FILE' in said
 

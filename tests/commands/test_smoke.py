@@ -224,7 +224,7 @@ def test_what_cannot_be_made_small_is_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(command, 'find_spec', lambda name: name)
     cfg = loaded(DETECTION, tmp_path)
     shrink(cfg)
-    assert cfg.train_dataloader.dataset.pipeline[3].scale == (128, 64)
+    assert cfg.train_dataloader.dataset.pipeline[4].scale == (128, 64)
     assert re.match(r'vit_', cfg.model.backbone.model_name)
 
 

@@ -12,6 +12,8 @@ from hostile_files import DAMAGED, DESCRIBED, DESCRIPTION, WRONG_NUMBERS, Attack
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
+from dino_plugin.backbones.feature_maps import TimmFeatureMaps
+from dino_plugin.backbones.joined_maps import TimmJoinedMaps
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.export.backbone import export_backbone
 from dino_plugin.weights.checkpoint import backbone_description
@@ -127,8 +129,8 @@ def test_every_argument_in_this_projects_recipes_may_stand_in_a_description(repo
 
     import dino_plugin.engine.vocabulary  # noqa: F401
 
-    own = {'type', 'model_name', 'out_indices', 'frozen', 'features', 'last_blocks', 'class_token'}
-    own |= set(TimmBackbone.__init__.__annotations__)
+    own = {'type', 'model_name', 'features', 'last_blocks'}
+    own |= {name for kind in (TimmBackbone, TimmFeatureMaps, TimmJoinedMaps) for name in kind.__init__.__annotations__}
     found = 0
     for file in sorted((repository / 'configs').glob('*/*.py')):
         backbone = Config.fromfile(file).get('model', {}).get('backbone', {})
