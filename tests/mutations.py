@@ -111,6 +111,35 @@ MUTATIONS = [
         'math.hypot',
         'engine/training/test_before_after.py',
     ),
+    Mutation('evaluation/depth/losses.py', '(errors - mean).where', 'errors.where', 'evaluation/depth/test_depth.py'),
+    Mutation('evaluation/text/retrieval.py', "'amax'", "'amin'", 'evaluation/text/test_text.py'),
+    Mutation('evaluation/text/segmenter.py', 'number[place] += 1', 'number += 1', 'evaluation/text/test_text.py'),
+    Mutation('evaluation/clips/probe.py', 'sqrt(2 * number)', 'sqrt(number)', 'evaluation/clips/test_probe.py'),
+    Mutation(
+        'evaluation/detection/box_bias.py',
+        'centres + sizes / 2]',
+        'centres - sizes / 2]',
+        'evaluation/detection/test_boxes.py',
+    ),
+    # several machines, images in shards, memory
+    Mutation(
+        'commands/runner.py',
+        'if wish[0]), wishes[0])',
+        'if not wish[0]), wishes[0])',
+        'engine/training/test_latest_checkpoint.py',
+    ),
+    Mutation(
+        'data/sources/index_writing.py',
+        'member.offset, member.size))',
+        'member.offset + 1, member.size))',
+        'curation/test_curate_tool.py',
+    ),
+    Mutation(
+        'backbones/recomputation.py',
+        'cache_enabled(False)',
+        'cache_enabled(True)',
+        'backbones/test_recomputation.py',
+    ),
     # weights
     Mutation('weights/safe_loading.py', 'weights_only=True)', 'weights_only=False)', 'weights/test_checkpoint.py'),
     Mutation('weights/strict_loading.py', 'if wanted[0] == wanted[1]', 'if True', 'weights/test_positions.py'),
