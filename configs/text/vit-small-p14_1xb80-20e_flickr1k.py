@@ -17,6 +17,6 @@ train_dataloader = dict(
 )  # fmt: skip
 val_dataloader = dict(num_workers=0, dataset=dict(__images, indices=list(range(720, 800)), pipeline=__test.pipeline))
 test_dataloader = dict(num_workers=0, dataset=dict(__images, ann_file='test.csv', pipeline=__test.pipeline))
-model = dict(keep_tokens=True, vision=dict(blocks=1), text=dict(width=256, heads=4, layers=4, context_length=32))
+model = dict(keep=1000, vision=dict(blocks=1), text=dict(width=256, heads=4, layers=4, context_length=32))
 optim_wrapper = dict(optimizer=dict(weight_decay=0.1))
 train_cfg = dict(val_interval=5)

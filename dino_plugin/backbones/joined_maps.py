@@ -1,6 +1,5 @@
 """One feature map that joins layers, and the image seen near and far, for detectors on a frozen network."""
 
-import hashlib
 from math import ceil
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from dino_plugin.backbones.feature_maps import EVEN, TimmFeatureMaps, without_padding
+from dino_plugin.backbones.kept_outputs import KeptOutputs
 
 
 class TimmJoinedMaps(TimmFeatureMaps):
@@ -21,9 +21,8 @@ class TimmJoinedMaps(TimmFeatureMaps):
     Args:
         windows: Number n of windows along each side; 1: the whole image alone. The image is padded with zeros, at the
             bottom and right, to windows of whole patches.
-        keep: Keep the maps of up to so many images in memory and take them from there when the same pixels come again:
-            for a frozen network, few images and no augmentation but flips. Maps are 0.6 MB for each 100 patches of
-            four layers of ViT-S.
+        keep: Maps of up to so many images are computed once, see `KeptOutputs`: for a frozen network, few images and
+            no augmentation but flips. Maps are 0.6 MB for each 100 patches of four layers of ViT-S.
         **maps: Arguments of `TimmFeatureMaps`. Here layers are 'even', and not normalised.
 
     Raises:
@@ -36,8 +35,8 @@ class TimmJoinedMaps(TimmFeatureMaps):
 
     def __init__(self, windows: int = 1, keep: int = 0, **maps) -> None:
         super().__init__(**dict(dict(out_indices=EVEN, normalised=False), **maps))
-        self.windows, self.keep = windows, keep
-        self._kept: dict[bytes, Tensor] = {}
+        self.windows = windows
+        self._kept = KeptOutputs(keep) if keep else None
         if keep and not self.frozen:
             raise ValueError('TimmJoinedMaps: keep is for a network that does not train: frozen=True.')
         if windows < 1 or (windows > 1 and self.backbone.patch_size is None):
@@ -53,18 +52,9 @@ class TimmJoinedMaps(TimmFeatureMaps):
 
     def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor]:
         """One map `batch dim rows columns`."""
-        if self.keep:
-            return (torch.cat([self._remembered(image[None]) for image in images]),)
-        return (self._in_windows(images),)
-
-    def _remembered(self, image: Tensor) -> Tensor:
-        key = hashlib.blake2b(image.cpu().numpy().tobytes()).digest() + bytes(str(image.shape), 'ascii')
-        found = self._kept.get(key)
-        if found is None:
-            found = self._in_windows(image)
-            if len(self._kept) < self.keep:
-                self._kept[key] = found
-        return found
+        if self._kept is None:
+            return (self._in_windows(images),)
+        return tuple(self._kept(lambda new: (self._in_windows(new),), images))
 
     def _in_windows(self, images: Tensor) -> Tensor:
         if self.windows == 1:

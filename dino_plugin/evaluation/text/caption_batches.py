@@ -85,7 +85,7 @@ def caption_collate(samples: Sequence[tuple[Any, list[str], str]]) -> ImageCapti
 
 
 class CaptionPreprocessor(ViewPreprocessor):
-    """`ViewPreprocessor` for `ImageCaptions`, too: -> ``dict(images=..., captions=..., names=...)``."""
+    """`ViewPreprocessor` for `ImageCaptions`, too: -> ``dict(images=..., captions=...)``."""
 
     def forward(self, data: Any, training: bool = False) -> dict:
         """Prepare one batch."""
@@ -93,4 +93,4 @@ class CaptionPreprocessor(ViewPreprocessor):
             return super().forward(data, training)
         labels = torch.zeros(len(data.images))
         images = super().forward((data.images, labels, data.names))['images']
-        return dict(images=images, captions=data.captions, names=data.names)
+        return dict(images=images, captions=data.captions)

@@ -20,7 +20,6 @@ class ImageTextModel(ImageTextTowers):
         self,
         images: Float[Tensor, 'images channels rows columns'],
         captions: Sequence[Sequence[str]] | None = None,
-        names: Sequence[str] | None = None,
         mode: str = 'tensor',
     ) -> Any:
         """The loss of images with one caption each in mode 'loss'; their vectors in mode 'tensor'.
@@ -28,7 +27,7 @@ class ImageTextModel(ImageTextTowers):
         In mode 'predict', for each image a dict with its vector, ``image``, those of its captions, ``texts``, both
         normalised, and the number of captions that were cut off, ``truncated``.
         """
-        tokens = self.tokens(images, names)
+        tokens = self.tokens(images)
         vectors = self.vision.vectors(tokens)
         if mode == 'tensor':
             return vectors

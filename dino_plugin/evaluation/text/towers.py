@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
+from dino_plugin.backbones.kept_outputs import KeptOutputs
 from dino_plugin.core.views import Tokens
 from dino_plugin.evaluation.text.class_names import Template, filled
 from dino_plugin.evaluation.text.contrastive import ContrastiveLoss
-from dino_plugin.evaluation.text.kept_tokens import KeptTokens
 from dino_plugin.evaluation.text.tokenizer import CONTEXT, Tokenizer, open_clip
 from dino_plugin.evaluation.text.vision_head import VisionHead
 from dino_plugin.registry import MODELS
@@ -31,8 +31,8 @@ class ImageTextTowers(BaseModel):
         vision: Arguments of `VisionHead`.
         text: Arguments of the text tower: ``width``, ``heads``, ``layers``, ``context_length``, …
         loss: Arguments of `ContrastiveLoss`.
-        keep_tokens: Keep what the backbone gives for each image, see `KeptTokens`. Only for images without random
-            crops or colours, and a data set that fits into memory.
+        keep: Tokens of up to so many images are computed once, see `KeptOutputs`: for few images without random crops
+            or colours.
         data_preprocessor: Config; by default `CaptionPreprocessor` with ImageNet's mean and deviation.
 
     Raises:
@@ -49,7 +49,7 @@ class ImageTextTowers(BaseModel):
         vision: dict | None = None,
         text: dict | None = None,
         loss: dict | None = None,
-        keep_tokens: bool = False,
+        keep: int = 0,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='dino_plugin.CaptionPreprocessor'))
@@ -63,13 +63,12 @@ class ImageTextTowers(BaseModel):
             vocab_size=self.tokenizer.vocab_size, output_dim=self.vision.out_dim, **tower
         )
         self.loss = ContrastiveLoss(**self.arguments['loss'])
-        self._kept = KeptTokens() if keep_tokens else None
+        self._kept = KeptOutputs(keep) if keep else None
 
-    def tokens(self, images: Tensor, names: Sequence[str] | None = None) -> Tokens:
+    def tokens(self, images: Tensor) -> Tokens:
         """Class token and patches in the space of texts; the backbone is never in training mode."""
         with torch.no_grad(), evaluation_mode(self.backbone):
-            known = self._kept is not None and names is not None
-            tokens = self._kept(self.backbone, images, names) if known else self.backbone(images)
+            tokens = self.backbone(images) if self._kept is None else Tokens(*self._kept(self.backbone, images))
         return self.vision(tokens)
 
     def encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, 'texts dim'], Tensor]:

@@ -146,11 +146,11 @@ def test_samples_without_captions_are_refused_and_empty_ones_are_undecodable():
             PackCaptions()._captions(dict(img_path='a.jpg', captions=captions))
 
 
-def test_a_batch_is_images_captions_and_names(tmp_path):
+def test_a_batch_is_images_and_captions(tmp_path):
     images = torch.full((2, 4, 4, 3), 128, dtype=torch.uint8)
     batch = caption_collate([(images[0], ['a', 'b'], 'a.jpg'), (images[1], ['c'], 'b.jpg')])
     found = CaptionPreprocessor(mean=[128] * 3, std=[1] * 3)(batch)
-    assert found['captions'] == [['a', 'b'], ['c']] and found['names'] == ['a.jpg', 'b.jpg']
+    assert batch.names == ['a.jpg', 'b.jpg'] and found['captions'] == [['a', 'b'], ['c']]
     assert torch.equal(found['images'], torch.zeros(2, 3, 4, 4))
     with pytest.raises(ValueError, match='images of different shapes'):
         caption_collate([(images[0], ['a'], ''), (images[1, :2], ['b'], '')])

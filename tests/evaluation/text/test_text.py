@@ -106,16 +106,14 @@ def test_a_model_without_student_and_teacher_is_not_sharded(model):
 
 def test_kept_tokens_are_those_of_the_backbone():
     torch.manual_seed(0)
-    kept = ImageTextModel(**MODEL, keep_tokens=True).eval()
+    kept = ImageTextModel(**MODEL, keep=3).eval()
     images = torch.randn(3, 3, 32, 32)
     plain = kept.vision.vectors(kept.vision(kept.backbone(images)))
     asked = []
     kept.backbone.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
     for order in ([0, 1], [2, 0], [1, 2]):
-        torch.testing.assert_close(kept(images[order], names=[str(i) for i in order]), plain[order], atol=1e-2, rtol=0)
+        torch.testing.assert_close(kept(images[order]), plain[order], atol=1e-5, rtol=1e-4)
     assert asked == [2, 1], 'an image is asked once'
-    with pytest.raises(ValueError, match='the view of 1 is another than before'):
-        kept(images[:2].flip(3), names=['9', '1'])
 
 
 def test_a_class_is_the_mean_of_its_normalised_sentences(model):
