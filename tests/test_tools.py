@@ -301,10 +301,12 @@ def test_a_missing_checkpoint_is_told_before_anything_begins(repository, tmp_pat
 def test_a_long_name_of_a_checkpoint_stays_in_one_line_above_the_results(repository, monkeypatch, capsys):
     monkeypatch.setenv('COLUMNS', '40')
     title = f'knn_folder: work_dirs/{"a-long-name-" * 10}/epoch_100.pth'
-    runpy.run_path(str(repository / 'tools/test.py'))['show']({'knn/top1': 41.234}, title)
+    results = {'knn/top1': 41.234, 'video/learning_rate': 3e-4, 'depth/abs_rel': 0.07256}
+    runpy.run_path(str(repository / 'tools/test.py'))['show'](results, title)
     printed = capsys.readouterr().out
     assert title in printed.splitlines()
-    assert '41.23' in printed
+    for shown in ('41.23 ', '0.0003 ', '0.0726 '):
+        assert shown in printed
 
 
 # --- launchers --------------------------------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ def build_runner(cfg: Config, checkpoint: str) -> Runner:
     return runner
 
 
+def in_digits(value: float) -> str:
+    """Two digits after the point for per cents; three that count for small numbers, such as learning rates."""
+    return f'{value:.2f}' if abs(value) >= 1 else f'{value:.3g}'
+
+
 def show(results: dict, title: str) -> None:
     """A table below its title, which rich would break at any place if it was in the table."""
     from rich import print as rich_print
@@ -73,7 +78,7 @@ def show(results: dict, title: str) -> None:
 
     table = Table('result', 'value')
     for name, value in results.items():
-        table.add_row(name, f'{value:.2f}' if isinstance(value, float) else str(value))
+        table.add_row(name, in_digits(value) if isinstance(value, float) else str(value))
     print(title)
     rich_print(table)
 
