@@ -11,7 +11,7 @@ SCORECARD_HOOKS = ('OnlineEvaluationHook', 'GuardHook')  # ends of types; they m
 
 
 def take_few_images(cfg: Config, number: int) -> None:
-    """Keeps this number of images of each set of a training, evenly spread, unless the config chooses them itself.
+    """Keeps this number of images of each set of a training, evenly spread over those that the config chooses.
 
     The folders are listed for it; no image is read.
 
@@ -30,23 +30,22 @@ def take_few_images(cfg: Config, number: int) -> None:
 
 
 def _spread(dataset: dict, number: int) -> None:
-    names = dataset['type'] == 'dino_plugin.LightlyDataset'
-    if dataset.get('filenames' if names else 'indices') is not None:
-        return
+    key = 'filenames' if dataset['type'] == 'dino_plugin.LightlyDataset' else 'indices'
     logging.disable(logging.INFO)  # the training itself says how many images it finds
     try:
-        built = DATASETS.build({key: value for key, value in dataset.items() if key not in ('pipeline', 'transform')})
+        built = DATASETS.build({k: value for k, value in dataset.items() if k not in ('pipeline', 'transform', key)})
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error} A small training needs images, too: --images DIR.') from error
     finally:
         logging.disable(logging.NOTSET)
-    if len(built) > number:
-        chosen = [place * len(built) // number for place in range(number)]
-        if names:
-            listed = built.get_filenames()
-            dataset['filenames'] = [listed[place] for place in chosen]
-        else:
-            dataset['indices'] = chosen
+    chosen = built.get_filenames() if key == 'filenames' else range(len(built))
+    given = dataset.get(key)
+    if isinstance(given, int):
+        chosen = chosen[:given] if given >= 0 else chosen[given:]  # mmengine's: so many first or last ones
+    elif given is not None:
+        chosen = given
+    if len(chosen) > number:
+        dataset[key] = [chosen[place * len(chosen) // number] for place in range(number)]
 
 
 def loaders_of(cfg: Config) -> Iterator[ConfigDict]:

@@ -185,16 +185,24 @@ def test_frozen_teachers_are_small_unless_their_file_is_there_and_other_networks
         assert cfg.model.backbone.to_dict() == dict(type='dino_plugin.FeatureMapBackbone', **student)
 
 
-def test_images_are_spread_over_the_folder_unless_the_config_chooses(tmp_path):
+@pytest.mark.parametrize(
+    ('own', 'left'),
+    [
+        (None, range(0, 1000, 100)),
+        (range(1, 1000, 2), range(1, 1000, 100)),
+        (400, range(0, 400, 40)),
+        (-50, range(950, 1000, 5)),
+        ([3, 1, 2], [3, 1, 2]),
+    ],
+)
+def test_images_are_spread_over_those_that_the_config_chooses(tmp_path, own, left):
     cfg = loaded(CUSTOM, tmp_path, CIFAR)
     dataset = cfg.train_dataloader.dataset.dataset
+    dataset.indices = own
     take_few_images(cfg, 10)
-    assert dataset.indices == list(range(0, 1000, 100))
-    take_few_images(cfg, 5)
-    assert len(dataset.indices) == 10
-    del dataset.indices
+    assert list(dataset.indices) == list(left)
     take_few_images(cfg, 1000)
-    assert 'indices' not in dataset, 'a small folder stays whole'
+    assert list(dataset.indices) == list(left), 'few images stay'
 
 
 def test_lightly_s_dataset_has_few_images_too(tmp_path):
