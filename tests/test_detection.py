@@ -143,13 +143,21 @@ def test_files_that_do_not_fit_are_refused_before_training(mmdet, data_root, tmp
         DATASETS.build(dataset)
 
 
-def test_the_boxes_do_not_depend_on_padding(mmdet, data_root, tmp_path):
+def built(mmdet, root, **options):
+    """The detector of `CUSTOM` with these options, whose weights are drawn anew."""
+    cfg = load(CUSTOM, root, root / 'work').model
+    torch.manual_seed(0)
+    model = mmdet.build(dict(cfg, **options))
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize('proposals', [False, True])
+def test_the_boxes_do_not_depend_on_padding(proposals, mmdet, data_root):
     """An image alone, and in the corner of a larger one, as beside a larger image in a batch."""
     from mmdet.structures import DetDataSample
 
-    torch.manual_seed(0)
-    model = mmdet.build(load(CUSTOM, data_root, tmp_path).model).eval()
-    model.init_weights()
+    model = built(mmdet, data_root, proposals=proposals).eval()
     image, padded = torch.randn(1, 3, 48, 64), torch.zeros(1, 3, 80, 96)
     padded[:, :, :48, :64] = image
     features = model.extract_feat(image)[0]
@@ -164,6 +172,53 @@ def test_the_boxes_do_not_depend_on_padding(mmdet, data_root, tmp_path):
     with torch.autocast('cpu', torch.bfloat16):
         _, boxes = model.bbox_head(**model.forward_transformer((wide,), [sample]))
     torch.testing.assert_close(boxes.float(), found[1][1], rtol=0, atol=0.05)
+
+
+def losses_of(model, samples):
+    """Losses of a step, those of the queries and those of the extra ones."""
+    found = model.loss(torch.ones(len(samples), 3, 48, 64), samples)
+    extra = {name.removeprefix('extra.'): value for name, value in found.items() if name.startswith('extra.')}
+    return {name: value for name, value in found.items() if not name.startswith(('extra.', 'proposals.'))}, extra
+
+
+def test_extra_queries_are_trained_by_themselves_with_each_box_several_times(mmdet, data_root):
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    boxes = InstanceData(bboxes=torch.tensor([[2.0, 3, 30, 40], [20, 5, 60, 33]]), labels=torch.tensor([2, 0]))
+    size = dict(img_shape=(48, 64), batch_input_shape=(48, 64), scale_factor=(1, 1), ori_shape=(48, 64))
+    samples = [DetDataSample(metainfo=size, gt_instances=boxes)]
+    plain = built(mmdet, data_root, proposals=False, extra_queries=0)
+    model = built(mmdet, data_root, proposals=False, extra_queries=18, repeats=3)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    alone, none = losses_of(plain, samples)
+    own, extra = losses_of(model, samples)
+    assert not none
+    assert own == alone != extra, 'to the bit'
+    with torch.no_grad():
+        model.extra_embedding.weight.copy_(model.query_embedding.weight.repeat(3, 1))
+    own, extra = losses_of(model, samples)
+    assert own == alone, 'whatever the extra queries are'
+    for name, value in own.items():  # three times the queries for three times the boxes
+        torch.testing.assert_close(extra[name], value, msg=name)
+    found, expected = (detector.eval().predict(torch.ones(1, 3, 48, 64), samples)[0] for detector in (model, plain))
+    assert torch.equal(found.pred_instances.bboxes, expected.pred_instances.bboxes)
+
+
+def test_queries_begin_at_the_best_proposals_and_extra_ones_at_the_next(mmdet, data_root):
+    from mmdet.structures import DetDataSample
+
+    model = built(mmdet, data_root, proposals=True, extra_queries=4)
+    sample = DetDataSample(metainfo=dict(img_shape=(48, 48), batch_input_shape=(48, 64)))
+    memory, options = model._encoded((torch.randn(1, 256, 3, 4),), [sample])
+    scores = model.proposal_head.fc_cls(memory)[0].amax(-1).unflatten(0, (3, 4))
+    cells = sorted(((row, column) for row in range(3) for column in range(3)), key=lambda cell: -scores[cell])
+    expected = [[(column + 0.5) / 3, (row + 0.5) / 3, 0.1, 0.1] for row, column in cells]
+    starts = [start.sigmoid()[0] for start in model._starts(memory, **options)]
+    assert [len(start) for start in starts] == [6, 4]
+    torch.testing.assert_close(torch.cat(starts)[:9], torch.tensor(expected))  # the tenth is in the padding
+    model.extra_queries, model.num_queries = 4, 12
+    assert len(model._starts(memory, **options)) == 1, 'no cell is left'
 
 
 def test_deformable_attention_without_compiled_operations_has_the_gradients_of_its_plain_form(mmdet):

@@ -1,16 +1,13 @@
 """DAB-DETR of mmdetection with a bias of attention from boxes to pixels. It needs mmdetection."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdet.models.detectors import DABDETR
 from mmdet.models.layers.transformer import DABDetrTransformerDecoder, coordinate_to_encoding, inverse_sigmoid
 from torch import Tensor, nn
 
-from dino_plugin.evaluation.detection.box_bias import BoxBias, cell_centres
-
-Places = tuple[Tensor, Tensor]  # x and y of the cells' centres for each image, in shares of the image
+from dino_plugin.evaluation.detection.box_bias import BoxBias
+from dino_plugin.evaluation.detection.more_queries import MoreQueriesDETR, Places
 
 
 class BoxBiasDecoder(DABDetrTransformerDecoder):
@@ -53,8 +50,8 @@ class BoxBiasDecoder(DABDetrTransformerDecoder):
         return [torch.stack(states), torch.stack(references[:-1])]
 
 
-class BoxBiasDETR(DABDETR):
-    """DAB-DETR with a `BoxBiasDecoder`: ``decoder.box_bias`` holds the arguments of `BoxBias`."""
+class BoxBiasDETR(MoreQueriesDETR):
+    """`MoreQueriesDETR` with a `BoxBiasDecoder`: ``decoder.box_bias`` holds the arguments of `BoxBias`."""
 
     decoder: Any  # a config, then the decoder
 
@@ -69,18 +66,6 @@ class BoxBiasDETR(DABDETR):
         super().init_weights()
         for bias in self.decoder.biases:
             bias.init_weights()
-
-    def pre_transformer(self, img_feats: Sequence[Tensor], batch_data_samples: Any = None) -> tuple[dict, dict]:
-        """mmdetection's, and where the cells lie in each image."""
-        encoder_inputs, decoder_inputs = super().pre_transformer(img_feats, batch_data_samples)
-        features, padded = img_feats[-1], batch_data_samples[0].batch_input_shape
-        rows, columns = (
-            cell_centres(
-                features.shape[2 + axis], padded[axis], [s.img_shape[axis] for s in batch_data_samples], features
-            )
-            for axis in (0, 1)
-        )
-        return encoder_inputs, dict(decoder_inputs, places=(columns, rows))
 
     def forward_decoder(self, memory: Tensor, memory_mask: Tensor | None, memory_pos: Tensor, **options: Any) -> dict:
         """mmdetection's, with the places of the cells."""
