@@ -1,6 +1,5 @@
 """mmengine's runner for models of which each process holds a part."""
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.distributed.checkpoint import FileSystemWriter, async_save
 
+from dino_plugin.engine.distributed.folders import put_in_place, remove, then
 from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.distributed.sharded_checkpoint import in_parts, read_folder, split
 from dino_plugin.registry import MODEL_WRAPPERS
@@ -61,7 +61,7 @@ class ShardedRunner(mmengine_runner.Runner):
         folder = Path(out_dir, filename)
         partial = folder.with_name(f'{filename}.partial')
         if is_main_process():
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
         without_tensors = _WithoutTensors()
         self._hooks.insert(0, without_tensors)
         try:
@@ -76,20 +76,20 @@ class ShardedRunner(mmengine_runner.Runner):
         self._group = self._group or dist.new_group(backend='gloo')
         self._writing = async_save(tensors, storage_writer=FileSystemWriter(partial), process_group=self._group)
         if is_main_process():
-            self.when_saved(lambda: _put_in_place(partial, folder))
+            self.when_saved(lambda: put_in_place(partial, folder))
 
     def when_saved(self, action: Callable[[], None]) -> None:
         """Do something when the checkpoint that is being written is whole; now, if none is. It waits for no process."""
         if self._writing is None:
             action()
         else:
-            self._writing.add_done_callback(lambda written: None if written.exception() else action())
+            self._writing = then(self._writing, action)
 
     def wait_for_checkpoint(self) -> None:
-        """Return when the last checkpoint is whole in all processes.
+        """Return when the last checkpoint is whole, and, in the first process, has its name.
 
         Raises:
-            Exception: What went wrong while it was written.
+            Exception: What went wrong while it was written, or in what was to be done then.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -123,13 +123,3 @@ class _WithoutTensors(Hook):
         rest = split(checkpoint)[1]
         checkpoint.clear()
         checkpoint.update(rest)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Give a whole folder its name; a folder of that name goes away after that."""
-    old = folder.with_name(f'{folder.name}.old')
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.is_dir():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,9 @@
 """Two processes with half of each network: memory, checkpoints, and what one process does with these."""
 
 import pickle
+import time
+from concurrent.futures import Future
+from threading import Thread
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from dino_plugin import registry
 from dino_plugin.backbones.timm_backbone import TimmBackbone
 from dino_plugin.core.reduce import own_part
 from dino_plugin.engine.distributed.conversion import convert
+from dino_plugin.engine.distributed.folders import put_in_place
 from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.distributed.safe_reader import SafeReader
 from dino_plugin.engine.distributed.sharded_runner import ShardedRunner
@@ -108,3 +112,30 @@ def test_parameters_in_fp16_are_refused_with_the_cure():
     model = registry.MODELS.build(small_config('').model)
     with pytest.raises(ValueError, match="precision='fp16', expected 'fp32' or 'bf16'"):
         FullyShard(model, precision='fp16')
+
+
+@pytest.mark.parametrize('kind', ['nothing', 'file', 'folder'])
+def test_a_whole_checkpoint_takes_the_place_of_whatever_had_its_name(tmp_path, kind):
+    partial, place = tmp_path / 'iter_3.pth.partial', tmp_path / 'iter_3.pth'
+    for folder in [partial, *([place] if kind == 'folder' else [])]:
+        folder.mkdir()
+        (folder / 'part').write_text(folder.name)
+    if kind == 'file':  # of a training without FullyShard
+        place.write_text('weights')
+    put_in_place(partial, place)
+    assert [path.name for path in tmp_path.iterdir()] == ['iter_3.pth']
+    assert (place / 'part').read_text() == partial.name
+
+
+def test_whoever_waits_for_a_checkpoint_waits_for_what_follows_it_and_sees_its_error():
+    runner, writing, done = object.__new__(ShardedRunner), Future(), []
+    runner._writing = writing
+    runner.when_saved(lambda: (time.sleep(0.1), done.append('named')))
+    runner.when_saved(lambda: done.append('pointed to'))
+    Thread(target=writing.set_result, args=[None]).start()
+    runner.wait_for_checkpoint()
+    assert done == ['named', 'pointed to']
+    runner._writing = writing
+    runner.when_saved(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.wait_for_checkpoint()
