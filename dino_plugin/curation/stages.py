@@ -38,12 +38,17 @@ class Stages:
             costly: Refuse other settings instead of removing what was written.
 
         Raises:
-            ValueError: If the settings of a costly stage have changed.
+            ValueError: If the settings of a costly stage have changed, or the folder has files that no stage wrote.
         """
         folder = self.folder / name
         self._before = {**self._before, name: dict(settings)}
         note, done = folder / 'settings.json', folder / 'done.json'
         text = json.dumps(self._before, indent=1, default=str)
+        if folder.exists() and not note.is_file() and (folder.is_file() or any(folder.iterdir())):
+            raise ValueError(
+                f'{folder} is no stage of an earlier run (it has no {note.name}), and nothing of it is removed. Choose '
+                'another folder, or move it away.'
+            )
         others = folder.is_dir() and not (note.is_file() and note.read_text() == text)
         if others and costly and note.is_file():
             raise ValueError(

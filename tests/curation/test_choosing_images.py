@@ -17,6 +17,7 @@ from dino_plugin.curation.plan import Plan
 from dino_plugin.curation.rows import Rows, open_rows
 from dino_plugin.curation.run import curate
 from dino_plugin.curation.sampling import balanced_sample, balanced_shares
+from dino_plugin.curation.stages import Stages
 
 
 def blobs(per_blob=20, blobs=5, dim=8):
@@ -213,3 +214,13 @@ def test_more_than_there_are_and_other_settings_in_one_folder_are_refused(tmp_pa
     assert (first['clusters'], first['chosen']['lines'], other['chosen']['lines']) == (other['clusters'], 10, 20)
     with pytest.raises(ValueError, match='embeddings_images holds the work of other settings'):
         curate(Plan(10), tmp_path, dict(images=written(blobs(), 'other')))
+
+
+def test_a_folder_of_somebody_s_own_files_is_refused_and_kept(tmp_path):
+    (tmp_path / 'chosen').mkdir()
+    (tmp_path / 'chosen/holiday.jpg').write_bytes(b'precious')
+    with pytest.raises(ValueError, match='chosen is no stage of an earlier run'):
+        Stages(tmp_path).run('chosen', {}, lambda folder: {})
+    assert (tmp_path / 'chosen/holiday.jpg').read_bytes() == b'precious'
+    (tmp_path / 'empty').mkdir()
+    assert Stages(tmp_path).run('empty', {}, lambda folder: dict(number=3))['number'] == 3
