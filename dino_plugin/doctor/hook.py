@@ -14,11 +14,11 @@ from dino_plugin.doctor.before_training import (
     examine_images,
     examine_network,
     examine_schedule,
-    highest_rate,
 )
 from dino_plugin.doctor.findings import Finding
 from dino_plugin.doctor.first_steps import FirstSteps
 from dino_plugin.doctor.healthy_steps import judge_first_steps
+from dino_plugin.doctor.rates import highest_rate
 from dino_plugin.engine.training.model import SelfDistillationModel, unwrapped
 
 BATCHES = 8  # that the experiments use
@@ -93,7 +93,9 @@ class ExamineHook(Hook):
         ]
         self._keep(examine_network(model, runner.cfg, batches[0]))
         if self.experiments:
-            self._keep(examine_experiments(model.distillation, batches, highest_rate(runner), self.out))
+            self._keep(
+                examine_experiments(model.distillation, batches, highest_rate(runner.optim_wrapper.optimizer), self.out)
+            )
         self.first_steps = FirstSteps(model.distillation, batches[0].global_views.shape[:2].numel())
 
     def _keep(self, found: tuple[list[Finding], list[Path]]) -> None:

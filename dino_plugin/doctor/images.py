@@ -1,8 +1,8 @@
 """The images of a training: sizes, damage, copies, blanks, and the normalisation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median_low
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from dino_plugin.data.images.decoding import UndecodableImageError, check_header, read_image
 from dino_plugin.doctor.findings import Finding
+from dino_plugin.doctor.normalisation import judge_normalisation
 from dino_plugin.evaluation.progress import progress
 from dino_plugin.evaluation.retrieval.pairs import closest_pairs
 
@@ -113,35 +114,4 @@ def judge_images(images: Images, batch: int, view: int, mean: Sequence[float], s
     if images.side < view:
         found = f'images of {images.side} px for views of {view} px: these are enlarged'
         said.append(Finding('notice', 'size', found, 'smaller views and patches, or the recipe auto'))
-    return [*said, *_of_normalisation(images, mean, std)]
-
-
-def _of_normalisation(images: Images, mean: Sequence[float], std: Sequence[float]) -> list[Finding]:
-    if len(mean) != 3:
-        return []
-    apart = max(abs(own - given) / spread for own, given, spread in zip(images.mean, mean, std))
-    ratios = [max(own, 1e-6) / given for own, given in zip(images.std, std)]
-    found = f'mean {_rounded(images.mean)}, std {_rounded(images.std)}'
-    if apart > 1 or max(ratios) > 2 or min(ratios) < 0.5:
-        found += f'; the config has mean {_rounded(mean)}, std {_rounded(std)}'
-        level = 'warning' if apart > 3 else 'notice'
-        return [Finding(level, 'normalisation', found, 'dino-plugin normalisation CONFIG prints the lines')]
-    return [Finding('ok', 'normalisation', found)]
-
-
-def judge_released_normalisation(
-    mean: Sequence[float], std: Sequence[float], trained_with: Mapping[str, Any]
-) -> list[Finding]:
-    """The config's normalisation against that of the released network, which timm names in [0, 1]."""
-    theirs = [[255 * value for value in trained_with.get(name) or ()] for name in ('mean', 'std')]
-    if [len(values) for values in theirs] != [len(mean), len(std)]:
-        return []
-    if max(abs(own - given) for own, given in zip([*mean, *std], [*theirs[0], *theirs[1]])) < 2:
-        return [Finding('ok', "the network's normalisation", 'as it was trained with')]
-    found = f'mean {_rounded(mean)}, std {_rounded(std)}; the network was trained with {_rounded(theirs[0])}, '
-    remedy = f'model.data_preprocessor.mean={_rounded(theirs[0])} model.data_preprocessor.std={_rounded(theirs[1])}'
-    return [Finding('warning', "the network's normalisation", found + str(_rounded(theirs[1])), remedy)]
-
-
-def _rounded(values: Sequence[float]) -> list[int]:
-    return [round(value) for value in values]
+    return [*said, *judge_normalisation((images.mean, images.std), mean, std)]

@@ -1,5 +1,7 @@
 """The network on one batch: dead units, lengths of patch tokens, what the features tell apart."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from dino_plugin.doctor.findings import Finding
 
 DEAD = 1e-5  # deviation of a unit's output over the batch, below which it says nothing
 LONG = 4.0  # times the median length, from which on a patch token is an outlier
+FEW = (16, 128)  # prototypes below which it is warned of, and told; published recipes have 1,024 to 262,144
 ACTIVATIONS = (nn.GELU, nn.ReLU, nn.SiLU)
 
 
@@ -91,3 +94,20 @@ def judge_network(look: Look, released: bool) -> list[Finding]:
         remedy = 'were the weights loaded? The log says how many keys were'
         return [*said, Finding('warning', 'features', f'{found}: no image is told from another', remedy)]
     return [*said, Finding('ok', 'features at the start', found)]
+
+
+def judge_heads(heads: Iterable[tuple[str, nn.Module]]) -> list[Finding]:
+    """Prototypes: a target can tell its image by at most ln K, so few of them leave little to learn."""
+    said = []
+    for name, head in heads:
+        prototypes = getattr(head, 'prototypes', None)
+        if not isinstance(prototypes, int):
+            continue
+        found = f'{prototypes:,}: a target tells at most {math.log2(prototypes):.1f} bits of its image'
+        if prototypes >= FEW[1]:
+            said.append(Finding('ok', f'prototypes of {name}', found))
+            continue
+        level = 'warning' if prototypes < FEW[0] else 'notice'
+        found += '; published recipes have 1,024 to 262,144'
+        said.append(Finding(level, f'prototypes of {name}', found, f'model.heads.{name}.prototypes=512 or more'))
+    return said

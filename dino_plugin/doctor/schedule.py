@@ -1,7 +1,6 @@
 """Everything that changes over a training, as curves and as findings."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from mmengine.config import Config
 
@@ -87,14 +86,3 @@ def judge_schedule(
 def temperatures(losses: Iterable[tuple[str, object]]) -> dict[str, float]:
     """The student's temperature of each loss that has one."""
     return {name: loss.student_temperature for name, loss in losses if hasattr(loss, 'student_temperature')}
-
-
-def judge_rates(groups: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """The highest learning rates of the optimiser's groups, by the part of the model that they train."""
-    rates: dict[str, list[float]] = {}
-    for group in groups:
-        part = 'last layer' if group.get('last_layer') else str(group.get('module') or 'all')
-        rates.setdefault(part, []).append(max(group['lr'], group.get('initial_lr', 0.0)))
-    ranges = {part: (min(values), max(values)) for part, values in rates.items()}
-    parts = [f'{part} {low:.2g}' + (f' to {high:.2g}' if high > low else '') for part, (low, high) in ranges.items()]
-    return [Finding('ok', 'learning rates', ', '.join(parts))]

@@ -46,6 +46,8 @@ def test_several_things_that_are_wrong_are_noticed_together(tmp_path):
         model__data_preprocessor=units,
         optim_wrapper__optimizer__weight_decay=4.0,
         optim_wrapper__freeze_backbone=1.0,
+        optim_wrapper__optimizer__lr=1e-1,
+        model__heads__cls__prototypes=2,
     )
     expected = {
         'order of images',
@@ -54,6 +56,8 @@ def test_several_things_that_are_wrong_are_noticed_together(tmp_path):
         'normalisation',
         'weight decay',
         'freeze',
+        'size of the learning rate',
+        'prototypes of cls',
     }
     assert wrong == expected
 
@@ -76,3 +80,10 @@ def test_views_without_augmentation_are_noticed(tmp_path):
     )
     found = examine(config, tmp_path / 'out', 0, experiments=False)
     assert 'augmentation' in {subject for level, subject, *_ in found.findings if level == 'warning'}
+
+
+def test_global_views_of_a_hundredth_and_a_mean_of_blue_first_are_noticed(tmp_path):
+    config = small_config(tmp_path, model__data_preprocessor__mean=[104, 116, 124], model__momentum__start=0.5)
+    config.train_dataloader.dataset.dataset.pipeline[1].global_scale = (0.01, 0.02)
+    found = examine(config, tmp_path / 'out', 0, experiments=False)
+    assert {subject for level, subject, *_ in found.findings if level == 'warning'} == {'crops', 'normalisation'}
