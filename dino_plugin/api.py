@@ -162,6 +162,7 @@ def extract_features(
     from safetensors.torch import load_file
 
     from dino_plugin.commands.features_of_images import write_features_of_images
+    from dino_plugin.evaluation.features.names import read_names
 
     if out is not None and Path(out).suffix not in ('.npy', '.safetensors'):
         raise ValueError(f'extract_features: out={str(out)!r} must end in .npy or .safetensors.')
@@ -173,7 +174,7 @@ def extract_features(
         )  # fmt: skip
         of_numpy = written.out.suffix == '.npy'
         rows = torch.from_numpy(np.load(written.out)) if of_numpy else load_file(written.out)['features']
-        return Features(rows, written.out.with_suffix('.txt').read_text().splitlines())
+        return Features(rows, read_names(written.out.with_suffix('.txt'), len(rows)))
 
 
 def _network(checkpoint: PathOrName, arguments: Mapping[str, Any]) -> 'TimmBackbone':

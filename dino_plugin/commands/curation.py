@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dino_plugin.curation.embedding import write_shards
 from dino_plugin.curation.rows import names_of_rows
 from dino_plugin.curation.run import Source
 from dino_plugin.engine.precision import PRECISIONS
+from dino_plugin.evaluation.features.names import refuse_other_than_utf8
 
 PATIENCE = timedelta(days=2)  # the first process works alone at times: on an index, on tables
 
@@ -44,6 +46,7 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     settings |= dict(features=args.features, resize=args.resize, crop=args.crop)
 
     def embed(out: Path) -> dict[str, Any]:
+        refuse_other_than_utf8(_names(dataset), 'Lists of images')  # before long work
         backbone = backbone_or_fail(args.checkpoint, args.backbone)
         write_shards(backbone, dataset, out, autocast_dtype=PRECISIONS[args.precision], **options)
         return _unreadable(dataset, out) if is_main_process() else {}
@@ -51,9 +54,12 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     return settings, embed
 
 
+def _names(dataset: BaseDataset) -> Iterator[str]:
+    return (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+
+
 def _unreadable(dataset: BaseDataset, out: Path) -> dict[str, Any]:
     """Lists the images that have no row."""
-    names = {dataset.get_data_info(index)['img_path'] for index in range(len(dataset))}
-    missing = sorted(names.difference(names_of_rows(out)))
+    missing = sorted(set(_names(dataset)).difference(names_of_rows(out)))
     (out / 'unreadable.txt').write_text(''.join(f'{name}\n' for name in missing), encoding='utf-8')
     return dict(images=len(dataset), unreadable=len(missing))

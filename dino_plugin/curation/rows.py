@@ -10,6 +10,7 @@ from mmengine.dist import get_rank
 from torch import Tensor
 
 from dino_plugin.core.reduce import num_ranks
+from dino_plugin.evaluation.features.names import read_names
 from dino_plugin.evaluation.nearest import unit_features
 from dino_plugin.evaluation.retrieval.whitening import Whitening
 
@@ -124,9 +125,13 @@ def open_rows(folder: str | Path, device: str | torch.device = 'cpu', name: str 
 
 
 def names_of_rows(folder: str | Path) -> list[str]:
-    """The image of each row of `open_rows`: the lines of the `.txt` beside each `.npy`."""
+    """The image of each row of `open_rows`: the lines of the `.txt` beside each `.npy`.
+
+    Raises:
+        ValueError: If there is another number of lines than of rows.
+    """
     return [
-        line
+        name
         for file in sorted(Path(folder).glob('*.npy'))
-        for line in file.with_suffix('.txt').read_text().splitlines()
+        for name in read_names(file.with_suffix('.txt'), len(np.load(file, mmap_mode='r')))
     ]

@@ -127,7 +127,7 @@ def _choose(plan: Plan, folder: Path, out: Path, kept: Rows, seeds: Rows | None)
     write_table(out / 'weights.parquet', columns)
     np.save(out / 'weight.npy', weight)
     lines = write_chosen(folder / 'duplicates/images.parquet', out / 'weights.parquet', out)
-    paths = (out / 'chosen.txt').read_text(encoding='utf-8').splitlines()
+    paths = (out / 'chosen.txt').read_text(encoding='utf-8').split('\n')[:-1]
     if read_member_path(paths[0]):
         write_index_of(paths, str(out / INDEX))
     return dict(balanced=plan.keep, retrieved=int(retrieved.sum()), images=len(chosen), lines=lines)

@@ -1,5 +1,6 @@
 """`tools/extract_features.py`: the rows are those of `extract_features`, in the order of the names beside them."""
 
+import os
 import runpy
 import sys
 
@@ -18,6 +19,7 @@ from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.evaluation.features import files as feature_files
 from dino_plugin.evaluation.features.extraction import extract_features
 from dino_plugin.evaluation.features.files import write_features
+from dino_plugin.evaluation.features.names import read_names
 
 PIPELINE = [
     dict(type='dino_plugin.LoadImage'),
@@ -68,6 +70,19 @@ def test_rows_are_the_features_of_the_named_images(backbone, folder, tmp_path, s
     assert listed == names
     torch.testing.assert_close(found, rows)
     assert not (tmp_path / f'f{suffix}.parts').exists()
+
+
+def test_names_with_odd_bytes_and_line_ends_stay_beside_their_rows(backbone, folder, tmp_path):
+    odd = {'00.jpg': os.fsdecode(b'0\xe9.jpg'), '01.jpg': '1\u2028b.jpg', '02.jpg': '2\x85\x0c.jpg'}
+    for old, new in odd.items():
+        (folder / old).rename(folder / new)
+    write_features(backbone, dataset(folder), tmp_path / 'f.npy', num_workers=0)
+    names = read_names(tmp_path / 'f.txt', 11)
+    assert sorted(names) == sorted(str(path) for path in folder.iterdir() if path.name != '05b.jpg')
+    with pytest.raises(ValueError, match='has 11 lines for 12 rows of features'):
+        read_names(tmp_path / 'f.txt', 12)
+    with pytest.raises(ValueError, match='Parquet files hold UTF-8 alone'):
+        write_features(backbone, dataset(folder), tmp_path / 'f.parquet', num_workers=0)
 
 
 def test_patch_grids_keep_their_shape(backbone, folder, tmp_path):

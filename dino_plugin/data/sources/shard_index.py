@@ -10,7 +10,7 @@ from safetensors.torch import load as load_bytes
 
 from dino_plugin.data.sources.member_paths import member_path
 from dino_plugin.data.sources.stores import is_address, joined, read_all
-from dino_plugin.data.sources.tar_members import Members
+from dino_plugin.data.sources.tar_members import BYTES, Members
 
 INDEX = 'index.safetensors'
 
@@ -94,7 +94,8 @@ class ShardIndex:
     def name(self, index: int) -> str:
         """Of the member."""
         ends = self._arrays['name_ends']
-        return self._arrays['names'][int(ends[index - 1]) if index else 0 : int(ends[index])].tobytes().decode()
+        found = self._arrays['names'][int(ends[index - 1]) if index else 0 : int(ends[index])]
+        return found.tobytes().decode(errors=BYTES)
 
     def members(self, shard: str) -> Members:
         """What `read_members` found."""

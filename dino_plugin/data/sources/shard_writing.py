@@ -12,6 +12,7 @@ from pathlib import Path
 from dino_plugin.data.images.decoding import refuse_incomplete
 from dino_plugin.data.images.headers import MAX_PIXELS, UndecodableImageError, header_size, read_from
 from dino_plugin.data.images.user_files import announce
+from dino_plugin.data.sources.tar_members import BYTES
 
 PLAN = 'plan.json'
 SKIPPED = 'skipped.txt'
@@ -59,7 +60,7 @@ def write_shards(
         if not path.exists():
             chosen = order[number * images_per_shard : (number + 1) * images_per_shard]
             skipped = _write_shard(path, [(names[place], samples[place]) for place in chosen])
-            with open(out / SKIPPED, 'a', encoding='utf-8') as file:
+            with open(out / SKIPPED, 'a', encoding='utf-8', errors=BYTES) as file:
                 file.writelines(f'{line}\n' for line in skipped)
 
 
@@ -70,7 +71,7 @@ def member_names(paths: Sequence[str]) -> list[str]:
         stem, ending = os.path.splitext(path)
         folder, base = os.path.split(stem)
         key = os.path.join(folder, base.replace('.', '_'))
-        if key in taken:
+        while key in taken:
             key = f'{key}_{number}'
         taken.add(key)
         names.append(key + ending.lower())
@@ -79,7 +80,7 @@ def member_names(paths: Sequence[str]) -> list[str]:
 
 def _check_plan(path: Path, names: Sequence[str], options: dict) -> None:
     """A folder has shards of one plan, or images would be there twice or not at all."""
-    plan = dict(options, images=len(names), digest=hashlib.sha256('\n'.join(names).encode()).hexdigest())
+    plan = dict(options, images=len(names), digest=hashlib.sha256('\n'.join(names).encode(errors=BYTES)).hexdigest())
     if path.exists():
         before = json.loads(path.read_text())
         if before != plan:

@@ -15,6 +15,7 @@ from dino_plugin.data.sources.stores import opened
 LABEL = '.cls'
 CAPTIONS = ('.json', '.txt')  # where both are, the text is the caption
 MOST_BYTES = 2**31 - 1
+BYTES = 'surrogateescape'  # names of members need not be UTF-8; tarfile reads them so
 
 
 class Members(NamedTuple):
@@ -100,7 +101,7 @@ def as_members(
     """Arrays of (name, offset, size) of each image, and of labels and (kind, offset, size) of captions by name without
     ending.
     """
-    names = [name.encode() for name, _, _ in images]
+    names = [name.encode(errors=BYTES) for name, _, _ in images]
     places = np.array([captions.get(_key(name), (0, 0, 0)) for name, _, _ in images], np.int64).reshape(-1, 3)
     return Members(
         np.array([offset for _, offset, _ in images], np.int64),

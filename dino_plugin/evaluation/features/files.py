@@ -15,6 +15,7 @@ from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.evaluation.features.cache import cache_key
 from dino_plugin.evaluation.features.extraction import stream_features
+from dino_plugin.evaluation.features.names import refuse_other_than_utf8, write_names
 from dino_plugin.evaluation.progress import progress
 
 SUFFIXES = ('.safetensors', '.npy', '.parquet')
@@ -56,15 +57,17 @@ def write_features(
         part: Images between two parts on the disk.
 
     Raises:
-        ValueError: If the suffix is unknown, or no image can be read.
+        ValueError: If the suffix is unknown, no image can be read, or a name does not fit into a `.parquet`.
         ImportError: If pyarrow is missing; before anything is computed.
     """
     out = Path(out).expanduser()
     if out.suffix not in SUFFIXES:
         raise ValueError(f'{out}: the name must end in one of {", ".join(SUFFIXES)}.')
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     if out.suffix == '.parquet':
         import pyarrow  # noqa: F401
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+
+        refuse_other_than_utf8([info['img_path'] for info in infos], 'Parquet files')
     parts = out.with_name(f'{out.name}.parts')
     steps = [(type(step).__name__, vars(step)) for step in dataset.pipeline.transforms]
     done = _prepare(parts, cache_key(backbone, infos, [features, num_blocks, str(autocast_dtype), steps]))
@@ -150,7 +153,7 @@ def _join(parts: Path, out: Path, names: Sequence[str]) -> Written:
         )
     unfinished.rename(out)
     if out.suffix != '.parquet':
-        out.with_suffix('.txt').write_text('\n'.join(readable) + '\n')
+        write_names(out.with_suffix('.txt'), readable)
     return Written(out, shape, sorted(set(names) - set(readable)))
 
 

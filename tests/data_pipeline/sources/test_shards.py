@@ -127,6 +127,20 @@ def test_files_that_are_no_images_are_left_out_and_named(images, tmp_path):
 def test_no_two_members_have_one_key():
     names = member_names(['a.b/c.d.JPG', 'a.b/c_d.jpg', 'a.b/c_d.png', 'e.jpg'])
     assert names == ['a.b/c_d.jpg', 'a.b/c_d_1.jpg', 'a.b/c_d_2.png', 'e.jpg']
+    assert len({name.split('.')[0] for name in member_names(['x_2.jpg', 'x.jpg', 'x.png'])}) == 3
+
+
+def test_names_that_are_not_utf_8_or_have_other_line_ends_are_kept(images, tmp_path):
+    odd = [os.fsdecode(b'caf\xe9.jpg'), 'two\u2028lines.jpg', 'über uns.jpg']
+    for place, name in enumerate(odd):
+        os.rename(images / NAMES[place], images / 'cat' / name)
+    (images / 'cat' / os.fsdecode(b'empty\xe9.jpg')).write_bytes(b'')
+    shards = ShardDataset(write(images, tmp_path / 'shards'), with_labels=True)
+    assert len(shards) == len(NAMES)
+    for info in map(shards.get_data_info, range(len(shards))):
+        assert fileio.get(info['img_path']) == (images / name_of(info)).read_bytes()
+    assert {f'cat/{name}' for name in odd} < {name_of(info) for info in map(shards.get_data_info, range(len(shards)))}
+    assert b'empty\xe9.jpg' in (tmp_path / 'shards/skipped.txt').read_bytes()
 
 
 def test_the_members_of_others_are_found(images, tmp_path):
