@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Find the first module that gave something not finite.')
     parser.add_argument('file', type=existing, help='a captured batch, WORK_DIR/not_finite/iter_N_process_R.pth')
     parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16'], help='default: that of the training')
+    parser.add_argument('--config', help='file or name: its model takes the place of the captured one (moved code)')
     parser.add_argument('--device', help='cpu or cuda (default: a GPU if there is one)')
     return parser.parse_args()
 
@@ -26,9 +27,11 @@ def main() -> None:
     import torch
 
     import dino_plugin.engine.vocabulary  # noqa: F401
+    from dino_plugin.commands.launch import read_config
     from dino_plugin.commands.replay import read_capture, replay
 
-    capture = read_capture(args.file)
+    config = read_config(argparse.Namespace(config=args.config, cfg_options={})) if args.config else None
+    capture = read_capture(args.file, config)
     precision = args.precision or capture['precision']
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     reproduced = False

@@ -11,9 +11,9 @@ from mmengine.registry import MODELS
 from processes import run_in_processes
 from small_training import build_runner, small_config
 
-from dino_plugin.commands import replay as module
 from dino_plugin.commands.module_watch import ModuleWatch
 from dino_plugin.commands.replay import read_capture, replay
+from dino_plugin.commands.replay_words import about_forward, about_share, not_finite_before
 from dino_plugin.core.losses.base import Loss
 from dino_plugin.core.views import ViewBatch
 from dino_plugin.engine.training.hooks import capture as capture_module
@@ -129,6 +129,59 @@ def test_fp16_overflows_where_fp32_does_not(tmp_path):
     assert not replay(capture, 0, 'fp32', 'cpu').reproduced
 
 
+class SmallScale(Hook):
+    """The gradient scaler has gone down to this."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def before_train(self, runner):
+        runner.optim_wrapper.scaler = torch.amp.GradScaler('cpu', init_scale=self.scale)
+
+
+def test_gradients_that_overflow_in_fp16_are_kept_once_the_scale_is_small(tmp_path):
+    changes = dict(model__losses__root=dict(type='RootOfZero'), most=1, optim_wrapper__precision='fp16')
+    assert train(tmp_path / 'usual', **changes)[1] == []  # six steps from 65,536 to 2,048
+    _, (file,) = train(tmp_path / 'small', SmallScale(512.0), **changes)
+    capture = read_capture(file)
+    assert capture['scale'] == 512  # of the step, before it was halved
+    said = replay(capture, 0, 'fp16', 'cpu').said
+    assert 'the backward pass is not' in said[0] and '% of the gradient is not finite, in ' in said[1]
+
+
+def test_the_loss_is_replayed_with_the_scale_of_the_step(overflown):
+    _, files, weight = overflown
+    capture = read_capture(files[0])
+    healthy = capture | dict(state_dict=capture['state_dict'] | {f'{BLOCK}.weight': weight})
+    assert not replay(healthy, 0, 'fp16', 'cpu').reproduced
+    said = replay(healthy | dict(scale=1e20), 0, 'fp16', 'cpu').said
+    assert 'the backward pass is not' in said[0]
+
+
+def test_the_share_of_the_gradient_is_counted_in_numbers():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False))
+    assert about_share(model) == []
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert about_share(model) == []
+    model[0].weight.grad[0] = float('inf')  # 3 of 6 + 2 + 2 numbers
+    assert about_share(model) == ['30.0% of the gradient is not finite, in 1 of 3 parameters: 0.weight.']
+
+
+def test_a_config_replaces_a_model_whose_code_has_moved(overflown, tmp_path, capsys):
+    _, files, _ = overflown
+    content = read_capture(files[0])
+    right = content['model']['losses']['dino']['type']
+    content['model']['losses']['dino']['type'] = 'gone.Loss'
+    torch.save(content, tmp_path / 'moved.pth')
+    with pytest.raises(SystemExit):
+        replay(read_capture(tmp_path / 'moved.pth'), 0, 'fp32', 'cpu')
+    assert 'Give --config' in capsys.readouterr().err
+    content['model']['losses']['dino']['type'] = right
+    again = replay(read_capture(tmp_path / 'moved.pth', dict(model=content['model'])), 0, 'fp32', 'cpu')
+    assert again.table[-1].name == BLOCK
+
+
 class Broken(Hook):
     """The loss of the second step is NaN, because the student's first layer is."""
 
@@ -159,7 +212,7 @@ def test_all_batches_of_an_accumulated_step_are_kept(tmp_path):
 def test_what_was_not_finite_before_is_named():
     views = torch.zeros(2, 3, 3, 8, 8)
     views[1, 2, 0, 0, 0] = float('nan')
-    said = module._not_finite_before(
+    said = not_finite_before(
         ViewBatch(views), [('a.tif', 1), ('b.tif', 2), ('c.tif', 3)], {'head.weight': torch.tensor([1.0, float('inf')])}
     )
     assert said[0].startswith('global_views of c.tif hold NaN or infinity')
@@ -215,5 +268,5 @@ def test_the_watch_sees_functions_between_modules():
         model(torch.ones(1, 2))
     assert [passed.name for passed in watch.forward] == ['0.inner', '0.after', '0', '1']
     assert watch.first_broken == 1
-    said = module._about_forward(watch.forward, 1, 'fp32')
+    said = about_forward(watch.forward, 1, 'fp32')
     assert said.startswith('What 0.after (ReLU) was given is not finite; 0.inner (Linear) before it gave numbers up to')

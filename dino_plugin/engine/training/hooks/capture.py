@@ -15,6 +15,7 @@ from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.training.model import unwrapped
 
 FOLDER = 'not_finite'
+USUAL_SCALE = 1024.0  # of fp16: gradients that overflow from here on are how the scaler finds its scale
 
 
 class _Seen(NamedTuple):
@@ -38,7 +39,7 @@ class CaptureHook(Hook):
     step may have moved the weights; the views are exact. Of several processes each writes the steps of its own.
 
     With fp16 the gradient scaler finds its scale by steps that overflow, which is no fault: such steps are written only
-    if a loss itself is not finite.
+    if a loss itself is not finite, or the scale is already below 1,024.
 
     Args:
         most: Largest number of files of a process, each about as large as a checkpoint without the optimiser's state. 0
@@ -110,7 +111,7 @@ class CaptureHook(Hook):
     def _write(self, runner, step: list[_Seen]) -> None:
         finite = all(bool(loss.isfinite().all()) for seen in step for loss in seen.losses.values())
         of_all = int(sum_over_ranks(torch.tensor(int(not finite), device=step[-1].views.global_views.device)))
-        if finite and (of_all or get_rank() or runner.optim_wrapper.precision == 'fp16'):
+        if finite and (of_all or get_rank() or _scale(runner.optim_wrapper) >= USUAL_SCALE):
             return  # another process has the batch that did it; without one, the first process keeps its own
         folder = Path(runner.work_dir) / FOLDER
         if len(list(folder.glob(f'iter_*_process_{get_rank()}.pth'))) >= self.most:
@@ -142,9 +143,16 @@ def _content(runner, step: list[_Seen]) -> dict[str, Any]:
         backbone=model.distillation.student.backbone.description,
         default_scope=runner.cfg.get('default_scope', 'mmengine'),
         precision=runner.optim_wrapper.precision,
+        scale=_scale(runner.optim_wrapper),
         seed=runner.seed,
         rank=get_rank(),
     )
+
+
+def _scale(optim_wrapper) -> float:
+    """What the loss of the skipped step was multiplied by, 1 without a scaler, which has gone down since."""
+    scaler = optim_wrapper.scaler
+    return 1.0 if scaler is None else scaler.get_scale() / scaler.get_backoff_factor()
 
 
 def _images(runner, iteration: int) -> list[tuple[str, int]]:
