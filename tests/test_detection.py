@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -82,7 +83,8 @@ def load(name: str, root: Path, work_dir: Path) -> Config:
             'model.roi_head.bbox_head.fc_out_channels': 16, 'model.roi_head.mask_head.num_convs': 1,
             'model.train_cfg.rpn_proposal': few, 'model.test_cfg.rpn': few, 'model.train_cfg.rcnn.sampler.num': 16,
         })  # fmt: skip
-    cfg.update(work_dir=str(work_dir), experiment_name=work_dir.parent.name)
+    cfg.update(work_dir=str(work_dir), experiment_name=uuid4().hex)
+    cfg.visualizer.name = cfg.experiment_name  # mmengine takes one with a known name again, with its old folder
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.param_scheduler = None
     return cfg
@@ -97,8 +99,9 @@ def test_a_config_trains_and_tests(name, mmdet, data_root, tmp_path):
     moved = {key for key, value in runner.model.state_dict().items() if not torch.equal(value, before[key])}
     assert any(key.startswith(('bbox_head.fc_cls', 'roi_head.mask_head')) for key in moved)
     assert any(key.startswith('backbone') for key in moved) == (name == MASK_RCNN), 'the others are frozen'
-    assert ('decoder.biases.1.along_x.0.weight' in moved) == ('box-bias' in name)
-    head = runner.model.roi_head.bbox_head if name == MASK_RCNN else runner.model.bbox_head
+    for part in ('decoder.biases.1.along_x.0.weight', 'proposal_head.fc_cls.weight'):
+        assert (part in moved) == ('box-bias' in name)
+    head = runner.model.roi_head.bbox_head if 'mask-rcnn' in name else runner.model.bbox_head
     assert head.num_classes == len(CLASSES)
     assert load_checkpoint(str(tmp_path / 'work/epoch_1.pth'))['state_dict'].keys() == before.keys()
 

@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=4)
-model = dict(encoder=dict(num_layers=3))
+model = dict(extra_queries=0, encoder=dict(num_layers=3))  # extra ones take much memory
 train_cfg = dict(max_epochs=50, val_interval=5)
 _base_.param_scheduler[1].update(end=50, milestones=[40])
 default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP', rule='greater'))

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from dino_plugin.backbones.feature_maps import EVEN, TimmFeatureMaps, without_padding
-from dino_plugin.backbones.kept_outputs import KeptOutputs
 
 
 class TimmJoinedMaps(TimmFeatureMaps):
@@ -21,24 +20,18 @@ class TimmJoinedMaps(TimmFeatureMaps):
     Args:
         windows: Number n of windows along each side; 1: the whole image alone. The image is padded with zeros, at the
             bottom and right, to windows of whole patches.
-        keep: Maps of up to so many images are computed once, see `KeptOutputs`: for a frozen network, few images and
-            no augmentation but flips. Maps are 0.6 MB for each 100 patches of four layers of ViT-S.
         **maps: Arguments of `TimmFeatureMaps`. Here layers are 'even', and not normalised.
 
     Raises:
-        ValueError: If windows are less than 1, or more with a network without patches; if maps are kept of a network
-            that trains; or as in `TimmFeatureMaps`.
+        ValueError: If windows are less than 1, or more with a network without patches; or as in `TimmFeatureMaps`.
 
     References:
         Simeoni et al. 2025, arXiv:2508.10104: four layers, windows of a frozen network, for its detector.
     """
 
-    def __init__(self, windows: int = 1, keep: int = 0, **maps) -> None:
+    def __init__(self, windows: int = 1, **maps) -> None:
         super().__init__(**dict(dict(out_indices=EVEN, normalised=False), **maps))
         self.windows = windows
-        self._kept = KeptOutputs(keep) if keep else None
-        if keep and not self.frozen:
-            raise ValueError('TimmJoinedMaps: keep is for a network that does not train: frozen=True.')
         if windows < 1 or (windows > 1 and self.backbone.patch_size is None):
             raise ValueError(
                 f'TimmJoinedMaps: windows={windows!r} is a number from 1 on, and 1 for a network without patches, such '
@@ -50,11 +43,8 @@ class TimmJoinedMaps(TimmFeatureMaps):
         """Channels of the one map."""
         return (sum(super().out_channels) * (2 if self.windows > 1 else 1),)
 
-    def forward(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor]:
-        """One map `batch dim rows columns`."""
-        if self._kept is None:
-            return (self._in_windows(images),)
-        return tuple(self._kept(lambda new: (self._in_windows(new),), images))
+    def _maps(self, images: Float[Tensor, 'batch channels rows columns']) -> tuple[Tensor]:
+        return (self._in_windows(images),)
 
     def _in_windows(self, images: Tensor) -> Tensor:
         if self.windows == 1:
@@ -71,4 +61,4 @@ class TimmJoinedMaps(TimmFeatureMaps):
         return without_padding(torch.cat([near, far], dim=1), size, patch)
 
     def _joined(self, images: Tensor) -> Tensor:
-        return torch.cat(super().forward(images), dim=1)
+        return torch.cat(super()._maps(images), dim=1)

@@ -1,5 +1,5 @@
 # A smaller one, for few small images and a frozen network with patches of 14 pixels: four scales from 7 pixels on,
-# narrower layers, fewer regions.
+# narrower and fewer layers, fewer regions.
 _base_ = './det_mask-rcnn.py'
 
 __strides, __width = [7, 14, 28, 56, 112], 128
@@ -15,7 +15,7 @@ model = dict(
         bbox_roi_extractor=__extractor,
         bbox_head=dict(in_channels=__width, fc_out_channels=512),
         mask_roi_extractor=__extractor,
-        mask_head=dict(in_channels=__width, conv_out_channels=__width),
+        mask_head=dict(in_channels=__width, conv_out_channels=__width, num_convs=2),
     ),
     train_cfg=dict(rpn_proposal=dict(max_per_img=256), rcnn=dict(sampler=dict(num=128))),
 )

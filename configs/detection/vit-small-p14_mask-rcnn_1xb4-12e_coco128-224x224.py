@@ -1,8 +1,8 @@
 # Mask R-CNN on a frozen transformer, on 96 images of COCO with 713 boxes of 70 classes; 32 other images to test.
 #
-# Command:  python tools/train.py configs/detection/vit-small-p14_mask-rcnn_1xb4-30e_coco128-224x224.py \
+# Command:  python tools/train.py configs/detection/vit-small-p14_mask-rcnn_1xb4-12e_coco128-224x224.py \
 #               --cfg-options model.backbone.checkpoint=CHECKPOINT
-#           python tools/test.py CONFIG WORK_DIR/epoch_30.pth --show-dir predictions
+#           python tools/test.py CONFIG WORK_DIR/epoch_12.pth --show-dir predictions
 #           with the images in data/coco128/{train,val}. CHECKPOINT: a ViT-S/14.
 # Hardware: 2 CPU cores.
 # Expected: not run by us yet.
@@ -21,6 +21,6 @@ val_evaluator = test_evaluator = dict(metric=['bbox', 'segm', 'proposal'])
 # All images are padded to one size, so their maps are computed once, and once mirrored.
 model = dict(data_root='data/coco128', data_preprocessor=dict(pad_size_divisor=224), backbone=dict(keep=224))
 optim_wrapper = dict(optimizer=dict(lr=4e-4), clip_grad=dict(max_norm=1.0))
-train_cfg = dict(max_epochs=30, val_interval=30)
+train_cfg = dict(val_interval=12)
 _base_.param_scheduler[0].end = 50
-_base_.param_scheduler[1].update(end=30, milestones=[25])
+_base_.param_scheduler[1].update(end=12, milestones=[10])
