@@ -12,6 +12,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.runner import LogProcessor
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -19,6 +20,7 @@ from dino_plugin.commands.console import SILENCED_WARNINGS, import_quietly, prep
 from dino_plugin.commands.first_log import FirstLogHook
 from dino_plugin.commands.progress_hook import ProgressHook
 from dino_plugin.data.workers.dataloaders import prepare_workers, without_unused_options
+from dino_plugin.engine.distributed.mean_log import MeanLogProcessor
 from dino_plugin.engine.distributed.sharded_runner import ShardedRunner
 from dino_plugin.engine.training.hooks.bounded_history import BoundedHistoryHook
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
@@ -57,6 +59,13 @@ class Runner(ShardedRunner):
         if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', MmengineCheckpointHook):
             hook = dict(hook, type=CheckpointHook)
         super().register_hook(hook, priority)
+
+    def build_log_processor(self, log_processor: LogProcessor | dict) -> LogProcessor:
+        """mmengine's; its plain `LogProcessor` becomes ours, which averages over the processes."""
+        plain = ('LogProcessor', 'mmengine.LogProcessor', LogProcessor)
+        if isinstance(log_processor, dict) and log_processor.get('type', 'LogProcessor') in plain:
+            log_processor = dict(log_processor, type=MeanLogProcessor)
+        return super().build_log_processor(log_processor)
 
     def dump_config(self) -> None:
         """mmengine's; a config that lies in the working directory itself stays as its author wrote it.

@@ -14,6 +14,7 @@ from torch import nn
 from dino_plugin.commands.console import SILENCED_WARNINGS, ConsoleFilter
 from dino_plugin.commands.first_log import _batch, _count
 from dino_plugin.commands.runner import Runner
+from dino_plugin.engine.distributed.mean_log import MeanLogProcessor
 
 
 def record(text: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -160,6 +161,12 @@ def test_the_size_of_batches_is_told_where_a_sampler_makes_them():
     runner = object.__new__(Runner)
     runner.optim_wrapper = None
     assert _batch(runner, loader) == '3'
+
+
+def test_numbers_of_training_are_logged_as_means_over_the_processes(tmp_path):
+    own = small_config(tmp_path, experiment_name=f'mean_{tmp_path.name}', log_processor=dict(window_size=7))
+    processor = Runner.from_cfg(own).log_processor
+    assert (type(processor), processor.window_size) == (MeanLogProcessor, 7)
 
 
 def test_a_config_in_the_working_directory_stays_as_it_was_written(tmp_path):
