@@ -45,7 +45,8 @@ def load_backbone(
     if only one side has it. The grid in the file is the one of the description, else a square. A first layer for RGB is
     fitted to other channels, see `fit_first_layer`. Any other difference in shape is an error, with `allow_mismatch`
     too. Biases of zeros (in most of DINOv3's files) and LayerScale of ones are
-    ignored if the model has none.
+    ignored if the model has none. A file without LayerScale fits a model whose LayerScale is 1 everywhere
+    (``init_values=1.0``), and no other: with 1e-5 the blocks would have next to no effect.
 
     Args:
         model: A timm model; changed in place, unless an error is raised.
@@ -71,7 +72,7 @@ def load_backbone(
     state, inflated = fit_first_layer(own, state)
     report = LoadReport(
         loaded=[key for key in state if key in own],
-        missing=[key for key in own if key not in state and not key.endswith('num_batches_tracked')],
+        missing=[key for key in own if key not in state and not _as_if_missing(key, own[key], state)],
         unexpected=[key for key in state if key not in own],
         resampled=resampled_keys,
         inflated=inflated,
@@ -111,11 +112,22 @@ def _converts(value: Tensor, own: Tensor) -> bool:
     )
 
 
+def _as_if_missing(key: str, value: Tensor, state: Mapping[str, Tensor]) -> bool:
+    """Whether the model computes the same without this tensor of its own."""
+    of_ones = is_layer_scale(key) and bool((value == 1).all())
+    return key.endswith('num_batches_tracked') or (of_ones and not any(map(is_layer_scale, state)))
+
+
+def is_layer_scale(key: str) -> bool:
+    """Whether it is the name of a vision transformer's LayerScale."""
+    return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2'))
+
+
 def has_no_effect(key: str, value: Tensor) -> bool:
     """Whether a tensor is a bias of queries or values with zeros only, or a LayerScale with ones only."""
     if key.endswith(('.attn.q_bias', '.attn.v_bias')):
         return not value.any()
-    return key.endswith(('.ls1.gamma', '.ls2.gamma', '.gamma_1', '.gamma_2')) and bool((value == 1).all())
+    return is_layer_scale(key) and bool((value == 1).all())
 
 
 def _fit_position_embedding(
@@ -187,6 +199,11 @@ def _mismatch(
         lines.append(f'The checkpoint also has: {shapes(report.unexpected, state)}.')
     for key in reshaped[:_SHOWN_KEYS]:
         lines.append(f'{key} is {tuple(state[key].shape)} in the checkpoint and {tuple(own[key].shape)} in the model.')
+    if report.missing and not report.unexpected and all(map(is_layer_scale, report.missing)):
+        lines.append(
+            'The checkpoint has no LayerScale: init_values=None builds the model without it, init_values=1.0 with one '
+            'that changes nothing before it is trained.'
+        )
     lines.append('Build the model with the name and arguments the checkpoint was trained with')
     lines[-1] += '.' if reshaped or not report.loaded else ', or set allow_mismatch=True.'
     return '\n'.join(lines)

@@ -435,6 +435,20 @@ def test_layer_scale_may_be_missing_from_the_model_only_if_it_is_one():
     assert not load_backbone(model, backbone_state(state)).unexpected
 
 
+def test_a_file_without_layer_scale_fits_one_of_ones_and_no_other():
+    without = timm.create_model('vit_tiny_patch16_224', num_classes=0, **TINY)
+    scaled = timm.create_model('vit_tiny_patch16_224', num_classes=0, init_values=1.0, **TINY).eval()
+    assert not load_backbone(scaled, backbone_state(without.state_dict())).missing
+    images = torch.randn(2, 3, *without.patch_embed.img_size)
+    torch.testing.assert_close(scaled(images), without.eval()(images))
+    small = timm.create_model('vit_tiny_patch16_224', num_classes=0, init_values=1e-5, **TINY)
+    with pytest.raises(ValueError, match='has no LayerScale: init_values=None builds the model without it'):
+        load_backbone(small, backbone_state(without.state_dict()))
+    a_part = {'blocks.0.ls1.gamma': torch.full((DIM,), 2.0)}  # of a file that has lost the rest
+    with pytest.raises(ValueError, match='3 missing, 0 unexpected'):
+        load_backbone(scaled, backbone_state(without.state_dict() | a_part))
+
+
 def test_weights_that_contradict_each_other_are_an_error_that_says_so():
     state = random_tensors(dinov2(registers=4)) | {'pos_embed': torch.ones(1, PATCHES + 1, DIM - 1)}
     with pytest.raises(ValueError, match='The weights contradict each other'):
