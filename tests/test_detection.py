@@ -206,6 +206,8 @@ def test_extra_queries_are_trained_by_themselves_with_each_box_several_times(mmd
         torch.testing.assert_close(extra[name], value, msg=name)
     found, expected = (detector.eval().predict(torch.ones(1, 3, 48, 64), samples)[0] for detector in (model, plain))
     assert torch.equal(found.pred_instances.bboxes, expected.pred_instances.bboxes)
+    with pytest.raises(ValueError, match='repeats=0 one from 1 on'):
+        built(mmdet, data_root, extra_queries=18, repeats=0)
 
 
 def test_queries_begin_at_the_best_proposals_and_extra_ones_at_the_next(mmdet, data_root):

@@ -33,12 +33,19 @@ class MoreQueriesDETR(DABDETR):
         proposals: Whether queries begin at proposals of the encoder.
         **options: mmdetection's.
 
+    Raises:
+        ValueError: If `extra_queries` is negative or `repeats` is not 1 or more.
+
     References:
         Jia et al. 2022, arXiv:2207.13080, section 3.2 (extra queries: "hybrid branch scheme").
         Zhu et al. 2020, arXiv:2010.04159, section 4.2 (proposals: "two-stage").
     """
 
     def __init__(self, extra_queries: int = 0, repeats: int = 6, proposals: bool = False, **options: Any) -> None:
+        if extra_queries < 0 or repeats < 1:
+            raise ValueError(
+                f'extra_queries={extra_queries!r} is a number from 0 on, and repeats={repeats!r} one from 1 on.'
+            )
         self.extra_queries, self.repeats, self.proposals = extra_queries, repeats, proposals
         super().__init__(**options)
 
