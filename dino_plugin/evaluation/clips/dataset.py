@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.headers import UndecodableImageError
+from dino_plugin.data.images.image_files import first
 from dino_plugin.data.images.user_files import expanded
 from dino_plugin.evaluation.clips.film_lists import films_in_folders, films_in_list, read_classes
-from dino_plugin.evaluation.clips.films import first_file, num_frames
+from dino_plugin.evaluation.clips.films import first_file, frames_or_error
 
 WHEN_UNREADABLE = ('refuse', 'skip')
 
@@ -40,7 +41,8 @@ class ClipDataset(BaseDataset):
         first_label: The number of the first class in the list: 1 in UCF101's.
         films: Only films with these names, without ending.
         part: The share of each film's frames that is used, ``(0, 0.5)`` for the first half.
-        window: Frames of a window; each film gives one sample for each window. None: one sample, the whole part.
+        window: Frames of a window; each film gives one sample for each window. None: one sample, the whole part. Films
+            with fewer frames are left out, and named.
         stride: Frames from one window to the next.
         unreadable: 'refuse' films that cannot be read, or 'skip' and name them.
         **kwargs: mmengine's ``pipeline``, ``indices``, ``test_mode``, ``metainfo`` and others.
@@ -103,11 +105,19 @@ class ClipDataset(BaseDataset):
         if self.films is not None:
             found = self._chosen(found)
         counted = self._counted(found)
-        samples = [sample for path, label, length in counted for sample in self._windows(path, label, length)]
+        windows = [self._windows(*film) for film in counted]
+        samples = list(chain.from_iterable(windows))
         if not samples:
             raise ValueError(
                 f'{len(counted)} films in {root} have no window of {self.window} frames in part={tuple(self.part)}: '
                 'set a smaller window.'
+            )
+        if short := [str(film[0]) for film, own in zip(counted, windows) if not own]:
+            print_log(
+                f'{len(short)} of {len(counted)} films are left out: part={tuple(self.part)} of them has fewer than '
+                f'{self.window or 2} frames: {first(short)}',
+                'current',
+                logging.WARNING,
             )
         what = '' if self.window is None else f'{len(samples)} windows of '
         print_log(f'{what}{len(counted)} films of {len(names)} classes in {self.ann_file or root}', 'current')
@@ -122,7 +132,7 @@ class ClipDataset(BaseDataset):
     def _counted(self, found: list[tuple[Path, int]]) -> list[tuple[Path, int, int]]:
         """Films that can be read, with their frames."""
         with ThreadPoolExecutor(8) as pool:
-            counts = list(pool.map(_frames_or_error, [str(path) for path, _ in found]))
+            counts = list(pool.map(frames_or_error, [str(path) for path, _ in found]))
         errors = [count for count in counts if isinstance(count, str)]
         if errors:
             said = f'{len(errors)} of {len(found)} films cannot be read: {"; ".join(errors[:20])}'
@@ -138,10 +148,3 @@ class ClipDataset(BaseDataset):
         # Training announces 'img_path', and features are kept by its time of change: a file, never a folder.
         film = dict(img_path=first_file(str(path)), film=str(path), gt_label=label)
         return [dict(film, first=start, last=start + width) for start in starts if width > 1]
-
-
-def _frames_or_error(path: str) -> int | str:
-    try:
-        return num_frames(path)
-    except (UndecodableImageError, OSError) as error:
-        return str(error)

@@ -31,6 +31,14 @@ def num_frames(path: str) -> int:
     return count
 
 
+def frames_or_error(path: str) -> int | str:
+    """The number of frames, or why it cannot be told."""
+    try:
+        return num_frames(path)
+    except (UndecodableImageError, OSError) as error:
+        return str(error)
+
+
 def read_frames(path: str, indices: Sequence[int], short_side: int | None = None) -> list[Frame]:
     """RGB pixels of some frames, in the order asked for, which may name a frame twice.
 

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.data.views.crop_boxes import checked_scale, checked_size, draw_box
 from dino_plugin.data.views.resizing import resize
 from dino_plugin.evaluation.clips.films import read_frames
@@ -65,6 +66,8 @@ class ReadClips(BaseTransform):
         if results.get('backwards'):
             places = [last - first - 1 - place for place in places]
         frames = read_frames(results['film'], [first + place for place in places], self.short_side)
+        if len(sizes := {frame.shape[1::-1] for frame in frames}) > 1:
+            raise UndecodableImageError(f'{results["film"]} has frames of different sizes: {sorted(sizes)}.')
         return dict(results, frames=np.stack(frames))
 
 
@@ -96,8 +99,10 @@ class CropClips(BaseTransform):
                 f'{frames.shape[1]} of {results["film"]}: set short_side={self.size} or more in ReadClips.'
             )
         shares = np.linspace(0, 1, self.views) if self.views > 1 else [0.5]
-        along = [side == max(room) for side in room]  # a square frame moves nowhere
-        corners = [[round(side * (share if long else 0.5)) for side, long in zip(room, along)] for share in shares]
+        along = int(room[1] >= room[0])  # of a square frame the columns
+        corners = [[round(side / 2) for side in room] for _ in shares]
+        for corner, share in zip(corners, shares):
+            corner[along] = round(share * room[along])
         cut = [frames[:, top : top + self.size, left : left + self.size] for top, left in corners]
         return dict(results, views=np.stack(cut))
 

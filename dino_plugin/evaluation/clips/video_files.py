@@ -23,7 +23,7 @@ def count_video(path: str) -> int:
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
-        return stream.frames or round(_seconds(container, stream) * stream.average_rate)
+        return stream.frames or round(_seconds(container, stream) * (stream.average_rate or 0))
 
 
 def read_video(path: str, wanted: list[int]) -> Iterator[tuple[int, Frame]]:
@@ -36,16 +36,15 @@ def read_video(path: str, wanted: list[int]) -> Iterator[tuple[int, Frame]]:
     Raises:
         UndecodableImageError: As `count_video`.
     """
-    with _opened(path) as container:
-        for group in _groups(wanted):
-            frame = None
-            for place, frame in _decoded_from(container, group[0]):
-                while group and place >= group[0]:
-                    yield group.pop(0), _upright(frame)
-                if not group:
-                    break
-            if group and frame is not None:  # it ended before
-                yield group[0], _upright(frame)
+    for group in _groups(wanted):
+        frame = None
+        for place, frame in _decoded_from(path, group[0]):
+            while group and place >= group[0]:
+                yield group.pop(0), _upright(frame)
+            if not group:
+                break
+        if group and frame is not None:  # it ended before
+            yield group[0], _upright(frame)
 
 
 def _groups(wanted: list[int]) -> list[list[int]]:
@@ -56,28 +55,33 @@ def _groups(wanted: list[int]) -> list[list[int]]:
     return groups
 
 
-def _decoded_from(container: Any, first: int) -> Iterator[tuple[int, Any]]:
+def _decoded_from(path: str, first: int) -> Iterator[tuple[int, Any]]:
     """Places and frames from the last key frame before `first` on."""
-    stream = container.streams.video[0]
-    rate, start = stream.average_rate or stream.guessed_rate, stream.start_time or 0
-    for target in (first, 0):  # a file without an index may bring us too far: then from its beginning
-        container.seek(start + int(target / rate / stream.time_base), stream=stream)
-        frames = _until_damaged(container, stream)
-        head = next(frames, None)
-        late = head is None or head.pts is None or (head.pts - start) * stream.time_base * rate > first + 0.5
-        if head is None or (late and target):
-            continue
-        for count, frame in enumerate(chain([head], frames)):
-            yield count if frame.pts is None else round((frame.pts - start) * stream.time_base * rate), frame
-        return
+    if first > SEEK_FROM:
+        with _opened(path) as container:
+            stream = container.streams.video[0]
+            seconds = first / (stream.average_rate or stream.guessed_rate)
+            container.seek((stream.start_time or 0) + int(seconds / stream.time_base), stream=stream)
+            found = _placed(container)
+            head = next(found, None)
+            if head is not None and head[1].pts is not None and head[0] <= first:
+                yield from chain([head], found)
+                return
+    # A file without an index has been brought too far. Even a seek to the beginning misses frames of some files, such
+    # as MPEG's transport streams, so it is opened again.
+    with _opened(path) as container:
+        yield from _placed(container)
 
 
-def _until_damaged(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames until the end, or until what cannot be decoded."""
+def _placed(container: Any) -> Iterator[tuple[int, Any]]:
+    """Places and frames until the end, or until what cannot be decoded."""
     import av
 
+    stream = container.streams.video[0]
+    rate, start = stream.average_rate or stream.guessed_rate, stream.start_time or 0
     try:
-        yield from container.decode(stream)
+        for count, frame in enumerate(container.decode(stream)):
+            yield count if frame.pts is None else round((frame.pts - start) * stream.time_base * rate), frame
     except av.FFmpegError:
         return
 
