@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from dino_plugin.data.images.decoding import image_size
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.user_files import expanded, read_lines
-from dino_plugin.evaluation.depth.pipeline_steps import LoadDepth, read_depth
+from dino_plugin.evaluation.depth.pipeline_steps import LoadDepth, read_depth, refuse_other_size
 from dino_plugin.evaluation.objects.files import images_in, refuse_missing
 
 ENDINGS = ('.png', '.npy', '.tif', '.tiff')
@@ -104,12 +104,7 @@ class DepthDataset(BaseDataset):
         medians = []
         for image, path in pairs:
             depth = read_depth(path, loader.unit, loader.rotated_bits, self.max_pixels)
-            rows, columns = image_size(image, self.max_pixels)
-            if depth.shape != (rows, columns):
-                raise ValueError(
-                    f'Depth {path} has {depth.shape[1]}x{depth.shape[0]} pixels, its image {image} has '
-                    f'{columns}x{rows}. Resize the depth with nearest neighbours, or correct the pairs of files.'
-                )
+            refuse_other_size(path, depth.shape, image, image_size(image, self.max_pixels))
             if (depth > 0).any():
                 medians.append(np.median(depth[depth > 0]))
         if not medians:

@@ -1,6 +1,7 @@
 """Steps of a pipeline with depths: load them, cut a window."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -33,6 +34,17 @@ def read_depth(
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
+def refuse_other_size(
+    path: str | os.PathLike, size: Sequence[int], image: str | os.PathLike, size_of_image: Sequence[int]
+) -> None:
+    """Raise a ValueError if rows and columns of a depth and of its image differ."""
+    if tuple(size) != tuple(size_of_image):
+        raise ValueError(
+            f'Depth {path} has {size[1]}x{size[0]} pixels, its image {image} has {size_of_image[1]}x{size_of_image[0]}. '
+            'Resize the depth with nearest neighbours, or correct the pairs of files.'
+        )
+
+
 class LoadDepth(BaseTransform):
     """``depth_map_path`` -> ``gt_depth_map``, see `read_depth`.
 
@@ -44,7 +56,8 @@ class LoadDepth(BaseTransform):
         rotated_bits: As in `read_depth`.
 
     Raises:
-        ValueError: If the unit is not above 0.
+        ValueError: If the unit is not above 0; when called, if the depth has another size than the image's file, which
+            a crop would shift against each other.
     """
 
     def __init__(self, unit: float = 0.001, rotated_bits: int = 0) -> None:
@@ -54,7 +67,10 @@ class LoadDepth(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``gt_depth_map`` to the fields that follow the image."""
-        results['gt_depth_map'] = read_depth(results['depth_map_path'], self.unit, self.rotated_bits)
+        depth = read_depth(results['depth_map_path'], self.unit, self.rotated_bits)
+        if 'ori_shape' in results:  # the image has been loaded
+            refuse_other_size(results['depth_map_path'], depth.shape, results['img_path'], results['ori_shape'][:2])
+        results['gt_depth_map'] = depth
         results['seg_fields'].append('gt_depth_map')
         return results
 

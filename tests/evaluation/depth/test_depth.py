@@ -198,6 +198,9 @@ def test_files_that_do_not_fit_are_named_before_training(tmp_path, said):
     write_pair(tmp_path, 'a', np.full((6, 7), 1000, np.uint16))
     with pytest.raises(ValueError, match=r'a\.png has 7x6 pixels, its image .*a.jpg has 8x6'):
         DepthDataset(tmp_path, pipeline=steps)
+    files = dict(img_path=str(tmp_path / 'images/a.jpg'), depth_map_path=str(tmp_path / 'depths/a.png'))
+    with pytest.raises(ValueError, match=r'a\.png has 7x6 pixels'):  # one of those that are not read before training
+        LoadDepth().transform(dict(files, ori_shape=(6, 8), seg_fields=[]))
     write_pair(tmp_path, 'a', np.zeros((6, 8), np.uint16))
     with pytest.raises(ValueError, match='None of 1 depths that were read has a measured pixel'):
         DepthDataset(tmp_path, pipeline=steps)
