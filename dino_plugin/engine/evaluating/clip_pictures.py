@@ -14,6 +14,7 @@ from torch import nn
 
 from dino_plugin.data.collate import image_collate
 from dino_plugin.visualization.attention import heat_overlay
+from dino_plugin.visualization.contact_sheet import save_image
 from dino_plugin.visualization.tiles import tile_sheet
 
 HEIGHT = 168  # pixels of a frame in the picture
@@ -41,7 +42,6 @@ class ClipPicturesHook(Hook):
         if not self.draw or not is_main_process():
             return
         folder = Path(runner.cfg.visualizer.get('save_dir') or runner.work_dir)
-        folder.mkdir(parents=True, exist_ok=True)
         model, dataset = getattr(runner.model, 'module', runner.model), runner.test_loop.dataloader.dataset
         chosen = (metrics['video/learning_rate'], metrics['video/weight_decay'])
         probe = model.probes[model.settings.index(chosen)]
@@ -49,8 +49,7 @@ class ClipPicturesHook(Hook):
         for number in [numbers[round(place)] for place in _spread(self.num_films, len(numbers))]:
             info = dataset.get_data_info(number)
             sheet = self._sheet(model, probe, dataset.pipeline(info), dataset.metainfo['classes'])
-            path = folder / f'{number:05}_{Path(info["film"]).stem}.png'
-            cv2.imwrite(str(path), sheet[..., ::-1])
+            save_image(sheet, folder / f'{number:05}_{Path(info["film"]).stem}.png')
         print_log(f'Pictures of films are in {folder}', 'current')
 
     @torch.no_grad()
