@@ -40,8 +40,8 @@ def refuse_other_size(
     """Raise a ValueError if rows and columns of a depth and of its image differ."""
     if tuple(size) != tuple(size_of_image):
         raise ValueError(
-            f'Depth {path} has {size[1]}x{size[0]} pixels, its image {image} has {size_of_image[1]}x{size_of_image[0]}. '
-            'Resize the depth with nearest neighbours, or correct the pairs of files.'
+            f'Depth {path} has {size[1]}x{size[0]} pixels, its image {image} has {size_of_image[1]}x'
+            f'{size_of_image[0]}. Resize the depth with nearest neighbours, or correct the pairs of files.'
         )
 
 
