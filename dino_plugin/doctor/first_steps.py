@@ -13,7 +13,7 @@ COPIED = ('loss', 'grad_norm', 'effective_rank', 'feature_std', 'data_time', 'ti
 class FirstSteps:
     """Numbers of each step, by name; some are measured at a part of the steps.
 
-    Of the log: `COPIED`. Of all parameters, as vectors s (student) and t (teacher):
+    Of the log: `COPIED`. Of all parameters, as vectors s (student) and t (teacher), if a loss uses the teacher:
 
         distance = |s - t| / |t|
 
@@ -40,7 +40,9 @@ class FirstSteps:
             scalars: Of the log, without 'train/', as far as they were measured in this step.
             progress: Before the step.
         """
-        found = {name: scalars[name] for name in COPIED if name in scalars} | {'distance': self._distance()}
+        found = {name: scalars[name] for name in COPIED if name in scalars}
+        if self.distillation.uses_teacher:
+            found['distance'] = self._distance()
         targeted = {name: loss for name, loss in self.distillation.losses.items() if hasattr(loss, 'target')}
         for name, loss in targeted.items():
             prefix = f'{name}_' if len(targeted) > 1 else ''

@@ -9,6 +9,7 @@ from dino_plugin.doctor.findings import Finding
 
 LAST = 0.2  # share of the steps, the last ones, whose median is judged
 LEAST_INFORMATION = 0.02  # of a target about its image, as a share of the most that there can be
+MUCH_CLIPPED = 10  # times `max_norm`; in the first steps of sound trainings all gradients may be above it
 LEAST_RANK = 0.25  # of the effective rank of the first step
 
 
@@ -51,10 +52,10 @@ def judge_first_steps(numbers: Mapping[str, Sequence[float]], clip: float | None
     told = {finding.subject for finding in said}
     said += _of_bands({name: values for name, values in numbers.items() if name not in told})
     norms = numbers.get('grad_norm', ())
-    long = sum(norm > clip for norm in norms) if clip else 0
+    long = sum(norm > MUCH_CLIPPED * clip for norm in norms) if clip else 0
     if long > 0.9 * len(norms) and norms:
-        found = f'{long} of {len(norms)} gradients are longer than {clip:g} and are scaled down'
-        said.append(Finding('notice', 'clipping', found, 'usual in the beginning; later a lower learning rate'))
+        found = f'{long} of {len(norms)} gradients are scaled down to less than a tenth, to {clip:g}'
+        said.append(Finding('notice', 'clipping', found, 'a lower learning rate, a longer warm-up'))
     waiting, whole = sum(numbers.get('data_time', ())), sum(numbers.get('time', ()))
     if whole and waiting / whole > 0.3:
         said.append(Finding('notice', 'waiting for images', f'{waiting / whole:.0%} of the time', '--num-workers N'))

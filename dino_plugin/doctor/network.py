@@ -40,14 +40,20 @@ class Look(NamedTuple):
 
 @torch.no_grad()
 def look_at_network(backbone: nn.Module, views: Float[Tensor, 'views batch channels rows columns']) -> Look:
-    """One forward pass, in evaluation mode; the mode is restored."""
+    """One forward pass, in evaluation mode; the mode is restored.
+
+    Batch norm that has seen no batch yet does not normalise in this mode, so dead units are not counted behind it.
+    """
     units: list[Tensor] = []
 
     def listen(module: nn.Module, inputs: Any, output: Tensor) -> None:
         axis = 1 if output.ndim == 4 else -1
         units.append(output.movedim(axis, -1).flatten(end_dim=-2).float().std(dim=0))
 
-    handles = [module.register_forward_hook(listen) for module in backbone.modules() if isinstance(module, ACTIVATIONS)]
+    normed = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    fresh = any(module.num_batches_tracked == 0 for module in normed)
+    watched = [module for module in backbone.modules() if isinstance(module, ACTIVATIONS) and not fresh]
+    handles = [module.register_forward_hook(listen) for module in watched]
     training = backbone.training
     tokens = backbone.eval()(views[:1])
     backbone.train(training)

@@ -19,11 +19,11 @@ def curves_of(distillation: SelfDistillation, cfg: Config, rate: float) -> dict[
     """Values at 201 points of progress from 0 to 1, by name.
 
     Args:
-        distillation: Its momentum, and weights and temperatures of its losses.
+        distillation: Its momentum if a loss uses the teacher, and weights and temperatures of its losses.
         cfg: Its schedulers of the optimiser, as far as they are a `ProgressScheduler`.
         rate: The optimiser's learning rate, after the rule for the batch.
     """
-    schedules = {'teacher momentum': distillation.momentum}
+    schedules = {'teacher momentum': distillation.momentum} if distillation.uses_teacher else {}
     for name, loss in distillation.losses.items():
         schedules[f'weight of {name}'] = loss.weight
         if hasattr(loss, 'teacher_temperature'):
@@ -64,13 +64,7 @@ def judge_schedule(
     if shrinks > MOST_DECAY:
         found = f'times the learning rate it is up to {shrinks:.1e}: weights fade within {1 / shrinks:.0f} steps'
         said.append(Finding('warning', 'weight decay', found, 'optim_wrapper.optimizer.weight_decay=0.04'))
-    if not curves['teacher momentum'][0]:
-        found = 'it is 0: the teacher is the student'
-        said.append(Finding('warning', 'teacher momentum', found, 'model.momentum.start=0.99'))
-    memory = 1 / max(1e-12, 1 - curves['teacher momentum'][0])
-    if memory > steps / 2:
-        found = f'the teacher averages {memory:,.0f} steps of {steps:,}: it hardly leaves its start'
-        said.append(Finding('warning', 'teacher momentum', found, 'a lower model.momentum.start, such as 0.99'))
+    said += _of_momentum(curves.get('teacher momentum', []), steps)
     for part, share in frozen.items():
         if share > 0.5:
             found = f'the {part} does not change for {share:.0%} of the training'
@@ -81,6 +75,19 @@ def judge_schedule(
             found = f"teacher {hottest:.3g}, student {temperature:.3g}: targets no sharper than the student's answers"
             said.append(Finding('warning', f'temperatures of {name}', found, 'a lower teacher_temperature: 0.04'))
     return said
+
+
+def _of_momentum(momentum: Curve, steps: int) -> list[Finding]:
+    if not momentum:
+        return []  # no loss uses the teacher
+    if not momentum[0]:
+        found = 'it is 0: the teacher is the student'
+        return [Finding('warning', 'teacher momentum', found, 'model.momentum.start=0.99')]
+    memory = 1 / max(1e-12, 1 - momentum[0])
+    if memory <= steps / 2:
+        return []
+    found = f'the teacher averages {memory:,.0f} steps of {steps:,}: it hardly leaves its start'
+    return [Finding('warning', 'teacher momentum', found, 'a lower model.momentum.start, such as 0.99')]
 
 
 def temperatures(losses: Iterable[tuple[str, object]]) -> dict[str, float]:

@@ -48,6 +48,7 @@ def test_several_things_that_are_wrong_are_noticed_together(tmp_path):
         optim_wrapper__freeze_backbone=1.0,
         optim_wrapper__optimizer__lr=1e-1,
         model__heads__cls__prototypes=2,
+        train_dataloader__dataset__dataset__pipeline__1__global_scale=(0.01, 0.02),
     )
     expected = {
         'order of images',
@@ -58,6 +59,7 @@ def test_several_things_that_are_wrong_are_noticed_together(tmp_path):
         'freeze',
         'size of the learning rate',
         'prototypes of cls',
+        'crops',
     }
     assert wrong == expected
 
@@ -80,10 +82,3 @@ def test_views_without_augmentation_are_noticed(tmp_path):
     )
     found = examine(config, tmp_path / 'out', 0, experiments=False)
     assert 'augmentation' in {subject for level, subject, *_ in found.findings if level == 'warning'}
-
-
-def test_global_views_of_a_hundredth_and_a_mean_of_blue_first_are_noticed(tmp_path):
-    config = small_config(tmp_path, model__data_preprocessor__mean=[104, 116, 124], model__momentum__start=0.5)
-    config.train_dataloader.dataset.dataset.pipeline[1].global_scale = (0.01, 0.02)
-    found = examine(config, tmp_path / 'out', 0, experiments=False)
-    assert {subject for level, subject, *_ in found.findings if level == 'warning'} == {'crops', 'normalisation'}

@@ -10,18 +10,29 @@ from dino_plugin.core.views import Tokens
 from dino_plugin.doctor.network import Look, judge_heads, judge_network, long_patches, look_at_network
 
 
+class Backbone(nn.Module):
+    """One layer, of whose eight units six are dead."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.relu = nn.Linear(3, 8), nn.ReLU()
+        with torch.no_grad():
+            self.linear.bias[:6] = -1e4
+
+    def forward(self, images):
+        patches = self.relu(self.linear(images.movedim(2, -1)))
+        return Tokens(patches.mean((2, 3)), patches)
+
+
+def test_batch_norm_that_has_seen_no_batch_leaves_dead_units_uncounted():
+    backbone = Backbone()
+    backbone.norm = nn.BatchNorm2d(3)
+    assert look_at_network(backbone, torch.randn(2, 5, 3, 4, 4)).dead == 0
+    backbone.norm(torch.randn(2, 3, 4, 4))
+    assert look_at_network(backbone, torch.randn(2, 5, 3, 4, 4)).dead == 0.75
+
+
 def test_units_that_never_change_and_patches_that_are_too_long_are_counted():
-    class Backbone(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear, self.relu = nn.Linear(3, 8), nn.ReLU()
-            with torch.no_grad():
-                self.linear.bias[:6] = -1e4  # six of eight units are dead
-
-        def forward(self, images):
-            patches = self.relu(self.linear(images.movedim(2, -1)))
-            return Tokens(patches.mean((2, 3)), patches)
-
     torch.manual_seed(0)
     look = look_at_network(Backbone(), torch.randn(2, 5, 3, 4, 4))
     assert (look.dead, look.parameters, look.images) == (0.75, 32, 5)

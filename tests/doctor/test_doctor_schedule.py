@@ -41,6 +41,12 @@ def test_the_rates_of_groups_are_told():
     assert judge_rates(groups)[0].found == 'backbone 0.0001 to 0.001, last layer 0.002'
 
 
+def test_nothing_is_said_of_a_teacher_that_no_loss_uses():
+    curves = schedule(momentum=0.0)
+    del curves['teacher momentum']
+    assert set(levels(judge_schedule(curves, 1000, {}, {'dino': 0.1})).values()) == {'ok'}
+
+
 def test_the_highest_rate_is_compared_with_the_published_rules_for_the_batch():
     assert [rule(1024) for rule in RULES] == pytest.approx([2e-3, 2e-4, 4e-3])  # a power of 1, 1/2 and 1/2 of the batch
     assert [rule(256) for rule in RULES] == pytest.approx([5e-4, 1e-4, 2e-3])

@@ -21,7 +21,7 @@ from dino_plugin.doctor.healthy_steps import HEALTHY, judge_first_steps
         (dict(distance=[0.0, 0.0, 0.0]), 'distance', 'warning'),
         (dict(distance=[0.0, 0.1, 0.5]), 'distance', 'notice'),
         (dict(effective_rank=[20.0, 1.1]), 'features', 'warning'),
-        (dict(grad_norm=[9.0] * 20), 'clipping', 'notice'),
+        (dict(grad_norm=[31.0] * 20), 'clipping', 'notice'),
         (dict(time=[1.0] * 5, data_time=[0.5] * 5), 'waiting for images', 'notice'),
     ],
 )
@@ -53,3 +53,6 @@ def test_numbers_of_the_first_steps_are_their_equations():
         'divergence of dino': 3 / math.log(8) - 0.5, 'loss': 1.0,
     })  # fmt: skip
     assert len(first.numbers['distance']) == 2 and len(first.numbers['sharpness of dino']) == 1
+    model.losses['dino'].uses_teacher = False
+    (without := FirstSteps(model, views=4)).note(dict(loss=1.0), 0.0)
+    assert without.numbers == dict(loss=[1.0])  # no distance where no loss uses the teacher
