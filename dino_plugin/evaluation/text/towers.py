@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.backbones.kept_outputs import KeptOutputs
 from dino_plugin.core.views import Tokens
+from dino_plugin.evaluation.text.caption_batches import CaptionPreprocessor
 from dino_plugin.evaluation.text.class_names import Template, filled
 from dino_plugin.evaluation.text.contrastive import ContrastiveLoss
 from dino_plugin.evaluation.text.tokenizer import CONTEXT, Tokenizer, open_clip
@@ -55,6 +56,9 @@ class ImageTextTowers(BaseModel):
         super().__init__(data_preprocessor or dict(type='dino_plugin.CaptionPreprocessor'))
         # Plain values for the checkpoint, from which `tools/test.py` and `tools/prompt.py` build the towers again.
         self.arguments = {name: dict(value or {}) for name, value in dict(vision=vision, text=text, loss=loss).items()}
+        if isinstance(self.data_preprocessor, CaptionPreprocessor):
+            colours = {name: getattr(self.data_preprocessor, name).tolist() for name in ('mean', 'std')}
+            self.arguments['data_preprocessor'] = dict(type='dino_plugin.CaptionPreprocessor', **colours)
         tower = self.arguments['text']
         self.tokenizer = Tokenizer(tower.get('context_length', CONTEXT))
         self.backbone = MODELS.build(backbone).requires_grad_(False)

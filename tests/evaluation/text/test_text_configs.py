@@ -72,9 +72,13 @@ PIPELINE = [
 ]
 
 
+COLOURS = dict(type='dino_plugin.CaptionPreprocessor', mean=[127.5, 127.0, 126.5], std=[60.0, 61.0, 62.0])
+
+
 def training(name, data, work_dir, epochs=2):
     cfg = config(name, data, work_dir)
     cfg.model.backbone.update(NETWORK)
+    cfg.model.data_preprocessor = COLOURS
     cfg.model.text.update(width=32, heads=2, layers=1, context_length=16)
     if 'max_iters' in cfg.train_cfg:
         cfg.train_cfg.max_iters = 2 * epochs
@@ -142,6 +146,7 @@ def test_a_zero_shot_config_takes_names_and_folders(name, data, trained, tmp_pat
     if name == 'zero-shot_in1k':
         cfg.model.templates = ['a {}']
     found = results_of(cfg, trained)
+    assert cfg.model.data_preprocessor == COLOURS
     assert found['accuracy/top5'] >= found['accuracy/top1'] >= 0
 
 
@@ -164,6 +169,7 @@ def test_a_segmentation_config_scores_pixels(name, data, trained, tmp_path):
 
 def test_a_prompt_glows_where_patches_are_near_and_other_files_are_refused(trained, tmp_path):
     model = load_towers(str(trained))
+    assert model.data_preprocessor.std.tolist() == COLOURS['std']  # as in training
     image = cv2.imread(str(IMAGES[0]))[:, :24].copy()
     maps = text_maps(model, image, ['a dog', 'a ship'], size=24)
     assert maps.shape == (2, 4, 3) and maps.abs().max() <= 1
