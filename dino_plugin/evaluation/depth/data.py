@@ -64,7 +64,8 @@ class DepthDataset(BaseDataset):
         """One sample for each image, after a look at the files."""
         found = self._in_folders() if self.pairs is None else self._in_list()
         self._check(found[:: max(1, len(found) // NUM_READ)])
-        return [dict(img_path=str(image), depth_map_path=str(depth), seg_fields=[]) for image, depth in found]
+        known = {} if self.max_pixels == MAX_PIXELS else dict(max_pixels=self.max_pixels)
+        return [dict(known, img_path=str(image), depth_map_path=str(depth), seg_fields=[]) for image, depth in found]
 
     def _in_folders(self) -> list[tuple[Path, Path]]:
         images, depths = self.folders

@@ -67,7 +67,8 @@ class LoadDepth(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``gt_depth_map`` to the fields that follow the image."""
-        depth = read_depth(results['depth_map_path'], self.unit, self.rotated_bits)
+        most = results.get('max_pixels', MAX_PIXELS)
+        depth = read_depth(results['depth_map_path'], self.unit, self.rotated_bits, most)
         if 'ori_shape' in results:  # the image has been loaded
             refuse_other_size(results['depth_map_path'], depth.shape, results['img_path'], results['ori_shape'][:2])
         results['gt_depth_map'] = depth

@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
+from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.evaluation.depth import data, metric
 from dino_plugin.evaluation.depth.bins import DepthFromBins, MapsWithoutReadout
 from dino_plugin.evaluation.depth.data import DepthDataset
@@ -191,6 +192,10 @@ def test_pairs_are_found_by_name_or_by_a_list(tmp_path):
         'b.jpg', 'a.jpg'
     ]  # fmt: skip
     assert len(DepthDataset(tmp_path, indices=1, pipeline=steps)) == 1
+    (info,) = DepthDataset(tmp_path, indices=1, max_pixels=48, pipeline=[])
+    assert LoadDepth().transform(dict(info))['gt_depth_map'].shape == (6, 8)
+    with pytest.raises(UndecodableImageError, match='47'):
+        LoadDepth().transform(dict(info, max_pixels=47))
 
 
 def test_files_that_do_not_fit_are_named_before_training(tmp_path, said):
