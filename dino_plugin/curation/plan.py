@@ -23,7 +23,7 @@ class Plan:
             in which images of a kind are about as near as copies.
         neighbours: Nearest images of each that are looked at for near-duplicates.
         index: As in `build_index`; `auto`: as `index_for` says.
-        per_seed: Nearest images of each seed that are added.
+        per_seed: Nearest images of each seed that are added; 0: none.
         per_cluster: Random images that are added of each first-level cluster that has seeds.
         iterations: Of each k-means.
         resamples: As in `hierarchical_kmeans`.
@@ -69,6 +69,9 @@ class Plan:
         counts = dict(neighbours=self.neighbours, iterations=self.iterations, repeats=self.repeats)
         if wrong := {name: count for name, count in counts.items() if count < 1}:
             raise ValueError(f'{wrong}: give 1 or more.')
+        counts = dict(per_seed=self.per_seed, per_cluster=self.per_cluster, resamples=self.resamples)
+        if wrong := {name: count for name, count in counts.items() if count < 0}:
+            raise ValueError(f'{wrong}: give 0 or more.')
         if not -1 <= self.held_out <= 1 or self.duplicates < -1:
             raise ValueError(
                 f'held_out={self.held_out} is a cosine from -1 to 1, and duplicates={self.duplicates}, too, or more '

@@ -113,10 +113,11 @@ def read_levels(folder: Path) -> list[Level]:
 def _choose(plan: Plan, folder: Path, out: Path, kept: Rows, seeds: Rows | None) -> dict[str, Any]:
     levels = read_levels(folder / 'clusters')
     retrieved = np.zeros(len(kept), bool)
-    if seeds is not None:
+    if seeds is not None and plan.per_seed:
         index = build_index(kept, plan.index_of(len(kept)), out / 'kept.faiss')
-        first = levels[0]._replace(centres=levels[0].centres.to(kept.device))
         retrieved[nearest_of_seeds(kept, seeds, plan.per_seed, index)] = True
+    if seeds is not None:
+        first = levels[0]._replace(centres=levels[0].centres.to(kept.device))
         retrieved[clusters_of_seeds(first, seeds, plan.per_cluster, seed=plan.seed)] = True
     if not is_main_process():
         return {}

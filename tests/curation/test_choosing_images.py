@@ -199,6 +199,14 @@ def test_two_processes_choose_what_one_chooses(tmp_path):
     assert again == results  # with the seconds of the first run
 
 
+def test_images_are_added_by_the_clusters_of_seeds_alone(tmp_path):
+    pytest.importorskip('faiss', reason="faiss is not installed: pip install 'dino_plugin[curation]'")
+    sources = dict(images=written(blobs(), 'image'), seeds=written(blobs()[[3, 4]], 'seed'))
+    plan = Plan(10, [10], duplicates=2, index='IVF2,Flat', per_seed=0, per_cluster=3)
+    found = curate(plan, tmp_path, sources).results['chosen']
+    assert found['retrieved'] >= 3 and found['images'] >= 10
+
+
 def test_more_than_there_are_and_other_settings_in_one_folder_are_refused(tmp_path):
     images = written(blobs(), 'image')
     with pytest.raises(ValueError, match='keep=101 images are asked for, but there are 100'):
@@ -209,6 +217,8 @@ def test_more_than_there_are_and_other_settings_in_one_folder_are_refused(tmp_pa
         Plan(10, held_out=2).refuse_impossible(100)
     with pytest.raises(ValueError, match=r"\{'iterations': 0\}: give 1 or more"):
         Plan(10, iterations=0).refuse_impossible(100)
+    with pytest.raises(ValueError, match=r"\{'per_seed': -1\}: give 0 or more"):
+        Plan(10, per_seed=-1).refuse_impossible(100)
     first = curate(Plan(10, [10], duplicates=2), tmp_path, dict(images=images)).results
     other = curate(Plan(20, [10], duplicates=2), tmp_path, dict(images=images)).results
     assert (first['clusters'], first['chosen']['lines'], other['chosen']['lines']) == (other['clusters'], 10, 20)
