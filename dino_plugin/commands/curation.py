@@ -43,7 +43,10 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     settings = dict(
         checkpoint=args.checkpoint, backbone=args.backbone, images=os.path.abspath(folder), number=len(dataset)
     )
-    settings |= dict(features=args.features, resize=args.resize, crop=args.crop)
+    settings |= dict(features=args.features, resize=args.resize, crop=args.crop, precision=args.precision)
+    if os.path.isfile(args.checkpoint):  # a training may have written another network under this name
+        status = os.stat(args.checkpoint)
+        settings['checkpoint_bytes_and_change'] = [status.st_size, status.st_mtime_ns]
 
     def embed(out: Path) -> dict[str, Any]:
         refuse_other_than_utf8(_names(dataset), 'Lists of images')  # before long work

@@ -1,5 +1,6 @@
 """tools/curate.py: from a folder of images, or from shards, to a list that a training takes, and the page."""
 
+import os
 import runpy
 import sys
 
@@ -48,10 +49,12 @@ def curated(repository, monkeypatch, tmp_path):
 
 
 def test_a_folder_becomes_a_list_to_train_on_and_a_second_run_has_nothing_to_do(images, tmp_path, curated, capsys):
-    out = tmp_path / 'out'
+    out, checkpoint = tmp_path / 'out', tmp_path / 'epoch_1.pth'
+    status = checkpoint.stat()
     for _ in range(2):
         assert curated(images, out, capsys)[-2:] == [str(out / 'page.html'), str(out / 'chosen/chosen.txt')]
-        (tmp_path / 'epoch_1.pth').write_bytes(b'not read again')
+        checkpoint.write_bytes(bytes(status.st_size))  # not read again
+        os.utime(checkpoint, ns=(status.st_atime_ns, status.st_mtime_ns))
     chosen = ImageDataset(ann_file=str(out / 'chosen/chosen.txt'))
     paths = [info['img_path'] for info in map(chosen.get_data_info, range(len(chosen)))]
     assert len(set(paths)) == len(paths) == 12
@@ -75,3 +78,11 @@ def test_shards_become_an_index_to_train_on(images, tmp_path, curated, capsys):
     all_images = {info['img_path']: number for number, info in enumerate(map(whole.get_data_info, range(len(whole))))}
     for number, info in enumerate(infos):
         assert (chosen[number]['img'] == whole[all_images[info['img_path']]]['img']).all()
+
+
+def test_embeddings_of_a_checkpoint_that_was_written_anew_are_not_taken(images, tmp_path, curated, capsys):
+    curated(images, tmp_path / 'out', capsys)
+    os.utime(tmp_path / 'epoch_1.pth', ns=(0, 0))
+    with pytest.raises(SystemExit):
+        curated(images, tmp_path / 'out', capsys)
+    assert 'embeddings_images holds the work of other settings' in capsys.readouterr().err
