@@ -15,3 +15,4 @@ model = dict(
 __pipeline = _base_.test_dataloader.dataset.pipeline
 __pipeline[1] = dict(type='Resize', scale=(112, 112), backend='pillow', interpolation='bicubic')
 test_dataloader = dict(num_workers=0, dataset=dict(data_root='data/imagenette128/val', pipeline=__pipeline))
+test_evaluator = dict(topk=(1, 5))

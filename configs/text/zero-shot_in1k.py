@@ -8,3 +8,4 @@ _base_ = './zero-shot_folder.py'
 
 model = dict(classes='open_clip.IMAGENET_CLASSNAMES')
 test_dataloader = dict(dataset=dict(data_root='data/imagenet/val'))
+test_evaluator = dict(topk=(1, 5))

@@ -49,6 +49,8 @@ class ZeroShotClassifier(NamedClasses):
 
     score_c = scale <v, t_c> of normalised vectors; t_c is the normalised mean of the normalised sentences about c
 
+    Predictions have softmax_c(score): ``Accuracy`` takes scores of 0 and less for wrong.
+
     References:
         Radford et al. 2021, arXiv:2103.00020, section 3.1.4.
     """
@@ -75,4 +77,4 @@ class ZeroShotClassifier(NamedClasses):
                 f'Labels are {int(labels.min())} to {int(labels.max())}, but there are {len(self.names)} names: give '
                 'model.classes a name for each class folder, in their order, and set with_labels=True in the data set.'
             )
-        return [dict(pred_score=score, gt_label=label) for score, label in zip(scores, labels[:, None])]
+        return [dict(pred_score=score, gt_label=label) for score, label in zip(scores.softmax(dim=-1), labels[:, None])]
