@@ -49,7 +49,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         fail(str(error))
     listed = Path(args.out, SKIPPED)
-    if skipped := listed.read_text(encoding='utf-8').splitlines():
+    if skipped := listed.read_text(encoding='utf-8', errors='backslashreplace').splitlines():
         print(f'{len(skipped)} files are no whole images and were left out, see {listed}; the first: {skipped[0]}')
     print(f'{args.out}: {len(indexed.index)} images in {len(indexed.index.shards)} shards')
 
