@@ -16,6 +16,11 @@ from dino_plugin.commands.unread_options import unread_options
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
 
+# What starts several processes, and a variable by which they know it.
+STARTERS = dict(
+    pytorch=('torchrun (tools/dist_train.sh)', 'RANK'), slurm=('srun (tools/slurm_train.sh)', 'SLURM_PROCID')
+)
+
 
 def load_config(args: argparse.Namespace, change: Callable[[Config], None] | None = None) -> Config:
     """The config with the command line's changes.
@@ -24,6 +29,9 @@ def load_config(args: argparse.Namespace, change: Callable[[Config], None] | Non
         args: Of the program.
         change: What the program's short options do to the config.
     """
+    starter, variable = STARTERS.get(args.launcher, ('', ''))
+    if variable and variable not in os.environ:
+        fail(f'--launcher {args.launcher} is for processes that {starter} started; for a single one leave it out')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     if change is not None:

@@ -1,3 +1,4 @@
+import argparse
 import os
 import re
 import subprocess
@@ -91,3 +92,13 @@ def test_a_work_dir_may_begin_with_a_tilde(tmp_path, monkeypatch, words):
     add_launch_arguments(parser)
     assert launch.load_config(parser.parse_args([CUSTOM, *words])).work_dir == f'{tmp_path}/runs/a b'
     assert (tmp_path / 'runs/a b').is_dir()
+
+
+@pytest.mark.parametrize(('launcher', 'starter'), [('pytorch', 'torchrun'), ('slurm', 'srun')])
+def test_a_launcher_that_started_nothing_is_named(launcher, starter, monkeypatch, capsys):
+    for variable in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SystemExit):
+        launch.load_config(argparse.Namespace(config=CUSTOM, launcher=launcher))
+    said = capsys.readouterr().err
+    assert f'--launcher {launcher} is for processes that {starter}' in said and 'for a single one leave it out' in said
