@@ -16,6 +16,7 @@ class FirstSteps:
     Of the log: `COPIED`. Of all parameters, as vectors s (student) and t (teacher), if a loss uses the teacher:
 
         distance = |s - t| / |t|
+        pace     = distance / share of the highest learning rate that the step had; so a warm-up changes little
 
     Of each loss with targets q over K prototypes, the student's answers p, and n global views in a batch:
 
@@ -33,16 +34,19 @@ class FirstSteps:
         self.distillation, self.views = distillation, views
         self.numbers: dict[str, list[float]] = {}
 
-    def note(self, scalars: Mapping[str, float], progress: float) -> None:
+    def note(self, scalars: Mapping[str, float], progress: float, rate: float) -> None:
         """Keep the numbers of a step.
 
         Args:
             scalars: Of the log, without 'train/', as far as they were measured in this step.
             progress: Before the step.
+            rate: Share of the highest learning rate, in [0, 1].
         """
         found = {name: scalars[name] for name in COPIED if name in scalars}
         if self.distillation.uses_teacher:
             found['distance'] = self._distance()
+            if rate:
+                found['pace'] = found['distance'] / rate
         targeted = {name: loss for name, loss in self.distillation.losses.items() if hasattr(loss, 'target')}
         for name, loss in targeted.items():
             prefix = f'{name}_' if len(targeted) > 1 else ''

@@ -19,7 +19,7 @@ class Band(NamedTuple):
     Attributes:
         low: Smallest measured.
         high: Largest.
-        least: Half of the smallest; 0 where a slow start of the learning rate makes it as small as one likes.
+        least: Half of the smallest, or less, where sound trainings may lie lower.
         most: Twice the largest, less where that is no share any more; infinite where it says nothing.
     """
 
@@ -35,7 +35,8 @@ HEALTHY = {
     'sharpness': Band(0.28, 0.53, 0.14, 0.92),
     'information': Band(0.40, 0.81, 0.20, math.inf),
     'divergence': Band(0.27, 0.35, 0.0, 0.7),
-    'distance': Band(0.0016, 0.019, 0.0, 0.038),
+    # In proportion to the highest learning rate: the lowest published rule has a 24th of that of these trainings.
+    'pace': Band(0.018, 0.072, 0.018 / 24 / 2, 0.144),
     'grad_norm': Band(0.47, 13.3, 0.24, 26.6),
 }
 
@@ -107,6 +108,6 @@ REMEDIES = {  # where it is too low, where it is too high
     'sharpness': ('a lower teacher_temperature', 'a higher teacher_temperature, Sinkhorn-Knopp'),
     'information': ('Sinkhorn-Knopp, batch_norm=True in the head', ''),
     'divergence': ('', 'a lower learning rate'),
-    'distance': ('', 'a lower learning rate, or a lower model.momentum.start'),
+    'pace': ('a higher learning rate', 'a lower learning rate, or a lower model.momentum.start'),
     'grad_norm': ('parts that are frozen by mistake?', 'a lower learning rate, a longer warm-up'),
 }

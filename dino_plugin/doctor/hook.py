@@ -76,7 +76,9 @@ class ExamineHook(Hook):
             if len(history.data[0]) > self._seen.get(name, 0)
         }
         self._seen = {name: len(history.data[0]) for name, history in runner.message_hub.log_scalars.items()}
-        self.first_steps.note(scalars, runner.iter / runner.max_iters)
+        optimizer = runner.optim_wrapper.optimizer
+        rate = max(group['lr'] for group in optimizer.param_groups) / (highest_rate(optimizer) or 1.0)
+        self.first_steps.note(scalars, runner.iter / runner.max_iters, rate)
         if runner.iter + 1 >= min(self.steps, runner.max_iters):
             numbers = self.first_steps.numbers
             self.findings += judge_first_steps(numbers, runner.optim_wrapper.max_norm, runner.iter + 1)
