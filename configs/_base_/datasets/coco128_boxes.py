@@ -8,6 +8,6 @@ test_pipeline[2].scale = __size
 train_dataloader = dict(batch_size=4, dataset=dict(data_root=__root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=__root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-# AP by class, and without: is a box there, whatever its class? With so few images it says more.
+# AP, and recall whatever the class (AR@100): are boxes found? With so few images that says more.
 val_evaluator = dict(metric=['bbox', 'proposal'], metric_items=['mAP', 'mAP_50', 'AR@100'])
 test_evaluator = val_evaluator
