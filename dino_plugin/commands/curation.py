@@ -38,11 +38,10 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
 
     The network is read only if there is something to embed.
     """
+    folder = os.path.abspath(os.path.expanduser(folder))  # the list of chosen images is read from elsewhere, too
     dataset = images_at(folder, args.resize, args.crop)
     options = dict(features=args.features, batch_size=args.batch_size, num_workers=args.num_workers)
-    settings = dict(
-        checkpoint=args.checkpoint, backbone=args.backbone, images=os.path.abspath(folder), number=len(dataset)
-    )
+    settings = dict(checkpoint=args.checkpoint, backbone=args.backbone, images=folder, number=len(dataset))
     settings |= dict(features=args.features, resize=args.resize, crop=args.crop, precision=args.precision)
     if os.path.isfile(args.checkpoint):  # a training may have written another network under this name
         status = os.stat(args.checkpoint)
