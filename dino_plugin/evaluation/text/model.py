@@ -26,12 +26,20 @@ class ImageTextModel(ImageTextTowers):
 
         In mode 'predict', for each image a dict with its vector, ``image``, those of its captions, ``texts``, both
         normalised, and the number of captions that were cut off, ``truncated``.
+
+        Raises:
+            ValueError: In mode 'loss', if an image has several captions.
         """
         tokens = self.tokens(images)
         vectors = self.vision.vectors(tokens)
         if mode == 'tensor':
             return vectors
         flat = [caption for of_image in captions for caption in of_image]
+        if mode == 'loss' and len(flat) != len(images):
+            raise ValueError(
+                f'{len(images)} images with {len(flat)} captions: training takes one of each, PackCaptions(draw_one='
+                'True) as the last step of the pipeline.'
+            )
         texts, truncated = self.encode(flat)
         if mode == 'loss':
             # Names without 'loss': mmengine shows them and does not add them.

@@ -96,6 +96,8 @@ def test_only_the_towers_learn_and_the_backbone_is_never_in_training_mode(model)
     assert seen == [False] and found['truncated'].item() == pytest.approx(1 / 3)
     without = {name.split('.')[0] for name, value in model.named_parameters() if value.grad is None}
     assert without == {'backbone'} and all(p.grad is None for p in model.backbone.parameters())
+    with pytest.raises(ValueError, match='2 images with 3 captions: training takes one of each'):
+        model(torch.randn(2, 3, 32, 32), [['a'], ['b', 'c']], mode='loss')
     model.eval()
 
 
