@@ -18,7 +18,7 @@ _base_ = '../_base_/stages/continued_20e.py'
 model = dict(
     backbone=dict(
         model_name='vit_small_patch14_reg4_dinov2',  # positions keep the grid of the file, 37 x 37
-        init_values=1e-5,
+        init_values=1e-5,  # LayerScale; for a file without it None, or 1.0 to learn one
         token_std=1e-6,
         position_resampling='timm',  # the rule of the authors' networks with registers
     )
