@@ -72,13 +72,13 @@ class ParquetRows:
         self.classes = _classes(metadata.metadata, other_column)
         self._ends = np.cumsum(sizes)
         self.starts = np.concatenate([[0], self._ends[:-1]])
-        self._kept: dict[int, Any] = {}
+        self._kept: tuple[dict[int, Any], ...] = ({}, {})  # groups of each column
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | dict(_kept={})
+        return self.__dict__ | dict(_kept=({}, {}))
 
     def image(self, row: int) -> bytes:
         """The file."""
@@ -90,13 +90,15 @@ class ParquetRows:
 
     def _value(self, row: int, column: int) -> Any:
         group = int(np.searchsorted(self._ends, row, side='right'))
-        if group not in self._kept:
+        kept = self._kept[column]
+        if group not in kept:
             path, metadata, number = self._groups[group]
-            table = self._read(path, metadata, lambda file: file.read_row_group(number, columns=self._columns))
-            if len(self._kept) == GROUPS_IN_MEMORY:
-                del self._kept[next(iter(self._kept))]  # the oldest
-            self._kept[group] = table
-        return self._kept[group][self._columns[column]][row - int(self.starts[group])].as_py()
+            name = self._columns[column]  # alone: who asks for all labels reads no image
+            table = self._read(path, metadata, lambda file: file.read_row_group(number, columns=[name]))
+            if len(kept) == GROUPS_IN_MEMORY:
+                del kept[next(iter(kept))]  # the oldest
+            kept[group] = table.column(0)
+        return kept[group][row - int(self.starts[group])].as_py()
 
     @staticmethod
     def _read(path: str, metadata: Any, act: Any) -> Any:

@@ -64,6 +64,13 @@ def test_all_ways_give_the_files_and_the_labels(three_ways, monkeypatch):
         assert part.get_data_info(0)['max_pixels'] == 9
 
 
+def test_labels_are_read_without_the_images(three_ways):
+    dataset = HuggingFaceDataset(**three_ways[2], label_column='kind')
+    assert [dataset.get_data_info(index)['gt_label'] for index in range(11)] == LABELS
+    images, labels = map(len, dataset._rows._kept)
+    assert (images, labels) == (0, 4)
+
+
 def test_groups_of_rows_are_read_window_by_window(three_ways):
     dataset = SeededDataset(HuggingFaceDataset(**three_ways[2]))
     assert dataset.dataset.starts.tolist() == [0, 4, 6, 10]
