@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
 from dino_plugin.backbones.downstream import DownstreamBackbone
-from dino_plugin.backbones.kept_outputs import KeptOutputs
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.core.kept_outputs import KeptOutputs
 from dino_plugin.core.views import Tokens
 
 PYRAMID = 'pyramid'

@@ -255,6 +255,18 @@ def test_a_frozen_network_is_in_no_state_dict_and_a_strict_load_does_not_miss_it
     assert not any(module.training for module in frozen.modules())
 
 
+def test_kept_tokens_are_those_of_the_network_and_each_view_is_asked_once():
+    plain, network = FrozenNetwork(Wide()), Wide()
+    frozen, images = FrozenNetwork(network, keep=5), torch.randn(2, 3, 3, 4, 4)
+    for given in (images, images.flip(1), images[:, :1]):
+        for found, expected in zip(frozen(given), plain(given)):
+            torch.testing.assert_close(found, expected)
+    assert [shape[1] for shape in network.seen] == [6, 1], 'the sixth finds no room'
+    vectors = FrozenNetwork(VectorsOnly(), keep=6)
+    first = vectors(images)
+    assert isinstance(first, ClassTokenOnly) and torch.equal(vectors(images).class_token, first.class_token)
+
+
 class VectorsOnly(Wide):
     def forward(self, images, masks=None, local=False):
         return ClassTokenOnly(super().forward(images).class_token, None)

@@ -47,6 +47,8 @@ class FeatureRegressionLoss(Loss):
         local_weight: Factor of the class tokens of local views.
         scale: Of the teacher's features: 'whitened' or 'standardised', see `TargetScale`, or 'raw'.
         image_size: Pixels of the teacher's images: rows and columns, or one number for both. None: those of the views.
+        keep: The teacher's tokens of up to so many views are computed once, see `KeptOutputs`: for anchor views of whole
+            images, ``global_scale=(1, 1)`` of `MultiCrop`, of which there are two for each image with flips.
         mean: Mean of the teacher's image normalisation, per channel in levels of [0, 255]. None: that of the views.
         std: Standard deviation, likewise.
         views_mean: Mean of the normalisation of the views; `SelfDistillationModel` fills it in.
@@ -76,6 +78,7 @@ class FeatureRegressionLoss(Loss):
         local_weight: float = 0.0,
         scale: str = 'whitened',
         image_size: int | Sequence[int] | None = None,
+        keep: int = 0,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         views_mean: Sequence[float] | None = None,
@@ -90,7 +93,7 @@ class FeatureRegressionLoss(Loss):
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(f'FeatureRegressionLoss: {weights}: none may be negative, and one must be positive.')
         self.reads_patches = ('student_global',) if patch_weight else ()
-        self.teacher = FrozenNetwork(teacher)
+        self.teacher = FrozenNetwork(teacher, keep)
         self.class_head, self.patch_head, self.distance = class_head, patch_head, distance
         self.class_weight, self.patch_weight, self.local_weight = class_weight, patch_weight, local_weight
         self.class_scale, self.patch_scale = _scale_of(scale, teacher.embed_dim), _scale_of(scale, teacher.embed_dim)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
-from dino_plugin.backbones.kept_outputs import KeptOutputs
+from dino_plugin.core.kept_outputs import KeptOutputs
 from dino_plugin.core.views import Tokens
 from dino_plugin.evaluation.text.caption_batches import CaptionPreprocessor
 from dino_plugin.evaluation.text.class_names import Template, filled

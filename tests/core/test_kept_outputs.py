@@ -2,7 +2,7 @@
 
 import torch
 
-from dino_plugin.backbones.kept_outputs import KeptOutputs
+from dino_plugin.core.kept_outputs import KeptOutputs
 
 
 def test_each_image_is_computed_once_until_there_is_no_room():
