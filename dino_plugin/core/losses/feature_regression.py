@@ -47,8 +47,8 @@ class FeatureRegressionLoss(Loss):
         local_weight: Factor of the class tokens of local views.
         scale: Of the teacher's features: 'whitened' or 'standardised', see `TargetScale`, or 'raw'.
         image_size: Pixels of the teacher's images: rows and columns, or one number for both. None: those of the views.
-        keep: The teacher's tokens of up to so many views are computed once, see `KeptOutputs`: for anchor views of whole
-            images, ``global_scale=(1, 1)`` of `MultiCrop`, of which there are two for each image with flips.
+        keep: The teacher's tokens of up to so many views are computed once, see `KeptOutputs`: for anchor views of
+            whole images, ``global_scale=(1, 1)`` of `MultiCrop`, of which there are two for each image with flips.
         mean: Mean of the teacher's image normalisation, per channel in levels of [0, 255]. None: that of the views.
         std: Standard deviation, likewise.
         views_mean: Mean of the normalisation of the views; `SelfDistillationModel` fills it in.
