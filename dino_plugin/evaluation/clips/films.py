@@ -39,7 +39,9 @@ def frames_or_error(path: str) -> int | str:
         return str(error)
 
 
-def read_frames(path: str, indices: Sequence[int], short_side: int | None = None) -> list[Frame]:
+def read_frames(
+    path: str, indices: Sequence[int], short_side: int | None = None, only_shrink: bool = False
+) -> list[Frame]:
     """RGB pixels of some frames, in the order asked for, which may name a frame twice.
 
     A video that ends too early, as after a broken download, repeats its last frame. Frames of a video without a
@@ -49,16 +51,17 @@ def read_frames(path: str, indices: Sequence[int], short_side: int | None = None
         path: A video, or a folder of images.
         indices: Places of the frames, from 0 on.
         short_side: Pixels of the shorter side to which frames are resized. None: they keep their size.
+        only_shrink: Frames that are smaller keep their size.
 
     Raises:
         UndecodableImageError: If none of the frames can be read; the message names the film.
     """
-    wanted = sorted(set(indices))
+    wanted, size = sorted(set(indices)), (short_side, only_shrink)
     if Path(path).is_dir():
         images = _images_in(path)
-        found = {index: _resized(read_image(images[index]), short_side) for index in wanted}
+        found = {index: _resized(read_image(images[index]), *size) for index in wanted}
     else:
-        found = {index: _resized(frame, short_side) for index, frame in read_video(path, wanted)}
+        found = {index: _resized(frame, *size) for index, frame in read_video(path, wanted)}
     if not found:
         raise UndecodableImageError(f'{path} ends before frame {wanted[0]}: no frame could be decoded.')
     last = found[max(found)]
@@ -75,9 +78,10 @@ def _images_in(folder: str) -> list[Path]:
     return [Path(folder, name) for name in sorted(names, key=natural_key) if name.lower().endswith(EXTENSIONS)]
 
 
-def _resized(frame: Frame, short_side: int | None) -> Frame:
+def _resized(frame: Frame, short_side: int | None, only_shrink: bool) -> Frame:
     rows, columns = frame.shape[:2]
-    if short_side is None or short_side == min(rows, columns):
+    shorter = min(rows, columns)
+    if short_side is None or short_side == shorter or (only_shrink and short_side > shorter):
         return frame
-    factor = short_side / min(rows, columns)
+    factor = short_side / shorter
     return resize(frame, max(short_side, round(rows * factor)), max(short_side, round(columns * factor)))

@@ -47,17 +47,25 @@ class ReadClips(BaseTransform):
         clips: Clips of a film; their tokens are joined in time.
         random: Draw where a clip begins, at each reading.
         short_side: Pixels of the shorter side of a frame. None: it keeps its size.
+        only_shrink: Smaller frames keep their size.
 
     Raises:
         ValueError: If a number is below 1.
     """
 
     def __init__(
-        self, frames: int = 16, step: int = 4, clips: int = 1, random: bool = False, short_side: int | None = 256
+        self,
+        frames: int = 16,
+        step: int = 4,
+        clips: int = 1,
+        random: bool = False,
+        short_side: int | None = 256,
+        only_shrink: bool = False,
     ) -> None:
         if min(frames, step, clips, short_side or 1) < 1:
             raise ValueError(f'ReadClips: {frames=}, {step=}, {clips=} and {short_side=} are at least 1.')
-        self.frames, self.step, self.clips, self.random, self.short_side = frames, step, clips, random, short_side
+        self.frames, self.step, self.clips, self.random = frames, step, clips, random
+        self.short_side, self.only_shrink = short_side, only_shrink
 
     def transform(self, results: dict) -> dict:
         """Read the frames between ``first`` and ``last`` of the film, backwards if ``backwards`` says so."""
@@ -65,7 +73,8 @@ class ReadClips(BaseTransform):
         places = clip_places(last - first, self.frames, self.step, self.clips, self.random)
         if results.get('backwards'):
             places = [last - first - 1 - place for place in places]
-        frames = read_frames(results['film'], [first + place for place in places], self.short_side)
+        places = [first + place for place in places]
+        frames = read_frames(results['film'], places, self.short_side, self.only_shrink)
         if len(sizes := {frame.shape[1::-1] for frame in frames}) > 1:
             raise UndecodableImageError(f'{results["film"]} has frames of different sizes: {sorted(sizes)}.')
         return dict(results, frames=np.stack(frames))

@@ -69,6 +69,8 @@ def test_seeking_gives_the_frames_that_decoding_everything_gives(tmp_path, name,
     for index, frame in zip(asked, read_frames(path, asked)):
         assert np.array_equal(frame, everything[index]), index
     assert read_frames(path, [2], short_side=16)[0].shape == (16, 24, 3)
+    shapes = [read_frames(path, [2], short_side=side, only_shrink=True)[0].shape for side in (16, 40)]
+    assert shapes == [(16, 24, 3), (32, 48, 3)]
 
 
 def test_a_film_of_a_telephone_is_turned_upright(tmp_path):
