@@ -50,7 +50,8 @@ def write_page(folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
     ]
     out = folder / 'page.html'
     out.write_text(
-        f'<!doctype html><meta charset="utf-8"><title>Curation</title><style>{STYLE}</style>{"".join(parts)}'
+        f'<!doctype html><meta charset="utf-8"><title>Curation</title><style>{STYLE}</style>{"".join(parts)}',
+        encoding='utf-8',
     )
     return out
 
