@@ -11,7 +11,7 @@ from mmengine.device import get_device
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.commands.command_line import fail, option_values, tell
-from dino_plugin.commands.slurm import variables_of_torchrun
+from dino_plugin.commands.slurm import port_of_job, variables_of_torchrun
 from dino_plugin.commands.unread_options import unread_options
 from dino_plugin.core.reduce import join_processes_on_cpu
 from dino_plugin.openmmlab.config_files import find_config
@@ -44,6 +44,8 @@ def load_config(args: argparse.Namespace, change: Callable[[Config], None] | Non
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f'{cfg.work_dir} cannot be written ({error}); choose another folder: --work-dir DIR')
+    if args.launcher == 'slurm':
+        os.environ['MASTER_PORT'] = port_of_job()
     if args.launcher in ('pytorch', 'slurm') and get_device() == 'cpu':
         # mmengine's own functions to join processes and to wrap the model need a GPU.
         if args.launcher == 'slurm':
