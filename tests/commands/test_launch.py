@@ -45,7 +45,8 @@ def test_yapf_is_imported_although_another_process_has_written_half_of_its_cache
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_batch_norms_are_synchronised_only_where_pytorch_can(device, monkeypatch):
-    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
+    for variable in ('RANK', 'LOCAL_RANK'):  # load_config would leave the latter set
+        monkeypatch.setenv(variable, '0')
     monkeypatch.setattr(launch, 'get_device', lambda: device)
     monkeypatch.setattr(launch, 'join_processes_on_cpu', lambda: None)
     parser = new_parser('')
@@ -75,7 +76,8 @@ def test_a_config_that_cannot_be_read_is_told_in_one_sentence(text, expected, tm
 
 
 def test_a_work_dir_that_cannot_be_made_is_told_with_the_option(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
+    for variable in ('RANK', 'LOCAL_RANK'):  # load_config would leave the latter set
+        monkeypatch.setenv(variable, '0')
     (tmp_path / 'file').touch()
     parser = new_parser('')
     add_launch_arguments(parser)
@@ -86,7 +88,8 @@ def test_a_work_dir_that_cannot_be_made_is_told_with_the_option(tmp_path, monkey
 
 @pytest.mark.parametrize('words', [['--work-dir=~/runs/a b'], ['--cfg-options', 'work_dir=~/runs/a b']])
 def test_a_work_dir_may_begin_with_a_tilde(tmp_path, monkeypatch, words):
-    monkeypatch.setenv('LOCAL_RANK', '0')  # load_config would leave it set
+    for variable in ('RANK', 'LOCAL_RANK'):  # load_config would leave the latter set
+        monkeypatch.setenv(variable, '0')
     monkeypatch.setenv('HOME', str(tmp_path))
     parser = new_parser('Test.')
     add_launch_arguments(parser)
