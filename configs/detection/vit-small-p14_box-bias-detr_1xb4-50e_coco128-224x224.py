@@ -5,8 +5,8 @@
 #           python tools/test.py CONFIG WORK_DIR/epoch_50.pth --show-dir predictions
 #           with the images in data/coco128/{train,val}. CHECKPOINT: a ViT-S/14.
 # Hardware: 2 CPU cores; 23 minutes on one thread of an Intel Xeon, with much other work beside.
-# Expected: on the other images AP 0.2 %, AP50 0.7 %, on the training images 6.4 % and 18.2 %, with a ViT-S/14. Measured by
-#           us, seed 0: not yet trained, see docs/evaluators/detection.md.
+# Expected: on the other images AP 0.2 %, AP50 0.7 %, on the training images 6.4 % and 18.2 %, with a ViT-S/14.
+#           Measured by us, seed 0: not yet trained, see docs/evaluators/detection.md.
 _base_ = [
     '../_base_/datasets/coco128_boxes.py',
     '../_base_/models/det_box-bias-detr_small.py',
