@@ -170,7 +170,7 @@ def test_a_given_network_stays_and_no_weights_are_downloaded(tmp_path):
 
 def test_frozen_teachers_are_small_unless_their_file_is_there_and_other_networks_stay(tmp_path):
     name, student = (
-        'distillation/distill_vit-tiny_1xb64-1e_imagenette128.py',
+        'distillation/distill_vit-tiny_1xb64-3e_imagenette128.py',
         dict(network=dict(type='torch.nn.Conv2d')),
     )
     for file, small in ((tmp_path / 'missing.pth', True), (tmp_path / 'there.pth', False)):

@@ -4,8 +4,8 @@
 feature_regression = dict(
     heads=dict(
         _delete_=True,
-        to_class=dict(type='dino_plugin.ProjectionHead'),
-        to_patch=dict(type='dino_plugin.ProjectionHead'),
+        to_class=dict(type='dino_plugin.ProjectionHead', hidden_dim=512),
+        to_patch=dict(type='dino_plugin.ProjectionHead', hidden_dim=512),
     ),
     losses=dict(
         _delete_=True,
@@ -14,6 +14,7 @@ feature_regression = dict(
             teacher=dict(type='dino_plugin.TimmBackbone', checkpoint='teacher.safetensors'),
             class_head='to_class',
             patch_head='to_patch',
+            distance='cosine',
         ),
     ),
 )
