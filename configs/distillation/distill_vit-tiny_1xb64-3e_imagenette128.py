@@ -4,8 +4,8 @@
 #               --cfg-options model.losses.regression.teacher.checkpoint=FILE
 #           (images: as in dino/dino_vit-tiny_1xb64-9e_imagenette128.py; FILE: a ViT-S/14)
 # Hardware: 2 CPU cores; 10 minutes on one thread of an Intel Xeon with bf16 arithmetic, measuring included.
-# Expected: k-NN top-1 (k 20, class token and mean patch) 64.1 %, untrained 42.2 %; DINO for the same time 58.7 %. Measured
-#           by us, seed 0: docs/results.md.
+# Expected: k-NN top-1 (k 20, class token and mean patch) 64.1 %, untrained 42.2 %; DINO for the same time 58.7 %.
+#           Measured by us, seed 0: docs/results.md.
 _base_ = ['../dino/dino_vit-tiny_1xb64-9e_imagenette128.py', '../_base_/models/feature_regression.py']
 
 model = _base_.pop('feature_regression')
