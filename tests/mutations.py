@@ -111,6 +111,13 @@ MUTATIONS = [
         'math.hypot',
         'engine/training/test_before_after.py',
     ),
+    Mutation('core/kept_outputs.py', 'size + image.tobytes()', 'image.tobytes()', 'core/test_kept_outputs.py'),
+    Mutation(
+        'engine/distributed/mean_log.py',
+        'values[:] = np.where',
+        'values = np.where',
+        'engine/distributed/test_mean_log.py',
+    ),
     Mutation('evaluation/depth/losses.py', '(errors - mean).where', 'errors.where', 'evaluation/depth/test_depth.py'),
     Mutation('evaluation/text/retrieval.py', "'amax'", "'amin'", 'evaluation/text/test_text.py'),
     Mutation('evaluation/text/segmenter.py', 'number[place] += 1', 'number += 1', 'evaluation/text/test_text.py'),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-BYTES = 'surrogateescape'  # Linux allows names of files that are not UTF-8: they are written as they are
+from dino_plugin.data.sources.tar_members import BYTES  # Linux allows names of files that are not UTF-8
 
 
 def write_names(path: Path, names: Sequence[str]) -> None:
