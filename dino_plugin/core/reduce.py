@@ -87,6 +87,11 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """All parts of a sharded tensor, in every process; another tensor itself."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def norms_over_shards(tensors: Sequence[Tensor]) -> Float[Tensor, ' tensors']:
     """L2 norm of each tensor; that of a sharded one is of all its parts, in every process.
 

@@ -7,7 +7,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class DeferredNetworks:
-    """The networks of a model built with ``defer_weights``; nothing, if it was built without.
+    """The networks of a model built with ``defer_weights``.
 
     Student and teacher start alike, and so does an anchor, so all weights are those of the student.
 
@@ -17,13 +17,10 @@ class DeferredNetworks:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        network = model.distillation.student
-        self.planned = {} if model.deferred is None else _tensors(network)
+        self.planned = _tensors(model.distillation.student)
 
     def draw(self, device: str) -> None:
         """Draw the weights, one tensor at a time; each process keeps its parts of it."""
-        if self.model.deferred is None:
-            return
         distillation = self.model.distillation
         for network in (distillation.student, distillation.teacher):
             self._fill(network, device, '')

@@ -12,7 +12,6 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-from dino_plugin.core.distillation import SelfDistillation
 from dino_plugin.core.reduce import num_ranks
 from dino_plugin.engine.distributed.deferred_networks import DeferredNetworks
 from dino_plugin.engine.precision import PRECISIONS
@@ -24,8 +23,9 @@ class FullyShard(nn.Module):
     """Wrapper for several processes: each holds a part of the parameters, gradients and the optimiser's state.
 
     It takes the place of DistributedDataParallel, ``model_wrapper_cfg=dict(type='dino_plugin.FullyShard')``, and trains
-    the same. With P processes each keeps 1/P of student, teacher, frozen teacher and Gram's anchor. A block of a
-    network is whole only while it computes; processes gather it before and drop it after, in the backward pass again.
+    the same. With P processes each keeps 1/P of all networks: student, teacher, frozen teacher and Gram's anchor, or a
+    backbone and a text tower. A block of a network is whole only while it computes; processes gather it before and drop
+    it after, in the backward pass again.
     Gradients are averaged over the processes and cut in the same way, so an optimiser step, and the teacher's step,
     need no exchange.
 
@@ -33,18 +33,19 @@ class FullyShard(nn.Module):
     each process.
 
     Args:
-        module: The model, filled in by mmengine.
+        module: The model, filled in by mmengine. Its method ``parts_to_shard`` names the parts that compute by
+            themselves: their parameters are read by their own ``forward``, `forward_together` or `intermediates` alone.
         replicas: Groups of processes that each hold all parts, usually the number of machines: gathering stays inside a
             group, only gradients are exchanged between groups. It divides the number of processes; 1: one group.
         precision: In which parameters are gathered, 'fp32' or 'bf16', which halves the exchange. Parameters are kept
             and gradients are averaged in float32 in any case. With autocast in bf16 (``optim_wrapper.precision``)
-            choose 'bf16': otherwise autocast keeps a copy of each block in bf16. With autocast in fp16 choose 'fp32':
+            choose 'bf16': otherwise autocast keeps a copy of each block in bf16. Parts of single numbers, such as the
+            scale of a contrastive loss, stay in float32. With autocast in fp16 choose 'fp32':
             parameters in fp16 would make the sum that runs through the blocks fp16, too, and its gradients overflow.
 
     Raises:
-        ValueError: If the model is another than `SelfDistillationModel`, replicas do not divide the processes, the
-            precision is unknown, a batch norm would compute in half precision, or a parameter that learns is outside
-            backbones, heads and the parts of losses.
+        ValueError: If the model does not name its parts, replicas do not divide the processes, the precision is
+            unknown, a batch norm would compute in half precision, or a parameter that learns is outside of the parts.
 
     References:
         Zhao et al. 2023, arXiv:2304.11277; ``torch.distributed.fsdp.fully_shard``.
@@ -57,30 +58,30 @@ class FullyShard(nn.Module):
                 f"FullyShard: precision={precision!r}, expected 'fp32' or 'bf16'. Autocast in fp16 "
                 "(optim_wrapper.precision) goes with 'fp32' here."
             )
-        if not hasattr(module, 'distillation'):
+        if not hasattr(module, 'parts_to_shard'):
             raise ValueError(
-                f'FullyShard knows the parts of SelfDistillationModel, not those of {type(module).__name__}: leave out '
-                'model_wrapper_cfg, and each process holds the whole model.'
+                f'{type(module).__name__} does not say by a method parts_to_shard which parts FullyShard may cut: leave '
+                'out model_wrapper_cfg, and each process holds the whole model.'
             )
         # Class token and patches are views of one tensor, which no loss changes in place.
         warnings.filterwarnings('ignore', 'FSDP2-wrapped module .* returned a view tensor')
         self.module = module
-        self.parts = sharded_parts(module.distillation)
+        self.parts = [part for part in dict.fromkeys(module.parts_to_shard()) if any(True for _ in part.parameters())]
         _check_parts(module, self.parts, halved=PRECISIONS[precision] is not None)
-        deferred = DeferredNetworks(module)
-        if module.deferred is None:
+        deferred = DeferredNetworks(module) if getattr(module, 'deferred', None) is not None else None
+        if deferred is None:
             for tensor in module.state_dict().values():
                 broadcast(tensor)
         mesh = _mesh(get_device(), replicas)
-        dtype = PRECISIONS[precision]
-        policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=None if dtype is None else torch.float32)
         for part in self.parts:
+            policy = _policy(part, PRECISIONS[precision])
             for unit in (*blocks_of(part), part):
                 fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
             for name in _METHODS:
                 if hasattr(part, name):
                     register_fsdp_forward_method(part, name)
-        deferred.draw(get_device())
+        if deferred is not None:
+            deferred.draw(get_device())
 
     def forward(self, *args, **kwargs) -> Any:
         """That of the model."""
@@ -102,19 +103,9 @@ class FullyShard(nn.Module):
         return self.module.test_step(data)
 
 
-def sharded_parts(distillation: SelfDistillation) -> list[nn.Module]:
-    """The parts that compute by themselves: backbones and heads of all networks, and networks of losses."""
-    networks = [distillation.student, distillation.teacher, distillation.frozen_teacher]
-    parts = [
-        part for network in networks if network is not None for part in (network.backbone, *network.heads.values())
-    ]
-    parts += [part for loss in distillation.losses.values() for part in loss.children()]
-    return [part for part in dict.fromkeys(parts) if any(True for _ in part.parameters())]
-
-
 def blocks_of(part: nn.Module) -> list[nn.Module]:
-    """The blocks of a timm transformer or convolutional network, which are gathered one at a time."""
-    sequences = [module for name, module in part.named_modules() if name.rpartition('.')[2] == 'blocks']
+    """The blocks of a network of timm or of a text tower of open_clip, which are gathered one at a time."""
+    sequences = [module for name, module in part.named_modules() if name.rpartition('.')[2] in ('blocks', 'resblocks')]
     return [block for blocks in sequences for block in blocks.children()]
 
 
@@ -127,13 +118,19 @@ def _mesh(device: str, replicas: int):
     return init_device_mesh(device, (replicas, num_ranks() // replicas), mesh_dim_names=('replicas', 'parts'))
 
 
+def _policy(part: nn.Module, dtype: torch.dtype | None) -> MixedPrecisionPolicy:
+    if dtype is None or all(parameter.numel() == 1 for parameter in part.parameters()):
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+
+
 def _check_parts(model: nn.Module, parts: list[nn.Module], halved: bool) -> None:
     inside = {parameter for part in parts for parameter in part.parameters()}
     outside = [name for name, value in model.named_parameters() if value.requires_grad and value not in inside]
     if outside:
         raise ValueError(
-            f'FullyShard: {outside} are outside backbones, heads and parts of losses, so that their gradients would '
-            'not be averaged; put them into a module of the loss, or train without FullyShard.'
+            f'FullyShard: {outside} are outside of the parts that the model names, such as backbones, heads and modules '
+            'of losses, so that their gradients would not be averaged; put them into one, or train without FullyShard.'
         )
     norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if halved and norms:

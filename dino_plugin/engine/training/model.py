@@ -121,6 +121,13 @@ class SelfDistillationModel(BaseModel):
         mmengine calls this before training; new weights in the student would differ from the teacher's.
         """
 
+    def parts_to_shard(self) -> list[nn.Module]:
+        """Backbones and heads of all networks, and networks of losses, for `FullyShard`."""
+        own = self.distillation
+        networks = [each for each in (own.student, own.teacher, own.frozen_teacher) if each is not None]
+        of_networks = [part for each in networks for part in (each.backbone, *each.heads.values())]
+        return of_networks + [part for loss in own.losses.values() for part in loss.children()]
+
     def forward(self, views: ViewBatch, mode: str = 'tensor') -> dict[str, Float[Tensor, '']] | Tokens:
         """Losses by name in mode 'loss'; otherwise the teacher's tokens of the global views.
 

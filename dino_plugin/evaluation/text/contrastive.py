@@ -8,7 +8,7 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from dino_plugin.core.reduce import num_ranks
+from dino_plugin.core.reduce import num_ranks, whole
 from dino_plugin.evaluation.text.tokenizer import open_clip
 
 MOST_SCALE = math.log(100)
@@ -22,7 +22,7 @@ class ContrastiveLoss(nn.Module):
     'softmax': mean_i of -[ln softmax_j(s)_ii + ln softmax_i(s)_ii] / 2, CLIP's
     'sigmoid': sum_ij of -ln sigmoid(y_ij (s_ij + bias)) / batch, with y = 1 for i = j and else -1, SigLIP's
 
-    Scale and bias are learnt; the scale stays within 1 and 100. Both losses are `open_clip`'s, with gradients through
+    Scale and bias are learnt; `limit_scale` keeps the scale within 1 and 100. Both losses are `open_clip`'s, with gradients through
     all processes: averaged over processes, as DistributedDataParallel does, they are those of one large batch. Each
     process needs equally many pairs. 'sigmoid' suits small batches, since a pair's term does not depend on others.
 
@@ -46,13 +46,12 @@ class ContrastiveLoss(nn.Module):
         if not 1 <= scale <= 100:
             raise ValueError(f'ContrastiveLoss: scale is within 1 and 100, got {scale}.')
         self.kind = kind
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.bias = nn.Parameter(torch.tensor(float(bias))) if kind == 'sigmoid' else None
+        # Of one axis, not of none: `FullyShard` cuts tensors along their first axis.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.bias = nn.Parameter(torch.tensor([float(bias)])) if kind == 'sigmoid' else None
 
     def forward(self, images: Float[Tensor, 'batch dim'], texts: Float[Tensor, 'batch dim']) -> Float[Tensor, '']:
         """The loss of vectors of any length."""
-        with torch.no_grad():
-            self.log_scale.clamp_(0, MOST_SCALE)  # after the optimiser's step: within it would have no gradient
         losses, ranks = open_clip().loss, dict(rank=get_rank(), world_size=num_ranks())
         with torch.autocast(images.device.type, enabled=False):
             # float32 at least: similarities of half precision would tie.
@@ -66,4 +65,9 @@ class ContrastiveLoss(nn.Module):
     @property
     def scale(self) -> Float[Tensor, '']:
         """By what cosines are multiplied."""
-        return self.log_scale.exp()
+        return whole(self.log_scale).exp()[0]
+
+    @torch.no_grad()
+    def limit_scale(self) -> None:
+        """Bring the scale back between 1 and 100, before each step; inside of the loss it would have no gradient."""
+        self.log_scale.clamp_(0, MOST_SCALE)

@@ -30,6 +30,8 @@ class ImageTextModel(ImageTextTowers):
         Raises:
             ValueError: In mode 'loss', if an image has several captions.
         """
+        if mode == 'loss':
+            self.loss.limit_scale()
         tokens = self.tokens(images)
         vectors = self.vision.vectors(tokens)
         if mode == 'tensor':

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
@@ -68,6 +68,13 @@ class ImageTextTowers(BaseModel):
         )
         self.loss = ContrastiveLoss(**self.arguments['loss'])
         self._kept = KeptOutputs(keep) if keep else None
+
+    def parts_to_shard(self) -> list[nn.Module]:
+        """The networks and the loss, for `FullyShard`; a backbone whose tokens are kept stays whole.
+
+        Each process asks it then for other numbers of images, and gathering needs all processes.
+        """
+        return [self.vision, self.text, self.loss, *([] if self._kept else [self.backbone])]
 
     def tokens(self, images: Tensor) -> Tokens:
         """Class token and patches in the space of texts; the backbone is never in training mode."""

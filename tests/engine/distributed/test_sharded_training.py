@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 import torch
+from mmengine.model import BaseModel
 from processes import run_in_processes
 from small_training import small_config
 from torch.distributed.tensor import DTensor
@@ -21,6 +22,13 @@ from dino_plugin.engine.distributed.safe_reader import SafeReader
 from dino_plugin.engine.distributed.sharded_runner import ShardedRunner
 from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.weights.safe_loading import load_checkpoint
+
+
+
+class UserModel(BaseModel):
+    def forward(self, *args, **kwargs):
+        return {}
+
 
 CHANGES = dict(
     train_cfg__max_epochs=1,
@@ -112,6 +120,11 @@ def test_parameters_in_fp16_are_refused_with_the_cure():
     model = registry.MODELS.build(small_config('').model)
     with pytest.raises(ValueError, match="precision='fp16', expected 'fp32' or 'bf16'"):
         FullyShard(model, precision='fp16')
+
+
+def test_a_model_that_does_not_name_its_parts_is_not_sharded():
+    with pytest.raises(ValueError, match='UserModel does not say by a method parts_to_shard .* leave out model_wrapper'):
+        FullyShard(UserModel())
 
 
 @pytest.mark.parametrize('kind', ['nothing', 'file', 'folder'])

@@ -7,7 +7,6 @@ import torch
 from torch.nn.functional import normalize
 
 from dino_plugin.core.views import Tokens
-from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.evaluation.text.class_names import class_names, filled, templates_of
 from dino_plugin.evaluation.text.model import ImageTextModel
 from dino_plugin.evaluation.text.retrieval import ImageTextRetrievalMetric, image_text_ranks
@@ -99,11 +98,6 @@ def test_only_the_towers_learn_and_the_backbone_is_never_in_training_mode(model)
     with pytest.raises(ValueError, match='2 images with 3 captions: training takes one of each'):
         model(torch.randn(2, 3, 32, 32), [['a'], ['b', 'c']], mode='loss')
     model.eval()
-
-
-def test_a_model_without_student_and_teacher_is_not_sharded(model):
-    with pytest.raises(ValueError, match='not those of ImageTextModel: leave out model_wrapper_cfg'):
-        FullyShard(model)
 
 
 def test_kept_tokens_are_those_of_the_backbone():
