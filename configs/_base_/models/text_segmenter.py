@@ -5,10 +5,5 @@ model = dict(
     templates='open_clip.OPENAI_IMAGENET_TEMPLATES',
     window=384,
     stride=192,
-    data_preprocessor=dict(
-        type='mmseg.SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
+    data_preprocessor=dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True),  # mean and std: the checkpoint's
 )

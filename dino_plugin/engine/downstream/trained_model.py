@@ -23,7 +23,8 @@ def only_backbone(model: dict) -> bool:
 def name_backbone(model: dict, checkpoint: str) -> None:
     """Take the backbone's name and arguments in a config of a segmenter, detector or classifier from its checkpoint.
 
-    So are other arguments that the checkpoint knows of its model (``meta['arguments']``). The weights that its training
+    So are other arguments that the checkpoint knows of its model (``meta['arguments']``), and keys of those that are
+    dicts. The weights that its training
     began with are not needed any more: the config's options for them are removed.
     Arguments of the network that stand in the config win.
 
@@ -39,7 +40,10 @@ def name_backbone(model: dict, checkpoint: str) -> None:
         return
     content = load_checkpoint(checkpoint)
     for name, value in content.get('meta', {}).get('arguments', {}).items():
-        model.setdefault(name, value)
+        if isinstance(value, dict) and isinstance(model.get(name), dict):
+            model[name] = {**value, **model[name]}
+        else:
+            model.setdefault(name, value)
     if backbone.get('model_name') is None:
         description = backbone_description(content, checkpoint)
         if description is None and backbone.get('checkpoint'):

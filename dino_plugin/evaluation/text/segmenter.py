@@ -9,6 +9,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.evaluation.text.towers import unit
 from dino_plugin.evaluation.text.zero_shot import NamedClasses
 
@@ -27,6 +28,8 @@ class TextSegmenter(NamedClasses):
     Args:
         window: Side of the windows in pixels, after the pipeline's ``Resize``.
         stride: Between windows.
+        data_preprocessor: Config. `tools/test.py` takes ``mean`` and ``std`` from the checkpoint if they are not given;
+            without any, they are ImageNet's.
         **model: As in `NamedClasses`.
 
     Raises:
@@ -37,8 +40,12 @@ class TextSegmenter(NamedClasses):
         Jose et al. 2024, arXiv:2412.16334 (dino.txt), section 4.
     """
 
-    def __init__(self, window: int = 384, stride: int = 192, **model: Any) -> None:
-        super().__init__(**model)
+    def __init__(
+        self, window: int = 384, stride: int = 192, data_preprocessor: dict | None = None, **model: Any
+    ) -> None:
+        if data_preprocessor is not None:
+            data_preprocessor = {'mean': IMAGENET_MEAN_LEVELS, 'std': IMAGENET_STD_LEVELS, **data_preprocessor}
+        super().__init__(data_preprocessor=data_preprocessor, **model)
         if not 1 <= stride <= window:
             raise ValueError(f'TextSegmenter: 1 <= stride <= window expected, got stride={stride}, window={window}.')
         require_patches(self)

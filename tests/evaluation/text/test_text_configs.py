@@ -166,6 +166,8 @@ def test_a_segmentation_config_scores_pixels(name, data, trained, tmp_path):
         if step.type == 'Resize':
             step.scale = (64, 48)
     assert 0 <= results_of(cfg, trained)['aAcc'] <= 100
+    colours = {key: cfg.model.data_preprocessor[key] for key in ('type', 'mean', 'std')}
+    assert colours == {**COLOURS, 'type': 'mmseg.SegDataPreProcessor'}  # as in training
 
 
 def test_a_prompt_glows_where_patches_are_near_and_other_files_are_refused(trained, tmp_path):
