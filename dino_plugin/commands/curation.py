@@ -18,6 +18,7 @@ from dino_plugin.curation.embedding import write_shards
 from dino_plugin.curation.rows import names_of_rows
 from dino_plugin.curation.run import Source
 from dino_plugin.engine.precision import PRECISIONS
+from dino_plugin.evaluation.features.cache import hash_of_images
 from dino_plugin.evaluation.features.names import refuse_other_than_utf8
 
 PATIENCE = timedelta(days=2)  # the first process works alone at times: on an index, on tables
@@ -42,6 +43,7 @@ def embeddings_of(args: argparse.Namespace, folder: str) -> Source:
     dataset = images_at(folder, args.resize, args.crop)
     options = dict(features=args.features, batch_size=args.batch_size, num_workers=args.num_workers)
     settings = dict(checkpoint=args.checkpoint, backbone=args.backbone, images=folder, number=len(dataset))
+    settings['hash_of_files'] = hash_of_images(map(dataset.get_data_info, range(len(dataset))))
     settings |= dict(features=args.features, resize=args.resize, crop=args.crop, precision=args.precision)
     if os.path.isfile(args.checkpoint):  # a training may have written another network under this name
         status = os.stat(args.checkpoint)

@@ -80,13 +80,14 @@ def test_shards_become_an_index_to_train_on(images, tmp_path, curated, capsys):
         assert (chosen[number]['img'] == whole[all_images[info['img_path']]]['img']).all()
 
 
-def test_the_list_has_whole_paths_and_embeddings_of_another_checkpoint_are_not_taken(
-    images, tmp_path, curated, capsys, monkeypatch
+@pytest.mark.parametrize('changed', ['epoch_1.pth', 'images/07.jpg'])
+def test_the_list_has_whole_paths_and_embeddings_of_another_checkpoint_or_image_are_not_taken(
+    changed, images, tmp_path, curated, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     curated('images', tmp_path / 'out', capsys)
     assert (tmp_path / 'out/chosen/chosen.txt').read_text().startswith(f'{images}/')
-    os.utime(tmp_path / 'epoch_1.pth', ns=(0, 0))
+    os.utime(tmp_path / changed, ns=(0, 0))
     with pytest.raises(SystemExit):
         curated(images, tmp_path / 'out', capsys)
     assert 'embeddings_images holds the work of other settings' in capsys.readouterr().err

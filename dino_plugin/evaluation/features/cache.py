@@ -105,11 +105,27 @@ def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: A
 
     Args:
         model: Its parameters and buffers count.
-        images: Samples before the pipeline; path, size and time of last change of each file count, and all that the
-            sample says of it: label, box, attack.
+        images: As in `hash_of_images`.
         settings: Of model and pipeline, in anything that has a text.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    of_images = hash_of_images(images)
+    if of_images is None:
+        return None
+    digest = hashlib.sha256(json.dumps([of_images, settings], sort_keys=True, default=str).encode())
+    for name, value in model.state_dict().items():
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def hash_of_images(images: Iterable[Mapping[str, Any]]) -> str | None:
+    """A hash of files and of what is said of them; None if a sample names no file, or one in a store.
+
+    Args:
+        images: Samples before the pipeline; path, size and time of last change of each file count, and all that the
+            sample says of it: label, box, attack.
+    """
+    digest = hashlib.sha256()
     for info in images:
         if not isinstance(info.get('img_path'), str):
             return None
@@ -117,7 +133,4 @@ def cache_key(model: nn.Module, images: Iterable[Mapping[str, Any]], settings: A
         if status is None:
             return None
         digest.update(f'{status.st_size} {status.st_mtime_ns} {sorted(info.items())}\n'.encode())
-    for name, value in model.state_dict().items():
-        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
