@@ -4,7 +4,7 @@
 #           with the images as in configs/_base_/datasets/cityscapes.py. CHECKPOINT: of a training by a config of this
 #           folder with features='class+mean', which says the towers.
 # Hardware: one GPU. Not run by us.
-# Expected: mIoU; not run by us. Published figures: docs/evaluators/text.md.
+# Expected: mIoU; not run by us.
 _base_ = ['../_base_/datasets/cityscapes.py', '../_base_/models/text_segmenter.py']
 
 for __part in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'val_cfg'):

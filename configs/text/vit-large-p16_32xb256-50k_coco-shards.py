@@ -5,7 +5,7 @@
 #           with shards of images and members .txt or .json in data/coco-shards (dino-plugin index_shards), and the
 #           tables data/coco/{val,test}.csv to evaluate. CHECKPOINT: as in configs/knn/knn_folder.py.
 # Hardware: 32 GPUs. Not run by us.
-# Expected: not run by us. Its authors' data are not public; published figures: docs/evaluators/text.md.
+# Expected: not run by us. Its authors' data are not public.
 _base_ = './vit-small-p16_1xb256-20e_custom.py'
 
 __shards = dict(_delete_=True, type='dino_plugin.ShardDataset', data_root='data/coco-shards', with_captions=True)

@@ -16,4 +16,5 @@ model = dict(
     templates='open_clip.OPENAI_IMAGENET_TEMPLATES',
 )
 test_cfg = dict()
+custom_hooks = [dict(type='dino_plugin.ClassNamesHook')]
 test_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))  # top-5 needs five classes

@@ -3,7 +3,7 @@
 # Command:  python tools/test.py configs/text/zero-shot_in1k.py CHECKPOINT
 #           with ImageNet in data/imagenet/val/<class>/. CHECKPOINT: as in zero-shot_folder.py.
 # Hardware: one GPU. Not run by us.
-# Expected: not run by us; published figures: docs/evaluators/text.md.
+# Expected: not run by us; LiT's published figure: docs/evaluators/text.md.
 _base_ = './zero-shot_folder.py'
 
 model = dict(classes='open_clip.IMAGENET_CLASSNAMES')

@@ -54,6 +54,7 @@ from dino_plugin.engine.downstream.detector_for_classes import detector_for_clas
 from dino_plugin.engine.downstream.width_from_backbone import width_from_backbone
 from dino_plugin.engine.evaluating.attention_extractor import AttentionExtractor
 from dino_plugin.engine.evaluating.bank_loop import BankTestLoop
+from dino_plugin.engine.evaluating.class_names_hook import ClassNamesHook
 from dino_plugin.engine.evaluating.clip_classifier import ClipClassifier
 from dino_plugin.engine.evaluating.clip_loop import ClipTestLoop
 from dino_plugin.engine.evaluating.clip_pictures import ClipPicturesHook
@@ -155,6 +156,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
         ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook, KeepTokensHook, ClipPicturesHook,
+        ClassNamesHook,
     ],
     registry.LOOPS: [
         ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,

@@ -7,3 +7,4 @@ model = dict(
     stride=192,
     data_preprocessor=dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True),  # mean and std: the checkpoint's
 )
+custom_hooks = [dict(type='dino_plugin.ClassNamesHook')]

@@ -1,9 +1,11 @@
 """A frozen backbone with its trained blocks, and a text tower: vectors of images, patches and texts."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -11,6 +13,7 @@ from torch.nn.functional import normalize
 from dino_plugin.backbones.evaluation_mode import evaluation_mode
 from dino_plugin.core.kept_outputs import KeptOutputs
 from dino_plugin.core.views import Tokens
+from dino_plugin.data.images.image_files import first
 from dino_plugin.evaluation.text.caption_batches import CaptionPreprocessor
 from dino_plugin.evaluation.text.class_names import Template, filled
 from dino_plugin.evaluation.text.contrastive import ContrastiveLoss
@@ -101,7 +104,16 @@ class ImageTextTowers(BaseModel):
         """
         sentences = [filled(template, name) for name in names for template in templates]
         batches = [sentences[start : start + PROMPTS] for start in range(0, len(sentences), PROMPTS)]
-        vectors = torch.cat([unit(self.encode(batch)[0][:, part]) for batch in batches])
+        of_batches, truncated = zip(*(self.encode(batch) for batch in batches))
+        if cut := [text for text, cut_off in zip(sentences, torch.cat(truncated).tolist()) if cut_off]:
+            limit = self.tokenizer.context_length - 2
+            print_log(
+                f'{len(cut)} of {len(sentences)} texts have more than {limit} tokens, and what follows is cut off: '
+                f'{first(cut, 2)}. Texts that differ there alone are the same.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        vectors = torch.cat([unit(of_batch[:, part]) for of_batch in of_batches])
         return unit(vectors.unflatten(0, (len(names), len(templates))).mean(dim=1))
 
 

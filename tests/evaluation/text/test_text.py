@@ -123,6 +123,14 @@ def test_a_class_is_the_mean_of_its_normalised_sentences(model):
     torch.testing.assert_close(model.class_vectors(['dog', 'cat'], templates, part), torch.stack(expected))
 
 
+def test_sentences_that_are_cut_off_are_told(model, log):
+    long = 'a ' * 14
+    with torch.no_grad():
+        vectors = model.class_vectors([f'{long}dog', f'{long}cat', 'dog'], ['{}'])
+    torch.testing.assert_close(vectors[0], vectors[1])
+    assert '2 of 3 texts have more than 14 tokens' in log()
+
+
 def slow_recall(images, texts, owners, k):
     similar = images @ texts.T
     to_text = [any(owners[j] == i for j in row.argsort(descending=True)[:k]) for i, row in enumerate(similar)]

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from dino_plugin.engine.downstream.trained_model import name_backbone
 from dino_plugin.evaluation.text.prompt import load_towers, prompt_sheet, text_maps
+from dino_plugin.evaluation.text.zero_shot import ZeroShotClassifier
 from dino_plugin.openmmlab.config_files import config_path, config_root
 
 pytest.importorskip('open_clip', reason='pip install "dino_plugin[text]"')
@@ -121,6 +122,24 @@ def test_a_resumed_training_is_the_unbroken_one(data, trained, tmp_path):
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+@pytest.mark.parametrize(('names', 'message'), [(3, '3 names .* and the data set 10 classes'), (1000, '1000 names')])
+def test_names_and_classes_are_counted_before_the_first_image(names, message, trained, tmp_path, monkeypatch):
+    cfg = config('zero-shot_folder', CIFAR, tmp_path)
+    cfg.model.update(classes=[f'class {number}' for number in range(names)], templates=['{}'])
+    monkeypatch.setattr(ZeroShotClassifier, 'forward', lambda *_, **__: pytest.fail('an image was looked at'))
+    with pytest.raises(ValueError, match=message):
+        results_of(cfg, trained)
+
+
+def test_labels_of_a_list_need_names(trained, tmp_path):
+    cfg = config('zero-shot_folder', CIFAR, tmp_path)
+    (tmp_path / 'list.txt').write_text(f'{IMAGES[0].relative_to(CIFAR)} 0\n{IMAGES[1].relative_to(CIFAR)} 7\n')
+    cfg.test_dataloader.dataset.ann_file = str(tmp_path / 'list.txt')
+    cfg.model.update(classes=['a', 'b'], templates=['{}'])
+    with pytest.raises(ValueError, match='labels of the data set go up to 7'):
+        results_of(cfg, trained)
+
+
 def results_of(cfg, trained):
     """As tools/test.py does it."""
     name_backbone(cfg.model, str(trained))
@@ -141,10 +160,8 @@ def test_the_retrieval_of_a_table_takes_the_towers_from_the_checkpoint(data, tra
 def test_a_zero_shot_config_takes_names_and_folders(name, data, trained, tmp_path):
     cfg = config(name, CIFAR, tmp_path)
     cfg.test_dataloader.dataset.indices = list(range(0, 1000, 50))
-    if name == 'zero-shot_folder':
-        cfg.model.classes = str(data / 'test.txt')
-    if name == 'zero-shot_in1k':
-        cfg.model.templates = ['a {}']
+    if name != 'zero-shot_imagenette128':
+        cfg.model.update(classes=str(data / 'test.txt'), templates=['a {}'])  # ten, not a thousand
     found = results_of(cfg, trained)
     assert cfg.model.data_preprocessor == COLOURS
     assert found.get('accuracy/top5', 100) >= found['accuracy/top1'] >= 0
