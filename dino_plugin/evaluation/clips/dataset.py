@@ -27,6 +27,7 @@ class ClipDataset(BaseDataset):
     A film is a video file or a folder of images, `films.VIDEOS` and `image_files.EXTENSIONS`.
 
     - Class folders: ``<class>/<film>.mp4``, ``<class>/<film>/<frames>.jpg``, or one film ``<class>/<frames>.jpg``.
+      Images beside films, such as posters, are left out and counted in the log.
     - ``ann_file``: a film in each line with its label, a number or the name of a class, after a blank or a comma, as
       lists of Kinetics and Something-Something have it. Without a label the first folder in the path is the class, as
       in UCF101's lists for tests.
@@ -98,9 +99,9 @@ class ClipDataset(BaseDataset):
         names = self.classes if self.classes is not None else self._metainfo.get('classes')
         names = read_classes(root / names) if isinstance(names, str) else names
         if self.ann_file:
-            found, names = films_in_list(self.ann_file, root, names, self.first_label)
+            found, names, left_out = films_in_list(self.ann_file, root, names, self.first_label)
         else:
-            found, names = films_in_folders(root, names)
+            found, names, left_out = films_in_folders(root, names)
         self._metainfo['classes'] = tuple(names)
         if self.films is not None:
             found = self._chosen(found)
@@ -120,7 +121,7 @@ class ClipDataset(BaseDataset):
                 logging.WARNING,
             )
         what = '' if self.window is None else f'{len(samples)} windows of '
-        print_log(f'{what}{len(counted)} films of {len(names)} classes in {self.ann_file or root}', 'current')
+        print_log(f'{what}{len(counted)} films of {len(names)} classes in {self.ann_file or root}{left_out}', 'current')
         return samples
 
     def _chosen(self, found: list[tuple[Path, int]]) -> list[tuple[Path, int]]:

@@ -26,8 +26,8 @@ def read_classes(path: Path) -> list[str]:
     return names
 
 
-def films_in_folders(root: Path, classes: Sequence[str] | None) -> tuple[Films, list[str]]:
-    """Films below class folders, and the names of the classes.
+def films_in_folders(root: Path, classes: Sequence[str] | None) -> tuple[Films, list[str], str]:
+    """Films below class folders, the names of the classes, and words about images beside films, parts of none.
 
     Raises:
         ValueError: If a class has no folder, or a folder no film or no class.
@@ -36,27 +36,33 @@ def films_in_folders(root: Path, classes: Sequence[str] | None) -> tuple[Films, 
     names = list(folders if classes is None else classes)
     if unknown := [folder for folder in folders if folder not in names]:
         raise ValueError(f'{len(unknown)} folders of {root} are none of the {len(names)} classes: {first(unknown)}.')
-    films = {name: _films_of_class(root / name) if name in folders else [] for name in names}
-    if empty := [name for name in names if not films[name]]:
+    if not names:
+        raise ValueError(f'{root} has no class folder: expected <class>/<film>.mp4 or <class>/<film>/<frames>.jpg.')
+    found = [_films_of_class(root / name) if name in folders else ([], []) for name in names]
+    if empty := [name for name, (films, _) in zip(names, found) if not films]:
         raise ValueError(
             f'{len(empty)} of {len(names)} classes have no film in {root}: {first(empty)}. Expected <class>/<film>.mp4 '
             f'({" ".join(VIDEOS)}) or <class>/<film>/<frames>.jpg; remove classes that are not used.'
         )
-    if not names:
-        raise ValueError(f'{root} has no class folder: expected <class>/<film>.mp4 or <class>/<film>/<frames>.jpg.')
-    return [(path, label) for label, name in enumerate(names) for path in films[name]], names
+    films = [(path, label) for label, (own, _) in enumerate(found) for path in own]
+    beside = [path for _, images in found for path in images]
+    return films, names, f'; left out: {len(beside)} images beside films, first {beside[0]}' if beside else ''
 
 
-def _films_of_class(folder: Path) -> list[Path]:
+def _films_of_class(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Films, and images beside them: a poster, say. Images alone are the frames of one film."""
     entries = list_folder(folder)
-    if any(entry.name.lower().endswith(EXTENSIONS) for entry in entries):
-        return [folder]  # the frames of one film
     films = [entry for entry in entries if is_folder(entry) or (is_file(entry) and entry.name.lower().endswith(VIDEOS))]
-    return [folder / entry.name for entry in films]
+    images = [entry for entry in entries if is_file(entry) and entry.name.lower().endswith(EXTENSIONS)]
+    if images and not films:
+        return [folder], []
+    return [folder / entry.name for entry in films], [folder / entry.name for entry in images]
 
 
-def films_in_list(path: str, root: Path, classes: Sequence[str] | None, first_label: int) -> tuple[Films, list[str]]:
-    """The films of a list, and the names of the classes.
+def films_in_list(
+    path: str, root: Path, classes: Sequence[str] | None, first_label: int
+) -> tuple[Films, list[str], str]:
+    """The films of a list, the names of the classes, and nothing that is left out.
 
     Raises:
         FileNotFoundError: If the list or films are missing.
@@ -76,7 +82,7 @@ def films_in_list(path: str, root: Path, classes: Sequence[str] | None, first_la
     names = list(classes) if classes is not None else [str(label + first_label) for label in range(max(labels) + 1)]
     if empty := [name for label, name in enumerate(names) if label not in set(labels)]:
         print_log(f'{path}: {len(empty)} of {len(names)} classes have no film ({first(empty)})', 'current')
-    return list(zip(films, labels)), names
+    return list(zip(films, labels)), names, ''
 
 
 def _split(line: str) -> tuple[str, str | None]:

@@ -164,6 +164,15 @@ def test_class_folders_hold_videos_or_folders_of_frames(films):
     ]
 
 
+def test_images_beside_films_are_no_frames_and_are_counted(films, log):
+    for poster in ('poster.jpg', 'thumbnail.PNG'):
+        cv2.imwrite(str(films / 'run' / poster), pictures(1)[0])
+    write_folder(films / 'walk/sub', 3)  # beside twelve frames
+    found = ClipDataset(films, pipeline=steps())
+    assert [Path(path).stem for _, _, path in found] == ['one', 'two', 'sub'], 'as without the images'
+    assert f'3 films of 2 classes in {films}; left out: 14 images beside films, first {films}/run/poster.jpg' in log()
+
+
 def test_lists_of_kinetics_and_ucf101(films):
     (films / 'train.txt').write_text('run/one.mp4 2\nwalk 1\n')
     (films / 'test.txt').write_text('run/two\n')
