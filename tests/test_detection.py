@@ -136,11 +136,12 @@ def test_files_that_do_not_fit_are_refused_before_training(mmdet, data_root, tmp
     with pytest.raises(ValueError, match=r"has no box with an area of the classes \('cow',\)"):
         DATASETS.build(dict(dataset, metainfo=dict(classes=('cow',))))
     content = json.loads((data_root / 'annotations/instances_train.json').read_text())
-    for box in content['annotations']:
-        box.update(bbox=[1, 1, 0.5, 9])
-    (data_root / 'annotations/flat.json').write_text(json.dumps(content))
-    with pytest.raises(ValueError, match='has no box with an area'):
-        DATASETS.build(dict(dataset, ann_file='annotations/flat.json'))
+    for untrained in ([1, 1, 0.5, 9], [64, 1, 9, 9]):
+        for box in content['annotations']:
+            box.update(bbox=untrained)
+        (data_root / 'annotations/none.json').write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r'has no box with an area .* inside of its image'):
+            DATASETS.build(dict(dataset, ann_file='annotations/none.json'))
     (data_root / 'train/2.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 4 images of the annotations .*2\.png'):
         DATASETS.build(dataset)

@@ -18,8 +18,9 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not JSON of COCO's format, lists no image or class, uses a number twice, or has a box that
-            is not four numbers, is of a class that the file does not list, or of an image that it does not list.
+        ValueError: If it is not JSON of COCO's format, lists no image or class, uses a number twice, has an image
+            without a size, or a box that is not four numbers, is of a class that the file does not list, or of an image
+            that it does not list.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path} does not exist. Correct data_root, ann_file or class_file.')
@@ -51,9 +52,20 @@ def class_names(content: dict[str, Any]) -> tuple[str, ...]:
 
 
 def has_area(box: dict[str, Any]) -> bool:
-    """Whether mmdetection trains on this box: width and height are a pixel or more."""
+    """Whether width and height are a pixel or more; mmdetection does not train on others."""
     _, _, width, height = box['bbox']
     return width >= 1 and height >= 1 and box['area'] > 0
+
+
+def outside(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Boxes with an area, of which no part lies in their image; mmdetection does not train on them, either."""
+    images = {image['id']: image for image in content['images']}
+    return [box for box in content['annotations'] if has_area(box) and not _touches(box, images[box['image_id']])]
+
+
+def _touches(box: dict[str, Any], image: dict[str, Any]) -> bool:
+    x, y, width, height = box['bbox']
+    return x < image['width'] and y < image['height'] and x + width > 0 and y + height > 0
 
 
 def sorted_as(classes: Sequence[str], content: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +93,8 @@ def summary(classes: Sequence[str], content: dict[str, Any]) -> str:
         text += f'; left out: {sum(found[name] for name in others)} boxes of classes not trained, {_some(others)}'
     if flat := sum(not has_area(box) for box in boxes):
         text += f'; boxes less than a pixel wide or high, left out of training, missed in a test: {flat}'
+    if beyond := len(outside(dict(content, annotations=boxes))):
+        text += f'; boxes outside of their image, left out of training, missed in a test: {beyond}'
     if crowds := sum(bool(box['iscrowd']) for box in boxes):
         text += f'; boxes of crowds, neither right nor wrong: {crowds}'
     without = len({image['id'] for image in content['images']} - {box['image_id'] for box in boxes})
@@ -98,10 +112,16 @@ def _check_lists(path: str | os.PathLike, content: Any) -> None:
         )
         if not entries:
             raise ValueError(f'{path} has no {name}: its list "{name}" is empty.')
+        sides = [entry for entry in entries if name == 'images' and not _is_size(entry['width'], entry['height'])]
+        _refuse(path, sides, 'whose "width" or "height" is not a number of pixels')
         for key in {'id', 'name'} & set(needed.split()):
             twice = [value for value, number in Counter(entry[key] for entry in entries).items() if number > 1]
             if twice:
                 raise ValueError(f'{path}: "{name}" uses each {key} once, but {_some(twice)} more than once.')
+
+
+def _is_size(*sides: Any) -> bool:
+    return all(isinstance(side, int | float) and 0 < side < math.inf for side in sides)
 
 
 def _is_box(box: Any) -> bool:

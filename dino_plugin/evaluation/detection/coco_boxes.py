@@ -10,7 +10,14 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 
-from dino_plugin.evaluation.detection.annotations import class_names, has_area, read_annotations, sorted_as, summary
+from dino_plugin.evaluation.detection.annotations import (
+    class_names,
+    has_area,
+    outside,
+    read_annotations,
+    sorted_as,
+    summary,
+)
 from dino_plugin.evaluation.objects.files import refuse_missing
 
 
@@ -26,7 +33,7 @@ class BoxDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: If a file or an image is missing.
-        ValueError: As in `read_annotations`; or if no box with an area is of the classes.
+        ValueError: As in `read_annotations`; or if no box with an area, inside of its image, is of the classes.
     """
 
     METAINFO: dict = {}
@@ -50,8 +57,8 @@ class BoxDataset(CocoDataset):
             [folder / image['file_name'] for image in content['images']], 'images of the annotations', folder
         )
         content = sorted_as(classes, content)
-        if not any(has_area(box) for box in content['annotations']):
-            raise ValueError(f'{self.ann_file} has no box with an area of the classes {classes}.')
+        if sum(map(has_area, content['annotations'])) == len(outside(content)):
+            raise ValueError(f'{self.ann_file} has no box with an area of the classes {classes} inside of its image.')
         self.COCOAPI = lambda _: _indexed(content)
         try:
             return super().load_data_list()

@@ -42,6 +42,14 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert 'left out: 2 boxes of classes not trained, dog' in summary(('cat',), content)
 
 
+def test_boxes_outside_of_their_image_are_counted_as_left_out(tmp_path):
+    places = {(8, 1): 1, (1, 6): 1, (-4, 1): 1, (1, -2): 1, (7.5, 1): 0, (-3.5, 1): 0}  # of images of 8 x 6 pixels
+    for (x, y), number in places.items():
+        text = summary(('cat', 'dog'), read_annotations(written(tmp_path, changed(bbox=[x, y, 4, 2]))))
+        assert text.count('boxes outside of their image, left out of training, missed in a test: 1') == number, (x, y)
+        assert 'less than a pixel wide or high, left out of training, missed in a test: 1' in text, 'each counts once'
+
+
 def test_classes_are_in_the_order_of_training_whatever_the_file_of_a_test_says():
     content = sorted_as(('zebra', 'dog', 'cat'), CONTENT)
     assert [category['name'] for category in content['categories']] == ['zebra', 'dog', 'cat']
@@ -65,6 +73,10 @@ def changed(**values):
         (dict(CONTENT, images=[]), 'has no images: its list "images" is empty'),
         (dict(CONTENT, categories=[]), 'has no categories'),
         (dict(CONTENT, images=[dict(id=7)]), '1 entries without one of: id file_name width height'),
+        (
+            dict(CONTENT, images=[dict(CONTENT['images'][0], width='8')]),
+            '1 entries whose "width" or "height" is not a number of pixels',
+        ),
         (dict(CONTENT, images=CONTENT['images'][:1] * 2), '"images" uses each id once, but 7 more than once'),
         (changed(bbox=[1, 2, 3]), r'1 entries with a "bbox" other than \[x, y, width, height\]; the first is'),
         (changed(bbox=[1, 2, 3, math.nan]), '1 entries with a "bbox" other'),
