@@ -22,7 +22,7 @@ def coding_rate(features: Float[Tensor, 'batch dim'], squared_error: float = 0.5
         squared_error: epsilon^2, the squared error that the code allows. What is smaller counts as noise.
 
     Returns:
-        The rate in nats, computed in float32 under any autocast.
+        The rate in nats, computed in float32 under any autocast; NaN if a feature is not finite.
 
     Raises:
         ValueError: If ``squared_error`` is not positive.
@@ -38,8 +38,10 @@ def coding_rate(features: Float[Tensor, 'batch dim'], squared_error: float = 0.5
         number, dim = features.shape
         products = features.T @ features if dim <= number else features @ features.T
         identity = torch.eye(len(products), device=features.device, dtype=features.dtype)
-        factor = torch.linalg.cholesky(identity + dim / (number * squared_error) * products)
-        return factor.diagonal().log().sum()  # half of the logarithm of the determinant
+        # cholesky would raise where a feature is not finite, and so end a training that can skip the step.
+        factor, failed = torch.linalg.cholesky_ex(identity + dim / (number * squared_error) * products)
+        rate = factor.diagonal().log().sum()  # half of the logarithm of the determinant
+        return torch.where(failed == 0, rate, torch.nan)
 
 
 class CodingRateLoss(Loss):

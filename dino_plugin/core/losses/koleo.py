@@ -55,7 +55,8 @@ def koleo(
             nearest = (cosines.argmax(dim=2) + first[:, None]).flatten()
         squared = (features - features[nearest]).square().sum(dim=1)
         # sqrt has an infinite slope at 0, which would turn the gradient of two equal samples into NaN.
-        distance = torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)
+        differ = squared != 0  # NaN stays NaN, so that a step which is not finite is noticed
+        distance = torch.where(differ, squared, 1.0).sqrt() * differ
         return -(distance + epsilon).log().mean()
 
 
