@@ -123,6 +123,14 @@ def test_what_a_network_cannot_answer_is_told_and_the_rest_goes_on(classes):
     assert isinstance(found['k-NN'], float)
 
 
+def test_a_network_whose_training_diverged_is_told_by_every_measure(classes):
+    images, labelled = read_images(classes, None, limit=20)
+    broken = TimmBackbone('vit_tiny_patch16_224', **ARGUMENTS)
+    torch.nn.init.constant_(broken.model.norm.weight, torch.nan)
+    found = measure(broken, card_of(images, labelled))
+    assert found.keys() == {'classes', 'spectrum', 'LiDAR'} and all(isinstance(said, str) for said in found.values())
+
+
 def test_the_command_prints_and_writes_one_table(classes, backbone, tmp_path, repository, monkeypatch, capsys):
     checkpoint = tmp_path / 'mine.pth'
     torch.save({'state_dict': backbone.model.state_dict(), 'meta': {'backbone': backbone.description}}, checkpoint)

@@ -49,8 +49,13 @@ class BeforeAfter(NamedTuple):
         return max(self.looks, key=self.value)
 
     def value(self, look: Look) -> float:
-        """Score of the measure that decides."""
-        return look.scores[self.watch]
+        """Score of the measure that decides; minus infinity if the network could not be measured."""
+        return look.scores.get(self.watch, -math.inf)
+
+    def words(self, look: Look) -> str:
+        """The same to be read: 'not a number' if there is none."""
+        score = self.value(look)
+        return f'{score:.1f}' if math.isfinite(score) else 'not a number'
 
     def columns(self) -> dict[str, Mapping[str, float]]:
         """Scores before training, of the best and of the last look."""
@@ -81,7 +86,8 @@ class BeforeAfter(NamedTuple):
         before, best, last = (self.value(look) for look in (self.looks[0], self.best, self.looks[-1]))
         known, harm = (self._chance(self.watch, self.looks[0], look) for look in (self.best, self.looks[-1]))
         chance, worse = (ASSUMED if each is None else each for each in (known, harm))
-        of = f'{self.watch} went from {before:.1f} to {best:.1f} at best and {last:.1f} at the end'
+        was, became, ends = (self.words(look) for look in (self.looks[0], self.best, self.looks[-1]))
+        of = f'{self.watch} went from {was} to {became} at best and {ends} at the end'
         by = f'points that {"chance explains" if known is not None else "we assume for chance"}'
         if best - before > chance:
             return f'It helped: {of}, more than the {chance:.1f} {by}.'
@@ -108,9 +114,9 @@ class BeforeAfter(NamedTuple):
         """Twice the standard error of a difference; None if it is not known."""
         if name in before.by_image and name in after.by_image:
             return 2 * error_of_difference(before.by_image[name], after.by_image[name])
-        if name not in self.images or name not in after.scores:
+        shares = [look.scores.get(name, math.nan) for look in (before, after)]
+        if name not in self.images or not all(map(math.isfinite, shares)):
             return None
-        shares = before.scores[name], after.scores[name]
         return 2 * math.hypot(*(math.sqrt(share * (100 - share) / self.images[name]) for share in shares))
 
 

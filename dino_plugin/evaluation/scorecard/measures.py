@@ -66,7 +66,7 @@ def measure_images(
         if getattr(card, needed) and (measures is None or name in measures):
             try:
                 found |= function(backbone, card, cache)
-            except ValueError as error:
+            except (ValueError, torch.linalg.LinAlgError) as error:  # the latter of features that are not finite
                 found[name] = str(error)
     return found
 

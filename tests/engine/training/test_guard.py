@@ -22,12 +22,10 @@ STATE = 'distillation.teacher.backbone.model.norm.weight'
 
 
 def guarded(work_dir, monkeypatch, scores, **options):
-    """A small training of 12 steps whose k-NN is planted: one number for each look, at steps 0, 2, 4, ..."""
-    left = list(scores)
+    """A small training of 12 steps whose k-NN is planted: for each look, at steps 0, 2, 4, ..., a number or None."""
+    left = [{'RankMe': 5.0} if score is None else {'k-NN': score, 'RankMe': 5.0} for score in scores]
     monkeypatch.setattr(OnlineEvaluationHook, 'prepare', lambda hook, runner: None)
-    monkeypatch.setattr(
-        OnlineEvaluationHook, 'evaluate', lambda hook, runner, backbone: {'k-NN': left.pop(0), 'RankMe': 5.0}
-    )
+    monkeypatch.setattr(OnlineEvaluationHook, 'evaluate', lambda hook, runner, backbone: left.pop(0))
     config = small_config(work_dir, train_cfg__max_epochs=2)
     hook = dict(type='dino_plugin.GuardHook', interval=2, by_epoch=False, **options)
     config.custom_hooks.append(hook)
@@ -50,6 +48,16 @@ def test_a_measure_that_falls_ends_the_training_and_the_start_is_kept(tmp_path, 
     assert hook.found.verdict().startswith('It did harm: k-NN went from 60.0 to 60.0 at best and 49.0 at the end, ')
     said = (tmp_path / 'before_after.md').read_text()
     assert '| **k-NN** | 60.0 | 60.0 | 49.0 | +0.0 |' in said and 'It did harm' in said
+
+
+def test_a_network_that_cannot_be_measured_any_more_is_a_bad_look(tmp_path, monkeypatch):
+    """As after NaN in its weights: the measure that decides is missing, and the others may be."""
+    runner, hook = guarded(tmp_path, monkeypatch, [60, None, 61, None, None], patience=2)
+    runner.train()
+    assert runner.iter == 8 and hook.watch == 'k-NN'
+    assert hook.found.best.step == 4
+    assert 'k-NN went from 60.0 to 61.0 at best and not a number at the end' in hook.found.verdict()
+    assert '| **k-NN** | 60.0 | 61.0 | nan | +1.0 |' in (tmp_path / 'before_after.md').read_text()
 
 
 def test_a_measure_that_rises_and_falls_leaves_its_best_network(tmp_path, monkeypatch):

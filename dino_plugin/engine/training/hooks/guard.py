@@ -29,7 +29,7 @@ class GuardHook(OnlineEvaluationHook):
     The network is measured before training, every ``interval`` and at the end. The best one, by the measure that
     decides, is in ``best.pth`` of the working directory, which every program takes as CHECKPOINT; before training that
     is the network of the start, so the result is never worse by that measure. Training ends when ``patience`` looks in
-    a row lie more than ``tolerance`` below the best.
+    a row lie more than ``tolerance`` below the best. A network that cannot be measured any more lies below.
 
     ``before_after.md`` has all measures, before, best and last, and whether a difference is more than chance, as
     `BeforeAfter` says; it is the end of the log, too. The page of the run shows the same numbers, ``scorecard.json``.
@@ -106,7 +106,7 @@ class GuardHook(OnlineEvaluationHook):
             self._write(Path(runner.work_dir), found)
         if self.patience and found.looks_below(self.tolerance) >= self.patience and step < runner.max_iters:
             runner.logger.warning(
-                f'{self.watch} is {found.value(self.looks[-1]):.1f}, and was {found.value(found.best):.1f} after '
+                f'{self.watch} is {found.words(self.looks[-1])}, and was {found.words(found.best)} after '
                 f'{found.best.step} iterations: training ends here. {BEST} is the network of that time. To go on: a '
                 'lower learning rate, or patience=0.'
             )
@@ -129,6 +129,8 @@ class GuardHook(OnlineEvaluationHook):
         write_whole(folder / 'before_after.md', f'{found.table()}\n\n{found.verdict()}\n'.encode())
 
     def _choose_what_decides(self, scores: Mapping[str, float]) -> None:
+        if self.looks:  # a later network that cannot be measured has diverged, which is a bad look and no mistake
+            scores = self.looks[0].scores
         if self.watch is None:
             self.watch = next((name for name in ORDER if name in scores), None)
         if self.watch not in scores:
