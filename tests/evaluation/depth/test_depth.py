@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
 from dino_plugin.data.images.headers import UndecodableImageError
@@ -262,31 +260,6 @@ def test_each_decoder_learns_on_mmsegmentations_estimator(decoder):
     assert (found[:, :24].mean() - 2).abs() < 1 and (found[:, 40:].mean() - 6).abs() < 1
     mirrored = model.predict(batch['inputs'][:1].flip(3), [truth])[0].pred_depth_map.data[0]
     assert torch.allclose(mirrored.flip(1), found, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ('name', 'size', 'trained', 'tested'),
-    [
-        ('linear_8xb2-38k_kitti-352x704', (375, 1242), (352, 704), (352, 1216)),
-        ('linear_8xb2-38k_nyu-416x544', (480, 640), (416, 544), (480, 640)),
-        ('linear_1xb8-2k_custom', (480, 640), (416, 544), (480, 640)),
-    ],
-)
-def test_pipelines_cut_images_and_depths_as_the_protocols_say(name, size, trained, tested, tmp_path):
-    pytest.importorskip('mmseg', reason='mmsegmentation is not installed: pip install "dino_plugin[onedl]"')
-    cfg = Config.fromfile(CONFIGS / f'depth/vit-small-p16_{name}.py')
-    init_default_scope('mmseg')
-    image = np.random.default_rng(0).integers(1, 255, (*size, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'image.png'), image)
-    cv2.imwrite(str(tmp_path / 'depth.png'), image[..., 0].astype(np.uint16) * 256)
-    info = dict(img_path=str(tmp_path / 'image.png'), depth_map_path=str(tmp_path / 'depth.png'))
-    unit = 1 / 256 if 'kitti' in name else 0.001
-    for loader, expected in ((cfg.train_dataloader, trained), (cfg.test_dataloader, tested)):
-        steps = [step for step in loader.dataset.pipeline if step.type not in ('RandomRotate', 'PhotoMetricDistortion')]
-        found = Compose(steps)(dict(info, seg_fields=[]))
-        pixels, depth = found['inputs'][0].float(), found['data_samples'].gt_depth_map.data
-        assert pixels.shape == depth.shape[1:] == expected
-        assert torch.allclose(depth[0], pixels * 256 * unit), 'each depth stays with its pixel'
 
 
 def test_the_neck_pairs_each_map_with_nothing():
