@@ -8,6 +8,7 @@
 # Expected: depends on the images; the same on a rendered room: docs/results.md.
 _base_ = ['../_base_/datasets/depth_default.py', '../_base_/models/depth_linear.py', '../_base_/schedules/depth_38k.py']
 
+model = dict(decode_head=dict(losses=dict(gradient=dict(type='dino_plugin.LogGradientLoss', weight=0.5))))
 train_dataloader = dict(batch_size=8, dataset=dict(data_root='data/depth/train'))
 val_dataloader = dict(dataset=dict(data_root='data/depth/val'))
 test_dataloader = val_dataloader

@@ -1,8 +1,8 @@
 # Depth by DPT's decoder on four layers of the frozen network; for other than 12 blocks see depth_linear4.py.
-_base_ = './depth_linear.py'
+_base_ = './depth_linear4.py'
 
 model = dict(
-    backbone=dict(out_indices=(2, 5, 8, 11)),
+    backbone=dict(class_token=False),
     neck=dict(_delete_=True, type='dino_plugin.MapsWithoutReadout'),
     decode_head=dict(
         head=dict(

@@ -1,4 +1,5 @@
-# Depth from frozen patch features of the last layer: batch norm, a 1x1 convolution to 256 bins, their mean.
+# Depth from frozen patch features of the last layer: batch norm, a 1x1 convolution to 256 bins, their mean. The
+# loss is DINOv3's; DINOv2 adds that of the gradient, see depth_linear4.py.
 _base_ = './seg_encoder-decoder.py'
 
 model = dict(
@@ -18,10 +19,7 @@ model = dict(
             dropout_ratio=0.0,
             align_corners=False,
         ),
-        losses=dict(
-            scale_invariant=dict(type='dino_plugin.ScaleInvariantLoss'),
-            gradient=dict(type='dino_plugin.LogGradientLoss', weight=0.5),
-        ),
+        losses=dict(scale_invariant=dict(type='dino_plugin.ScaleInvariantLoss')),
     ),
     # The whole image and its mirror image: a window is never larger than the image.
     test_cfg=dict(mode='slide_flip', crop_size=(10_000, 10_000), stride=(10_000, 10_000)),

@@ -110,3 +110,10 @@ def test_a_config_trains_and_tests(name, folder, tmp_path, monkeypatch, reposito
     assert 0 < found['depth/rmse'] < runner.model.decode_head.bins.max()
     if dataset != 'sunrgbd':  # which is validated on NYU
         assert found['depth/rmse'] == pytest.approx(runner.message_hub.get_scalar('val/depth/rmse').current())
+
+
+def test_losses_are_those_of_the_protocols_and_of_what_was_measured():
+    losses = {name: set(Config.fromfile(config_path(f'depth/{name}.py')).model.decode_head.losses) for name in CONFIGS}
+    dinov3s = {name for name in CONFIGS if '_linear_8xb2' in name}
+    assert {name for name, names in losses.items() if names == {'scale_invariant'}} == dinov3s
+    assert all(losses[name] == {'scale_invariant', 'gradient'} for name in set(CONFIGS) - dinov3s)
