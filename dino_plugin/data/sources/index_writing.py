@@ -3,7 +3,7 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from dino_plugin.data.images.image_files import EXTENSIONS, first
 from dino_plugin.data.sources.member_paths import read_member_path
 from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
-from dino_plugin.data.sources.stores import is_address, joined, size_of, sizes_below
+from dino_plugin.data.sources.stores import Stored, is_address, joined, stored, stored_below
 from dino_plugin.data.sources.tar_members import Members, as_members, read_members
 
 
@@ -37,8 +37,8 @@ def index_shards(
 ) -> Indexed:
     """Read the headers of all shards below a folder, and write the index.
 
-    Shards that an earlier index has in the same size are not read again: so more shards are added, and an interrupted
-    run goes on.
+    Shards that an earlier index has, read with the same endings and not written since, are not read again: so more
+    shards are added, and an interrupted run goes on.
 
     Args:
         root: The folder, or an address that fsspec knows.
@@ -56,26 +56,26 @@ def index_shards(
     path = path or joined(root, INDEX)
     if is_address(path):
         raise ValueError(f'{root} is not on a local disk: give --out for the index, then copy it there.')
-    sizes = sizes_below(root, '.tar')
-    if not sizes:
+    there = stored_below(root, '.tar')
+    if not there:
         raise FileNotFoundError(f'no .tar file in {root} or below')
     known = ShardIndex(path) if os.path.exists(path) else None
-    # An index of an earlier version does not know of captions.
-    same = known.shards.items() & sizes.items() if known and known.has_captions is not None else ()
+    same = known.stored.items() & there.items() if known and known.extensions == tuple(extensions) else ()
     found = {name: known.members(name) for name, _ in same}
-    new = [name for name in sizes if name not in found]
+    new = [name for name in there if name not in found]
     try:
         for name, members in zip(progress(new), _read_all(root, new, extensions, num_workers)):
             found[name] = members
     finally:
         images = sum(len(members.sizes) for members in found.values())
         if images:
+            read = {name: shard for name, shard in there.items() if name in found}
             header = dict(
-                shards={name: sizes[name] for name in sizes if name in found},
+                extensions=list(extensions),
                 classes=list(classes) or list(known.classes if known else ()),
-                damage={name: found[name].damage for name in sizes if name in found and found[name].damage},
+                damage={name: found[name].damage for name in read if found[name].damage},
             )
-            _write(path, [found[name] for name in header['shards']], header)
+            _write(path, [found[name] for name in read], read, header)
     if not images:
         others = sorted(set().union(*(members.other_endings for members in found.values())))
         raise ValueError(
@@ -103,7 +103,7 @@ def write_index_of(paths: Sequence[str], path: str) -> None:
         shard = member.shard if is_address(member.shard) else os.path.abspath(member.shard)
         images[shard].append((member.name, member.offset, member.size))
     parts = [as_members(members) for members in images.values()]
-    _write(path, parts, dict(shards={shard: size_of(shard) for shard in images}, classes=[], damage={}))
+    _write(path, parts, {shard: stored(shard) for shard in images}, dict(extensions=[], classes=[], damage={}))
 
 
 def _read_all(root: str, names: list[str], extensions: tuple[str, ...], num_workers: int) -> Iterator[Members]:
@@ -113,7 +113,7 @@ def _read_all(root: str, names: list[str], extensions: tuple[str, ...], num_work
         yield from pool.map(read, paths, chunksize=4) if pool else map(read, paths)
 
 
-def _write(path: str, parts: list[Members], header: dict[str, Any]) -> None:
+def _write(path: str, parts: list[Members], shards: Mapping[str, Stored], header: dict[str, Any]) -> None:
     bytes_before = np.cumsum([0, *(len(part.names) for part in parts)])
     arrays = dict(
         starts=np.cumsum([0, *(len(part.sizes) for part in parts)]),
@@ -123,6 +123,8 @@ def _write(path: str, parts: list[Members], header: dict[str, Any]) -> None:
         names=np.concatenate([part.names for part in parts]),
         name_ends=np.concatenate([part.name_ends + before for part, before in zip(parts, bytes_before)]),
     )
+    header['shards'] = {name: shard.size for name, shard in shards.items()}
+    header['changes'] = {name: shard.change for name, shard in shards.items()}
     header['captions'] = any(part.caption_sizes.any() for part in parts)
     if header['captions']:
         arrays['caption_offsets'] = np.concatenate([part.caption_offsets for part in parts])

@@ -1,20 +1,17 @@
 """Images in tar shards, as webdataset and img2dataset write them, as an mmengine data set."""
 
-import logging
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from mmengine.logging import print_log
 
-from dino_plugin.data.images.image_files import first
 from dino_plugin.data.images.user_files import expanded
+from dino_plugin.data.sources.changed_shards import compare
 from dino_plugin.data.sources.counted_images import CountedImages
 from dino_plugin.data.sources.shard_index import INDEX, ShardIndex
-from dino_plugin.data.sources.stores import is_absolute, is_address, joined, size_of, sizes_below
+from dino_plugin.data.sources.stores import joined
 
 
 class ShardDataset(CountedImages):
@@ -38,7 +35,8 @@ class ShardDataset(CountedImages):
 
     Raises:
         FileNotFoundError: If a folder, its index, or a shard of the index does not exist.
-        ValueError: If a shard has another size than in the index, or labels or captions are missing.
+        ValueError: If a shard was changed after the index was written, the index is of an earlier version, or labels or
+            captions are missing.
         RuntimeError: If a store does not answer, also from ``__getitem__``.
     """
 
@@ -63,7 +61,7 @@ class ShardDataset(CountedImages):
         """Open the index of each folder, and compare it with the shards that are there."""
         self._indexes = [ShardIndex(joined(root, self.ann_file)) for root in self._roots]
         for root, index in zip(self._roots, self._indexes):
-            _compare(root, index)
+            compare(root, index)
         if self.with_labels:
             self._check_labels()
         if self.with_captions:
@@ -102,39 +100,3 @@ class ShardDataset(CountedImages):
                 )
         if self._indexes[0].classes:
             self._metainfo.setdefault('classes', self._indexes[0].classes)
-
-
-def _sizes_elsewhere(index: ShardIndex) -> dict[str, int]:
-    """Of the shards with absolute names, as `write_index_of` writes them."""
-    sizes = {}
-    for name in filter(is_absolute, index.shards):
-        with suppress(FileNotFoundError):
-            sizes[name] = size_of(name)
-    return sizes
-
-
-def _compare(root: str, index: ShardIndex) -> None:
-    found = sizes_below(root, '.tar') | _sizes_elsewhere(index)
-    if missing := [name for name in index.shards if name not in found]:
-        raise FileNotFoundError(
-            f'{len(missing)} of {len(index.shards)} shards of the index {index.path} do not exist: {first(missing)}. '
-            f'Copy them to {root}, or leave them out by writing the index again: dino-plugin index_shards {root}'
-        )
-    if changed := [name for name, size in index.shards.items() if found[name] != size]:
-        raise ValueError(
-            f'{len(changed)} shards of {root} have another size than in {index.path}: {first(changed)}. Bring the '
-            f'index up to date: dino-plugin index_shards {root}'
-        )
-    new, where = found.keys() - index.shards.keys(), f'in {root}'
-    if new:
-        print_log(
-            f'{len(new)} shards {where} are not in its index and not read: index_shards adds them',
-            'current',
-            logging.WARNING,
-        )
-    for name, damage in index.damage.items():
-        print_log(
-            f'shard {name} {where} is damaged ({damage}): its images before that are read', 'current', logging.WARNING
-        )
-    kind = 'address' if is_address(root) else 'folder'
-    print_log(f'{len(index)} images in {len(index.shards)} shards of the {kind} {root}', 'current')

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_bytes
 
 from dino_plugin.data.sources.member_paths import member_path
-from dino_plugin.data.sources.stores import is_address, joined, read_all
+from dino_plugin.data.sources.stores import Stored, is_address, joined, read_all
 from dino_plugin.data.sources.tar_members import BYTES, Members
 
 INDEX = 'index.safetensors'
@@ -25,10 +25,12 @@ class ShardIndex:
 
     Attributes:
         shards: Bytes of each shard, by its name relative to the folder.
+        stored: The same with the change of each; empty in an index of an earlier version, which did not look.
+        extensions: Endings of images that it was written with; empty if somebody chose the images.
         starts: Number of the first image of each shard, and last the number of all.
         classes: Their names, if the shards were written with them.
         damage: What is wrong with damaged shards, by name.
-        has_captions: Whether there is any; None in an index of an earlier version, which did not look.
+        has_captions: Whether there is any.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -54,9 +56,12 @@ class ShardIndex:
                 f'{path} is no index of shards ({error}): delete it, then dino-plugin index_shards'
             ) from error
         self.shards: dict[str, int] = header['shards']
+        changes: dict[str, str] = header.get('changes', {})
+        self.stored = {name: Stored(self.shards[name], change) for name, change in changes.items()}
+        self.extensions: tuple[str, ...] = tuple(header.get('extensions', ()))
         self.classes: tuple[str, ...] = tuple(header['classes'])
         self.damage: dict[str, str] = header['damage']
-        self.has_captions: bool | None = header.get('captions')
+        self.has_captions: bool = header.get('captions', False)
         self._names = list(self.shards)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self.starts = self._arrays['starts']

@@ -5,12 +5,26 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
 WAITS = (1, 2, 4, 8, 16)  # seconds before another try
+_CHANGE = ('ETag', 'etag', 'md5Hash', 'LastModified', 'last_modified', 'updated', 'mtime', 'created')  # names in stores
 _MISTAKES = (ValueError, ImportError)  # an unknown protocol, a package that is not installed: no waiting helps
+
+
+class Stored(NamedTuple):
+    """A file, without a look into it.
+
+    Attributes:
+        size: Bytes.
+        change: Another text after each time that it was written: of the time, or of the store's checksum, after the
+            name of which of the two it is; empty where a store tells neither.
+    """
+
+    size: int
+    change: str
 
 
 def is_address(path: str) -> bool:
@@ -52,13 +66,13 @@ def opened(path: str) -> Any:
     return attempt(path, lambda system, name: system.open(name, 'rb'))
 
 
-def size_of(path: str) -> int:
-    """Bytes of a file; errors as `read_range`."""
-    return attempt(path, lambda system, name: system.size(name))
+def stored(path: str) -> Stored:
+    """Size and change of a file; errors as `read_range`."""
+    return _stored(path, attempt(path, lambda system, name: system.info(name)))
 
 
-def sizes_below(root: str, ending: str) -> dict[str, int]:
-    """Names relative to the folder or address, and bytes, of all files below it with this ending, sorted by name.
+def stored_below(root: str, ending: str) -> dict[str, Stored]:
+    """All files below a folder or address with this ending, by their names relative to it, sorted.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -68,8 +82,9 @@ def sizes_below(root: str, ending: str) -> dict[str, int]:
     if not found and not attempt(root, lambda system, folder: system.exists(folder)):
         raise FileNotFoundError(f'no folder of shards: {root} (working directory: {os.getcwd()})')
     folder = fsspec.core.url_to_fs(root)[1]
-    names = {os.path.relpath(path, folder): info['size'] for path, info in found.items() if path.endswith(ending)}
-    return {name: names[name] for name in sorted(names) if not os.path.basename(name).startswith('.')}
+    names = {os.path.relpath(path, folder): info for path, info in found.items() if path.endswith(ending)}
+    shown = sorted(name for name in names if not os.path.basename(name).startswith('.'))
+    return {name: _stored(joined(root, name), names[name]) for name in shown}
 
 
 def attempt(path: str, act: Callable[[fsspec.AbstractFileSystem, str], Any]) -> Any:
@@ -98,6 +113,13 @@ def attempt(path: str, act: Callable[[fsspec.AbstractFileSystem, str], Any]) -> 
                     'goes on.'
                 ) from error
             time.sleep(wait)
+
+
+def _stored(path: str, info: dict[str, Any]) -> Stored:
+    if not is_address(path):
+        status = os.stat(path)  # of what a link leads to; fsspec gives the time of the link
+        return Stored(status.st_size, f'time {status.st_mtime_ns}')
+    return Stored(info['size'], next((f'{key} {info[key]}' for key in _CHANGE if info.get(key)), ''))
 
 
 @lru_cache(maxsize=64)

@@ -43,6 +43,12 @@ class Members(NamedTuple):
     damage: str = ''
     other_endings: frozenset[str] = frozenset()
 
+    def member_names(self) -> list[str]:
+        """Of each image."""
+        joined = self.names.tobytes()
+        ends = self.name_ends.tolist()
+        return [joined[start:end].decode(errors=BYTES) for start, end in zip([0, *ends], ends)]
+
 
 def ending_of(name: str) -> str:
     """What webdataset takes as the kind of a member: all after the first dot of the base name, in small letters."""

@@ -1,8 +1,10 @@
 """Images in tar shards: the same bytes as in files, read alone; what is missing or damaged is named."""
 
 import io
+import json
 import os
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import torch
 from image_folders import copy_images
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.data.images.image_dataset import ImageDataset
@@ -20,7 +24,7 @@ from dino_plugin.data.images.image_files import find_classes
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.mmcv_transforms import LoadImage
 from dino_plugin.data.sources import stores
-from dino_plugin.data.sources.index_writing import index_shards
+from dino_plugin.data.sources.index_writing import index_shards, write_index_of
 from dino_plugin.data.sources.member_paths import member_path
 from dino_plugin.data.sources.shard_dataset import ShardDataset
 from dino_plugin.data.sources.shard_index import ShardIndex
@@ -262,3 +266,50 @@ def test_a_store_is_read_in_ranges_and_tried_again(images, tmp_path, monkeypatch
         RuntimeError, match=r'memory://bucket/shards/.*\.tar cannot be read: ConnectionResetError: gone'
     ):
         SeededDataset(dataset)[0, 0]  # no other image takes its place
+
+
+def test_shards_that_were_written_again_in_the_same_size_are_noticed(images, tmp_path, log):
+    """Tar fills up to 10,240 bytes, so other labels and even other images seldom change the size."""
+    picture = (images / NAMES[0]).read_bytes()
+    labelled = lambda label: {'0.jpg': picture, '0.cls': label}  # noqa: E731
+    folder = tar(tmp_path / 'shards/0.tar', labelled(b'3')).parent
+    tar(folder / '1.tar', labelled(b'4'))
+    index_shards(str(folder))
+    copied = tmp_path / 'copy'
+    shutil.copytree(folder, copied, copy_function=shutil.copyfile)
+    assert len(ShardDataset(copied)) == 2  # other times, the same content
+    assert '2 shards in' in log() and '2 of them were read and fit' in log()
+
+    tar(folder / '0.tar', labelled(b'5'))
+    with pytest.raises(ValueError, match=r'1 shards of .* were written again after .* 0\.tar\. .*index_shards'):
+        ShardDataset(folder)
+    assert index_shards(str(folder)).num_new == 1
+    labels = [info['gt_label'] for info in map(ShardDataset(folder, with_labels=True).get_data_info, range(2))]
+    assert labels == [5, 4]
+    assert index_shards(str(folder)).num_new == 0
+    assert index_shards(str(folder), extensions=('.jpg', '.jp2')).num_new == 2  # an ending more may find more
+
+
+def test_an_index_of_images_that_somebody_chose_fits_a_shard_with_these_images(images, tmp_path):
+    picture, path = (images / NAMES[0]).read_bytes(), tmp_path / 'shards/0.tar'
+    index_shards(str(tar(path, {'0.jpg': picture, '1.jpg': picture, '1.cls': b'1'}).parent))
+    write_index_of([ShardDataset(path.parent).get_data_info(1)['img_path']], str(tmp_path / 'chosen/index.safetensors'))
+    tar(path, {'0.jpg': picture, '1.jpg': picture, '1.cls': b'2'})  # chosen images have no label
+    assert len(ShardDataset(tmp_path / 'chosen')) == 1
+    tar(path, {'0.jpg': picture, '2.jpg': picture, '1.cls': b'2'})
+    with pytest.raises(ValueError, match='were written again'):
+        ShardDataset(tmp_path / 'chosen')
+
+
+def test_an_index_of_an_earlier_version_is_refused_and_read_anew(images, tmp_path):
+    folder = write(images, tmp_path / 'shards')
+    path = folder / 'index.safetensors'
+    with safe_open(path, 'np') as file:
+        header = json.loads(file.metadata()['shards'])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header['changes'], header['extensions']
+    save_file(arrays, path, metadata=dict(shards=json.dumps(header)))
+    with pytest.raises(ValueError, match=r'is of an earlier version, .*: dino-plugin index_shards'):
+        ShardDataset(folder)
+    assert index_shards(str(folder)).num_new == 3
+    assert len(ShardDataset(folder)) == len(NAMES)
