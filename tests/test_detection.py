@@ -142,6 +142,10 @@ def test_files_that_do_not_fit_are_refused_before_training(mmdet, data_root, tmp
         (data_root / 'annotations/none.json').write_text(json.dumps(content))
         with pytest.raises(ValueError, match=r'has no box with an area .* inside of its image'):
             DATASETS.build(dict(dataset, ann_file='annotations/none.json'))
+    content['images'][3].update(width=48, height=64)
+    (data_root / 'annotations/turned.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'3\.png has 64 x 48 pixels .* say 48 x 64'):
+        DATASETS.build(dict(dataset, ann_file='annotations/turned.json'))
     (data_root / 'train/2.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'1 of 4 images of the annotations .*2\.png'):
         DATASETS.build(dataset)

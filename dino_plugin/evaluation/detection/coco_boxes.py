@@ -18,13 +18,15 @@ from dino_plugin.evaluation.detection.annotations import (
     sorted_as,
     summary,
 )
+from dino_plugin.evaluation.detection.image_sizes import refuse_other_sizes
 from dino_plugin.evaluation.objects.files import refuse_missing
 
 
 class BoxDataset(CocoDataset):
     """Images and boxes of a file of COCO's format, whose classes are those of the file.
 
-    Before training it reads the whole file, looks for each image, and logs what mmdetection leaves out silently.
+    Before training it reads the whole file, looks for each image, compares sizes of at most 2000 images, evenly spread,
+    with ``width`` and ``height``, and logs what mmdetection leaves out silently.
 
     Args:
         class_file: Another file of COCO's format that says the classes, that of the training images; beginning in
@@ -33,7 +35,8 @@ class BoxDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: If a file or an image is missing.
-        ValueError: As in `read_annotations`; or if no box with an area, inside of its image, is of the classes.
+        ValueError: As in `read_annotations` and `refuse_other_sizes`; or if no box with an area, inside of its image,
+            is of the classes.
     """
 
     METAINFO: dict = {}
@@ -56,6 +59,7 @@ class BoxDataset(CocoDataset):
         refuse_missing(
             [folder / image['file_name'] for image in content['images']], 'images of the annotations', folder
         )
+        refuse_other_sizes(self.ann_file, content['images'], folder, self.pipeline.transforms)
         content = sorted_as(classes, content)
         if sum(map(has_area, content['annotations'])) == len(outside(content)):
             raise ValueError(f'{self.ann_file} has no box with an area of the classes {classes} inside of its image.')

@@ -1,8 +1,11 @@
-"""Which images a data set of objects has, and their files in other folders."""
+"""Which images a data set of objects has, their files in other folders, and their sizes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from dino_plugin.data.images.decoding import check_header, image_size
+from dino_plugin.data.images.file_structure import Size
 from dino_plugin.data.images.image_files import EXTENSIONS, find_images, missing_files
 from dino_plugin.data.images.user_files import natural_key, read_lines
 
@@ -92,3 +95,19 @@ def refuse_missing(paths: list[Path], what: str, folder: Path) -> None:
             f'{len(missing)} of {len(paths)} {what} are not in {folder} (first: {missing[0]}). Correct the folder, or '
             'take the others by a list: names=FILE.'
         )
+
+
+def loaded_size(steps: Iterable[Any], path: str | Path, max_pixels: int) -> Size:
+    """Rows and columns of an image as the loader among the steps of a pipeline gives it.
+
+    mmcv's backends cv2 and pillow turn an image as its EXIF data say (cv2 not AVIF), turbojpeg and tifffile do not, nor
+    does ``color_type='color_ignore_orientation'``. So where the turn matters, the image is loaded.
+
+    Raises:
+        UndecodableImageError: If the file is not an image, or claims more pixels; the message names it.
+    """
+    stored, upright = check_header(path, max_pixels), image_size(path, max_pixels)
+    loader = next((step for step in steps if type(step).__name__.startswith('LoadImage')), None)
+    if stored == upright or loader is None:
+        return upright
+    return loader({'img_path': str(path)})['img'].shape[:2]

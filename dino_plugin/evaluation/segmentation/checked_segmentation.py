@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS
 
-from dino_plugin.data.images.decoding import check_files, check_header, image_size, naming
-from dino_plugin.data.images.file_structure import Size
+from dino_plugin.data.images.decoding import check_files, naming
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.label_masks import labels_in, read_mask
 from dino_plugin.data.images.user_files import MARKS, announce, expanded, read_lines
+from dino_plugin.evaluation.objects.files import loaded_size
 
 NUM_READ = 100  # masks, which is a matter of seconds
 
@@ -94,7 +94,7 @@ def check_mask(dataset: Any, image_path: str, mask_path: str, max_pixels: int = 
         ValueError: As in `checked_segmentation`.
     """
     mask = read_mask(mask_path, max_pixels)
-    rows, columns = _loaded_size(dataset, image_path, max_pixels)
+    rows, columns = loaded_size(dataset.pipeline.transforms, image_path, max_pixels)
     if mask.shape != (rows, columns):
         raise ValueError(
             f'Mask {mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {image_path} has '
@@ -110,19 +110,6 @@ def check_mask(dataset: Any, image_path: str, mask_path: str, max_pixels: int = 
             f'{len(classes)} classes, or {dataset.ignore_index} for pixels without a label. Correct the masks, '
             'metainfo.classes or ignore_index.'
         )
-
-
-def _loaded_size(dataset: Any, path: str, max_pixels: int) -> Size:
-    """Rows and columns of an image as the dataset's own loader gives it.
-
-    mmcv's backends cv2 and pillow turn an image as its EXIF data say (cv2 not AVIF), turbojpeg and tifffile do not. So
-    where the turn matters, the image is loaded.
-    """
-    stored, upright = check_header(path, max_pixels), image_size(path, max_pixels)
-    loader = next((step for step in dataset.pipeline.transforms if type(step).__name__.startswith('LoadImage')), None)
-    if stored == upright or loader is None:
-        return upright
-    return loader({'img_path': path})['img'].shape[:2]
 
 
 def _mapped_labels(dataset: Any, labels: list[int]) -> Iterator[tuple[int, int]]:

@@ -2,13 +2,18 @@
 
 import json
 import math
+import re
 from copy import deepcopy
 
 import pytest
 import torch
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
 
+from dino_plugin.evaluation.detection import image_sizes
 from dino_plugin.evaluation.detection.annotations import class_names, read_annotations, sorted_as, summary
 from dino_plugin.evaluation.detection.box_bias import BoxBias, cell_centres
+from dino_plugin.evaluation.detection.image_sizes import refuse_other_sizes
 
 CONTENT = dict(
     images=[dict(id=7, file_name='a.jpg', width=8, height=6), dict(id=9, file_name='b.jpg', width=8, height=6)],
@@ -89,6 +94,46 @@ def test_a_file_that_is_wrong_is_refused(content, message, tmp_path):
         read_annotations(written(tmp_path, content))
     with pytest.raises(FileNotFoundError, match='Correct data_root, ann_file or class_file'):
         read_annotations(tmp_path / 'none.json')
+
+
+STORED, UPRIGHT = (8, 6), (6, 8)  # columns and rows before and after a quarter turn
+
+
+@pytest.mark.parametrize(
+    ('color_type', 'fits', 'other', 'cure'),
+    [
+        ('color', UPRIGHT, STORED, "color_type='color_ignore_orientation'"),
+        ('color_ignore_orientation', STORED, UPRIGHT, "color_type='color'"),
+    ],
+)
+def test_sizes_are_those_of_the_images_as_the_loader_turns_them(tmp_path, color_type, fits, other, cure):
+    loader = LoadImageFromFile(color_type=color_type)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    Image.new('RGB', STORED).save(tmp_path / 'turned.jpg', exif=exif)
+    Image.new('RGB', STORED).save(tmp_path / 'plain.jpg')
+    assert loader(dict(img_path=str(tmp_path / 'turned.jpg')))['img'].shape[1::-1] == fits
+
+    def compare(**sizes):
+        images = [dict(file_name=f'{name}.jpg', width=size[0], height=size[1]) for name, size in sizes.items()]
+        refuse_other_sizes('boxes.json', images, tmp_path, [loader])
+
+    compare(turned=fits, plain=STORED)
+    with pytest.raises(ValueError, match=rf'turned\.jpg has .* but .* of boxes.json say .*EXIF.*{re.escape(cure)}'):
+        compare(plain=STORED, turned=other)
+    with pytest.raises(ValueError, match=r'plain\.jpg has 8 x 6 pixels .* say 16 x 12, .* scale the boxes'):
+        compare(turned=fits, plain=(16, 12))
+
+
+def test_of_many_images_a_spread_sample_is_compared(tmp_path, monkeypatch, log):
+    Image.new('RGB', STORED).save(tmp_path / 'plain.jpg')
+    images = [dict(file_name='plain.jpg', width=8, height=6 + place % 2) for place in range(5)]
+    monkeypatch.setattr(image_sizes, 'NUM_READ', 3)
+    refuse_other_sizes('boxes.json', images, tmp_path, [])  # 0, 2 and 4
+    assert 'boxes.json: sizes compared with 3 of 5 files, evenly spread' in log()
+    monkeypatch.setattr(image_sizes, 'NUM_READ', 5)
+    with pytest.raises(ValueError, match='8 x 6 pixels as it is loaded'):
+        refuse_other_sizes('boxes.json', images, tmp_path, [])
 
 
 @pytest.mark.parametrize('scale', ['linear', 'log'])
