@@ -49,8 +49,9 @@ class BeforeAfter(NamedTuple):
         return max(self.looks, key=self.value)
 
     def value(self, look: Look) -> float:
-        """Score of the measure that decides; minus infinity if the network could not be measured."""
-        return look.scores.get(self.watch, -math.inf)
+        """Score of the measure that decides; minus infinity if there is none that is finite."""
+        score = look.scores.get(self.watch, math.nan)
+        return score if math.isfinite(score) else -math.inf
 
     def words(self, look: Look) -> str:
         """The same to be read: 'not a number' if there is none."""
@@ -83,6 +84,8 @@ class BeforeAfter(NamedTuple):
 
     def verdict(self) -> str:
         """One sentence about the measure that decides: it helped, no difference, or it did harm."""
+        if not math.isfinite(self.value(self.best)):
+            return f'{self.watch} was not a number in any look, so nothing can be said.'
         before, best, last = (self.value(look) for look in (self.looks[0], self.best, self.looks[-1]))
         known, harm = (self._chance(self.watch, self.looks[0], look) for look in (self.best, self.looks[-1]))
         chance, worse = (ASSUMED if each is None else each for each in (known, harm))
@@ -92,8 +95,8 @@ class BeforeAfter(NamedTuple):
         if best - before > chance:
             return f'It helped: {of}, more than the {chance:.1f} {by}.'
         if before - last > worse:
-            near = 'The best network is close to that before training.'
-            return f'It did harm: {of}, worse by more than the {worse:.1f} {by}. {near}'
+            size = f', worse by more than the {worse:.1f} {by}' if math.isfinite(last) else ''
+            return f'It did harm: {of}{size}. The best network is close to that before training.'
         return f'No difference beyond the {max(chance, worse):.1f} {by}: {of}.'
 
     def looks_below(self, tolerance: float | None = None) -> int:
@@ -107,15 +110,18 @@ class BeforeAfter(NamedTuple):
         if tolerance is None:
             chance = self._chance(self.watch, self.best, self.looks[-1])
             tolerance = ASSUMED if chance is None else chance
-        below = [best - self.value(look) > tolerance for look in self.looks]
+        values = [self.value(look) for look in self.looks]
+        below = [best - value > tolerance or not math.isfinite(value) for value in values]
         return next((number for number, each in enumerate(reversed(below)) if not each), len(below))
 
     def _chance(self, name: str, before: Look, after: Look) -> float | None:
         """Twice the standard error of a difference; None if it is not known."""
+        shares = [look.scores.get(name, math.nan) for look in (before, after)]
+        if not all(map(math.isfinite, shares)):
+            return None
         if name in before.by_image and name in after.by_image:
             return 2 * error_of_difference(before.by_image[name], after.by_image[name])
-        shares = [look.scores.get(name, math.nan) for look in (before, after)]
-        if name not in self.images or not all(map(math.isfinite, shares)):
+        if name not in self.images:
             return None
         return 2 * math.hypot(*(math.sqrt(share * (100 - share) / self.images[name]) for share in shares))
 

@@ -62,6 +62,25 @@ def test_looks_in_a_row_below_the_best(scores, tolerance, below):
     assert looks(*scores).looks_below(tolerance) == below
 
 
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ('scores', 'best', 'below', 'said'),
+    [
+        ((50, NAN, NAN, NAN), 0, 3, 'It did harm: k-NN went from 50.0 to 50.0 at best and not a number at the end.'),
+        ((NAN, 50, 60), 20, 0, 'It helped: k-NN went from not a number to 60.0 at best'),
+        ((50, math.inf, 60, NAN), 20, 1, 'It helped: k-NN went from 50.0 to 60.0 at best and not a number at the end'),
+        ((NAN, NAN), 0, 2, 'k-NN was not a number in any look'),
+    ],
+)
+@pytest.mark.parametrize('images', [None, 1000])
+def test_what_is_not_a_number_is_the_worst_look(scores, best, below, said, images):
+    found = looks(*scores, images=images)
+    assert (found.best.step, found.looks_below()) == (best, below) and found.verdict().startswith(said)
+    assert '| **k-NN** |' in found.table()
+
+
 def test_without_a_tolerance_it_is_twice_the_standard_error_of_the_difference():
     allowed = 2 * math.sqrt((60 * 40 + 46.4 * 53.6) / 100)  # 14.0 points
     assert looks(60, 60 - allowed + 0.5, images=100).looks_below() == 0
