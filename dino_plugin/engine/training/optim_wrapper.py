@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dino_plugin.core.reduce import norms_over_shards, own_part
 from dino_plugin.engine.precision import PRECISIONS, choose_precision
+from dino_plugin.engine.training.resumed_options import under_config
 
 CLIP_MODES = ('parameter', 'module', 'global')
 FREEZES = ('gradient', 'rate')
@@ -145,7 +146,11 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         return state if self.scaler is None else {**state, 'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore the result of :meth:`state_dict`. The precision stays that of this run; a difference is logged."""
+        """Restore the result of :meth:`state_dict`.
+
+        Precision, learning rates, weight decay and other options stay those of this run's config, also where a schedule
+        moves them; differences are logged.
+        """
         state_dict = dict(state_dict)
         before = state_dict.pop('precision', self.precision)
         if before != self.precision:
@@ -154,7 +159,7 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         scaler = state_dict.pop('scaler', None)
         if self.scaler is not None and scaler is not None:
             self.scaler.load_state_dict(scaler)
-        super().load_state_dict(state_dict)
+        super().load_state_dict(under_config(state_dict, self.param_groups))
 
     @property
     def progress(self) -> float:

@@ -6,6 +6,8 @@ from dino_plugin.core.schedules import Schedule, as_schedule
 from dino_plugin.engine.training.build import build
 from dino_plugin.registry import TASK_UTILS
 
+_OF_CONFIG = ('param_name', 'base_values', 'schedule', 'end')
+
 
 class ProgressScheduler(_ParamScheduler):
     """A hyperparameter of the optimiser as a function of progress.
@@ -41,8 +43,17 @@ class ProgressScheduler(_ParamScheduler):
         return [base * factor for base in self.base_values]
 
     def state_dict(self) -> dict:
-        """The state without the schedule and the length of training, which come from the config.
+        """The state without what the config gives: option, its values, schedule, and length of training.
 
-        So a checkpoint has plain values only, and a run resumed with another length follows the new length.
+        So a checkpoint has plain values only, and a resumed run follows the schedule, the length and the values (the
+        learning rate, scaled for its batch) of its own config.
         """
-        return {key: value for key, value in super().state_dict().items() if key not in ('schedule', 'end')}
+        return {key: value for key, value in super().state_dict().items() if key not in _OF_CONFIG}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from the step of another run, by the config of this one."""
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in _OF_CONFIG})
+        if self._global_step < self.end:
+            self.last_step = self._global_step  # mmengine stops at the end of the other run, one step before
+            for group, base, value in zip(self.optimizer.param_groups, self.base_values, self._get_value()):
+                group.update({f'initial_{self.param_name}': base, self.param_name: value})
