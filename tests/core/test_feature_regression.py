@@ -108,6 +108,18 @@ def test_the_loss_is_the_distance_of_projected_tokens_and_the_frozen_networks(di
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-7)
 
 
+def test_relations_of_local_views_are_compared_with_any_width():
+    teacher, views = Wide(), make_views()
+    options = dict(class_head=None, class_weight=0, patch_weight=0, local_weight=1.0, scale='raw')
+    model = model_of(teacher, 'relational', **options).eval()
+    with torch.no_grad():
+        local, wanted = model.student(views)[1].class_token, teacher(views.global_views).class_token
+        pairs = [(local[a], wanted[b]) for a in range(3) for b in range(2)]
+        terms = [slow_distance(a[None], b[None], 'relational') for a, b in pairs]
+        found = model(views, 0.0)['regression']
+    torch.testing.assert_close(found.double(), torch.stack(terms).mean(), rtol=1e-5, atol=1e-7)
+
+
 def test_gradients_reach_the_student_and_its_heads_and_nothing_else():
     teacher = Wide()
     model = model_of(teacher)

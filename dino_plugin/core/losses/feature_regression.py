@@ -128,8 +128,9 @@ class FeatureRegressionLoss(Loss):
                 'in dino_plugin.MultiCrop, or local_weight=0.'
             )
         local = self._projected(step, self.class_head, step.student_local.class_token, classes)
-        pairs = torch.broadcast_tensors(local[:, None], classes[None])
-        return DISTANCES[self.distance](*(part.flatten(0, 1) for part in pairs))
+        # Each local view beside each target; widths may differ, so neither is broadcast to the other.
+        pairs = local.repeat_interleave(len(classes), dim=0), classes.repeat(len(local), 1, 1)
+        return DISTANCES[self.distance](*pairs)
 
     def _projected(self, step: Step, head: str | None, tokens: Tensor, target: Tensor) -> Tensor:
         projected = tokens if head is None else step.student_heads[head](tokens)
