@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dino_plugin.data.images.lazy_image import LazyImage
+from dino_plugin.data.images.pillow_images import as_rgb
 from dino_plugin.data.views.colour import blur_taps
 from dino_plugin.data.views.crop_boxes import (
     NUM_GLOBAL,
@@ -182,10 +183,11 @@ class MultiCrop:
         Training loops of Lightly and torchvision expect this of a transform. Anchor views are left out.
 
         Args:
-            image: A Pillow image of any mode, or an array as for :meth:`blocks`.
+            image: A Pillow image, or an array as for :meth:`blocks`. Of 16 bits the high byte counts, as for files.
 
         Raises:
             TypeError: If the image is neither.
+            UndecodableImageError: If a Pillow image has 32 bits, whose range is not known.
             ValueError: As for :meth:`blocks`; and if the split is not ``'worker'``, since no preprocessor follows that
                 could finish the views.
         """
@@ -195,7 +197,7 @@ class MultiCrop:
                 "dict(type='dino_plugin.MultiCrop') in a pipeline, which ends with ViewPreprocessor"
             )
         if hasattr(image, 'convert'):
-            image = np.array(image.convert('RGB'))
+            image = np.array(as_rgb(image))
         require_image(image)
         if image.dtype != np.uint8:
             raise TypeError(

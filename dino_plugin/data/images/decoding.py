@@ -22,10 +22,10 @@ from dino_plugin.data.images.headers import (
     open_with_pillow,
     read_from,
 )
+from dino_plugin.data.images.pillow_images import OR_CHANNELS, as_rgb
 from dino_plugin.data.images.user_files import announce
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_OR_CHANNELS = ', or, with other channels than RGB or more bits, load it by dino_plugin.LoadChannels (docs/channels.md)'
 AVIF_SIGNATURES = (b'ftypavif', b'ftypavis')
 # Of rows and columns, and OpenCV's flags, which go with grey and RGB alike. The transform of JPEG's blocks of 8 x 8 has
 # smaller forms; OpenCV reduces other formats after it has decoded them whole.
@@ -155,7 +155,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray,
         header_size(*read_from(data), max_pixels)
     except UnknownFormatError as error:
         if data.startswith(TIFF_SIGNATURES):
-            raise UnknownFormatError(f'{error}: repair it{_OR_CHANNELS}') from error
+            raise UnknownFormatError(f'{error}: repair it{OR_CHANNELS}') from error
         raise
     return decode_checked(data, max_pixels)
 
@@ -222,12 +222,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> UInt8[np.ndarray, 'rows
             warnings.simplefilter('ignore')
             with open_with_pillow(io.BytesIO(data), max_pixels) as file:
                 image = ImageOps.exif_transpose(file)
-                if image.mode.startswith('I;16'):
-                    high_byte = (np.asarray(image) >> 8).astype(np.uint8)
-                    return np.repeat(high_byte[..., None], 3, axis=2)
-                if image.mode in ('I', 'F'):
-                    raise UndecodableImageError(f'32-bit samples have no known range: convert to 8 bits{_OR_CHANNELS}')
-                return np.array(image.convert('RGB'))
+                return np.array(as_rgb(image))
     except (UndecodableImageError, MemoryError):
         raise
     except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error, EOFError …

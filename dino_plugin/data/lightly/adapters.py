@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from dino_plugin.core.views import ViewBatch
+from dino_plugin.data.images.pillow_images import load_as_rgb
 from dino_plugin.data.views.stacking import require_one_shape, require_views
 from dino_plugin.openmmlab.scope import named_in_configs
 
@@ -25,7 +26,8 @@ LightlyBatch = tuple[list[Tensor], Int[Tensor, ' batch'], list[str]]
 def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **kwargs: Any) -> Any:
     """Lightly's dataset, built from a config: ``transform`` may be a dict.
 
-    It has the name of the class that it returns::
+    Files of 16 bits are read as everywhere here, by their high byte; Lightly alone would make them white. It has the
+    name of the class that it returns::
 
         dataset=dict(
             type='dino_plugin.SeededDataset',
@@ -57,7 +59,10 @@ def LightlyDataset(input_dir: str, transform: dict | Callable | None = None, **k
         )
     if isinstance(transform, dict):
         transform = TRANSFORMS.build(transform)
-    return Lightly(input_dir, transform=transform, **kwargs)
+    dataset = Lightly(input_dir, transform=transform, **kwargs)
+    if hasattr(dataset.dataset, 'loader'):  # folders of images; videos have frames of 8 bits
+        dataset.dataset.loader = load_as_rgb
+    return dataset
 
 
 @named_in_configs

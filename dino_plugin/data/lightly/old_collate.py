@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from dino_plugin.data.images.pillow_images import as_rgb
 from dino_plugin.data.lightly.adapters import LightlyBatch, views_to_lightly
 from dino_plugin.data.multi_crop import MultiCrop
 from dino_plugin.data.preprocessor import ViewPreprocessor
@@ -113,7 +114,7 @@ class DINOCollateFunction(nn.Module):
         return views_to_lightly(views, labels, [filename for _, _, filename in batch])
 
     def _blocks(self, image: Any) -> tuple[Tensor, Tensor | None]:
-        blocks = self.multi_crop.blocks(np.array(image.convert('RGB')))
+        blocks = self.multi_crop.blocks(np.array(as_rgb(image)))
         for block in blocks:
             for view in () if block is None else block:
                 if random.random() < self.vf_prob:

@@ -9,6 +9,7 @@ import torch
 from bundled import CIFAR
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from dino_plugin.core.views import ViewBatch
@@ -19,6 +20,7 @@ from dino_plugin.data.collate import (
     views_from_lightly,
     views_to_lightly,
 )
+from dino_plugin.data.images.decoding import read_image
 from dino_plugin.data.images.sampler import ResumableSampler
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.data.lightly.adapters import LightlyDataset
@@ -91,6 +93,16 @@ def test_the_dataset_is_built_from_a_config(images):
 def test_a_transform_may_be_a_callable_or_absent(images):
     assert LightlyDataset(images, transform=MultiCrop(32, local_size=16, num_local=1))[0][0][2].shape == (3, 16, 16)
     assert LightlyDataset(images)[0][0].size == (32, 32)
+
+
+@pytest.mark.parametrize('folder', ['', 'scans'])  # two classes of Lightly's and torchvision's
+def test_files_of_sixteen_bits_keep_their_levels(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    path = tmp_path / folder / 'ramp.png'
+    Image.fromarray(np.linspace(0, 65535, 1024).reshape(32, 32).astype(np.uint16)).save(path)
+    dataset = LightlyDataset(str(tmp_path))
+    assert type(dataset.dataset).__name__ == ('ImageFolder' if folder else 'DatasetFolder')
+    assert np.array_equal(dataset[0][0], read_image(path))
 
 
 def test_other_arguments_reach_lightly(images):
