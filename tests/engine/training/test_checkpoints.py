@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.hooks import CheckpointHook as MmengineCheckpointHook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner as MmengineRunner
 from small_training import small_config
 from test_training import equal, everything
@@ -233,3 +235,29 @@ def test_with_accumulated_gradients_a_resumed_run_equals_an_unbroken_one_bit_for
     resumed = train(config(tmp_path / 'resumed', resume=True, load_from=str(saved), **changes))
     assert resumed.iter == unbroken.iter == 14
     assert equal(everything(resumed), everything(unbroken))
+
+
+@pytest.mark.parametrize(
+    ('hook', 'stop', 'name'), [(ACCUMULATING[0], 5, 'iter_5.pth'), (ACCUMULATING[1], 7, 'epoch_1.pth')]
+)
+def test_a_training_that_ends_early_within_an_accumulated_step_saves_its_end_and_can_go_on(tmp_path, hook, stop, name):
+    changes = dict(
+        train_dataloader__dataset__dataset__indices=28,
+        train_cfg__max_epochs=2,
+        optim_wrapper__accumulative_counts=3,
+        default_hooks__checkpoint=hook,
+    )
+
+    class Stop(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            runner.train_loop.stop_training = runner.iter + 1 == stop
+
+    made = config(tmp_path, **changes)
+    made.custom_hooks.append(dict(type=Stop))
+    ended = train(made)
+    assert ended.iter == stop
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / name)
+    saved = load_checkpoint(tmp_path / name)
+    assert saved['meta']['iter'] == stop
+    assert all(torch.equal(value, saved['state_dict'][key]) for key, value in ended.model.state_dict().items())
+    assert train(config(tmp_path, resume=True, **changes)).iter == 14

@@ -28,7 +28,7 @@ class CheckpointHook(MmengineCheckpointHook):
 
     With gradient accumulation a checkpoint waits for the next step of the optimiser, because the gradients of a part of
     a step are not saved. A checkpoint of an epoch then keeps its name and says how many iterations of the next epoch it
-    has.
+    has. Where training ends early, within such a step, what waits is saved as it is, without these gradients.
 
     Other storage than local files (``out_dir='s3://...'``) is written by its own backend.
     """
@@ -63,6 +63,15 @@ class CheckpointHook(MmengineCheckpointHook):
             step = self._waiting_for if self.by_epoch else runner.iter + 1
             self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter + 1))
 
+    def after_train(self, runner) -> None:
+        """Save what still waits for a step that does not come, because a hook ended the training."""
+        if self._waiting_for is not None:
+            runner.logger.warning('Training ended within a step (accumulative_counts): its gradients are not saved.')
+            step = self._waiting_for if self.by_epoch else runner.iter
+            epoch = min(runner.epoch, runner.iter // len(runner.train_dataloader))  # the loop counts a part as a whole
+            self._save_step(runner, step, dict(epoch=epoch, iter=runner.iter))
+        super().after_train(runner)
+
     def save_now(self, runner) -> str:
         """Save after this iteration, in a file of its own, which the next checkpoint deletes.
 
@@ -82,7 +91,10 @@ class CheckpointHook(MmengineCheckpointHook):
         if exact_within_epochs and not between_steps(runner):
             runner.logger.info('The checkpoint waits for the next step of the optimiser (accumulative_counts).')
             self._waiting_for = step
-            return
+        else:
+            self._save_step(runner, step, meta)
+
+    def _save_step(self, runner, step: int, meta: dict) -> None:
         self._waiting_for = None
         kept = []
         if self.max_keep_ckpts > 0:
