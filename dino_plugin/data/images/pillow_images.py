@@ -1,4 +1,4 @@
-"""Pillow's images -> RGB, as `decode_image` gives it. Pillow's own conversion cuts 16 bits at 255: nearly all is white."""
+"""Pillow's images -> RGB, as `decode_image` gives it. Pillow itself cuts 16 bits at 255: nearly all is white."""
 
 import os
 
