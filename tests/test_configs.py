@@ -157,7 +157,7 @@ def test_a_config_opens_with_command_hardware_and_expected_result(name):
 
 @pytest.mark.parametrize('name', TRAINING)
 def test_a_config_trains(name, twelve_images, tmp_path):
-    if 'lightly' in name or name.startswith('baselines/'):
+    if 'lightly' in name or name.startswith(('baselines/', 'lejepa/')):
         pytest.importorskip('lightly', reason='the config uses Lightly, which is not installed')
     watch = TeacherWatch()
     runner = Runner.from_cfg(shrink(load(name), twelve_images, tmp_path))

@@ -17,6 +17,7 @@ TOKENS = dict(
     AlignmentLoss='class token', CodingRateLoss='class token', PatchAlignmentLoss='masked patches',
     KernelAlignmentLoss='patches', FeatureRegressionLoss='class token, patches',
     ClusteringLoss='patches', ClusterPredictionLoss='masked patches',
+    ViewMeanLoss='class token', SIGRegLoss='class token',
 )  # fmt: skip
 FROZEN = dict(  # of losses with a frozen network: its name, and what it gives
     GramLoss=('anchor', 'patches', 'of an earlier teacher'),
