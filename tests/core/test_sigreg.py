@@ -59,6 +59,20 @@ def test_normal_features_give_its_expectation_and_all_others_more():
         assert gaussian_distance(other, directions) > 2
 
 
+def test_the_knots_are_the_integral_near_the_goal_and_see_far_projections_modulo_a_period():
+    torch.manual_seed(0)
+    normal, directions = torch.randn(200, 8, dtype=torch.float64), unit_directions(8, 32)
+    t = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    for scale, least, most in ((1, 0.999, 1.001), (0.5, 0.999, 1.001), (5, 0.94, 0.96), (20, 0.56, 0.6)):
+        values = torch.exp(1j * (scale * normal @ directions)[..., None] * t).mean(dim=0)
+        gaps = (values - (-t.square() / 2).exp()).abs().square() * (-t.square()).exp()
+        integral = 200 * torch.trapezoid(gaps, t, dim=-1).mean()
+        assert least < gaussian_distance(scale * normal, directions) / integral < most
+    period, axis = 2 * math.pi / (2 * LIMIT / (KNOTS - 1)), torch.eye(8, dtype=torch.float64)[:, :1]
+    assert round(period, 2) == 10.05
+    torch.testing.assert_close(gaussian_distance(normal + period, axis), gaussian_distance(normal, axis))
+
+
 def make_step(features, progress=0.5, num_local=1):
     views = ViewBatch(torch.zeros(len(features) - num_local, features.shape[1], 3, 4, 4))
     student = Tokens(features[: len(features) - num_local], None)
