@@ -16,11 +16,13 @@ class Look(NamedTuple):
         step: Of the training.
         scores: All.
         by_image: What each image adds to a score, where that is known.
+        images: Which images they are, in any words.
     """
 
     step: int
     scores: Mapping[str, float]
     by_image: Mapping[str, ImageScores] = {}
+    images: str = ''
 
 
 class BeforeAfter(NamedTuple):
@@ -31,7 +33,8 @@ class BeforeAfter(NamedTuple):
 
         s = sqrt(p (100 - p) / n),      a difference sqrt(s_before^2 + s_after^2)
 
-    which is a careful bound, as the images are the same ones both times. Of other measures the error is not known.
+    which is a careful bound, as the images are the same ones both times. Of other measures the error is not known. Of
+    two looks at different images the verdict says so, and what each image adds is not compared.
 
     Args:
         looks: At least one, in the order of steps.
@@ -47,6 +50,11 @@ class BeforeAfter(NamedTuple):
     def best(self) -> Look:
         """The first look with the highest score of the measure that decides."""
         return max(self.looks, key=self.value)
+
+    @property
+    def at_the_same_images(self) -> 'BeforeAfter':
+        """The looks at the images of the last one."""
+        return self._replace(looks=[look for look in self.looks if look.images == self.looks[-1].images])
 
     def value(self, look: Look) -> float:
         """Score of the measure that decides; minus infinity if there is none that is finite."""
@@ -83,7 +91,11 @@ class BeforeAfter(NamedTuple):
         return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
     def verdict(self) -> str:
-        """One sentence about the measure that decides: it helped, no difference, or it did harm."""
+        """One sentence about the measure that decides: it helped, no difference or harm, and what weakens that."""
+        changed = len(self.at_the_same_images.looks) < len(self.looks)
+        return self._verdict() + (' The images changed meanwhile: a part of it may be theirs.' if changed else '')
+
+    def _verdict(self) -> str:
         if not math.isfinite(self.value(self.best)):
             return f'{self.watch} was not a number in any look, so nothing can be said.'
         before, best, last = (self.value(look) for look in (self.looks[0], self.best, self.looks[-1]))
@@ -100,18 +112,18 @@ class BeforeAfter(NamedTuple):
         return f'No difference beyond the {max(chance, worse):.1f} {by}: {of}.'
 
     def looks_below(self, tolerance: float | None = None) -> int:
-        """Looks in a row, up to the last, that lie below the best by more than the tolerance.
+        """Looks in a row, up to the last, that lie below the best by more than the tolerance, all at the same images.
 
         Args:
             tolerance: In points. None: twice the standard error of the difference of the best and the last, or
                 `ASSUMED`.
         """
-        best = self.value(self.best)
+        looks, best = self.at_the_same_images.looks, self.at_the_same_images.best
         if tolerance is None:
-            chance = self._chance(self.watch, self.best, self.looks[-1])
+            chance = self._chance(self.watch, best, looks[-1])
             tolerance = ASSUMED if chance is None else chance
-        values = [self.value(look) for look in self.looks]
-        below = [best - value > tolerance or not math.isfinite(value) for value in values]
+        values = [self.value(look) for look in looks]
+        below = [self.value(best) - value > tolerance or not math.isfinite(value) for value in values]
         return next((number for number, each in enumerate(reversed(below)) if not each), len(below))
 
     def _chance(self, name: str, before: Look, after: Look) -> float | None:
@@ -119,7 +131,7 @@ class BeforeAfter(NamedTuple):
         shares = [look.scores.get(name, math.nan) for look in (before, after)]
         if not all(map(math.isfinite, shares)):
             return None
-        if name in before.by_image and name in after.by_image:
+        if name in before.by_image and name in after.by_image and before.images == after.images:
             return 2 * error_of_difference(before.by_image[name], after.by_image[name])
         if name not in self.images:
             return None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,9 @@ from dino_plugin.data.images.image_dataset import ImageDataset
 from dino_plugin.data.images.seeded_dataset import SeededDataset
 from dino_plugin.engine.training.hooks.guard import ORDER, GuardHook
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
+from dino_plugin.engine.training.measured_images import hash_of_card
+from dino_plugin.evaluation.scorecard.data import Card
+from dino_plugin.evaluation.scorecard.image_scores import mean_over_images
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 STATE = 'distillation.teacher.backbone.model.norm.weight'
@@ -100,6 +104,53 @@ def test_a_resumed_run_knows_what_was_measured_before(tmp_path, monkeypatch):
     assert [look.step for look in hook.looks] == [0, 2, 4, 6, 8, 10, 12]
     assert [look.scores['k-NN'] for look in hook.looks] == [60, 70, 65, 64, 63, 12, 13]
     assert (tmp_path / 'best.pth').read_bytes() == best
+
+
+def measured_on(monkeypatch, files, scores):
+    """The guard measures on these files, and each adds the same to the score."""
+
+    def prepare(hook, runner):
+        hook.card = Card([dict(img_path=str(file), gt_label=0) for file in files], None, [], [], 32, 32)
+
+    def evaluate(hook, runner, backbone):
+        hook.by_image = {'k-NN': mean_over_images(torch.full((len(files),), scores.pop(0) / 100))}
+        return {'k-NN': hook.by_image['k-NN'].score}
+
+    monkeypatch.setattr(OnlineEvaluationHook, 'prepare', prepare)
+    monkeypatch.setattr(OnlineEvaluationHook, 'evaluate', evaluate)
+
+
+@pytest.mark.parametrize('first', [0, 4])
+def test_a_resumed_run_with_other_images_goes_on_says_so_and_does_not_stop_because_they_are_harder(
+    tmp_path, monkeypatch, first
+):
+    """Twelve images and eight more; or as many others."""
+    files = sorted((CIFAR / 'bird').iterdir())[:20]
+    config = small_config(tmp_path, train_cfg__max_epochs=1)
+    config.custom_hooks.append(dict(type='dino_plugin.GuardHook', interval=2, by_epoch=False, patience=2))
+    measured_on(monkeypatch, files[:12], [60, 61, 62, 62])
+    build_runner(config).train()
+    config.train_cfg.max_epochs, config.resume = 2, True
+    measured_on(monkeypatch, files[first : 20 if first == 0 else 16], [40, 39.5, 40])
+    runner = build_runner(config)
+    runner.train()
+    assert runner.iter == 12
+    log = ''.join(file.read_text() for file in tmp_path.glob('*/*.log'))
+    assert log.count('the images measured on are others than before') == 1
+    said = (tmp_path / 'before_after.md').read_text()
+    assert 'k-NN went from 60.0 to 62.0 at best and 40.0 at the end' in said
+    assert said.endswith('The images changed meanwhile: a part of it may be theirs.\n')
+
+
+def test_the_same_images_in_another_folder_are_the_same(tmp_path):
+    def card(folder):
+        return Card([dict(img_path=str(file)) for file in sorted(folder.iterdir())], None, [], [], 32, 32)
+
+    before, copy = hash_of_card(card(CIFAR / 'bird')), tmp_path / 'bird'
+    shutil.copytree(CIFAR / 'bird', copy)
+    assert hash_of_card(card(copy)) == before
+    next(copy.iterdir()).write_bytes(b'')
+    assert hash_of_card(card(copy)) != before
 
 
 @pytest.mark.parametrize(('root', 'classes'), [(CIFAR, 10), (CIFAR / 'bird', 0), ([str(CIFAR)] * 2, 0)])

@@ -11,6 +11,7 @@ from torch import nn
 
 from dino_plugin.engine.training.before_after import BeforeAfter, Look
 from dino_plugin.engine.training.hooks.online_evaluation import OnlineEvaluationHook
+from dino_plugin.engine.training.measured_images import hash_of_card
 from dino_plugin.engine.training.whole_files import WHOLE_FILES, write_whole
 from dino_plugin.evaluation.scorecard.data import Labelled, read_images
 from dino_plugin.evaluation.scorecard.image_scores import ImageScores
@@ -73,10 +74,20 @@ class GuardHook(OnlineEvaluationHook):
         """Measure the network of the start, or take up what an earlier run has measured."""
         kept = runner.message_hub.runtime_info.get(_LOOKS, []) if runner.iter else []
         self.looks = [
-            Look(step, scores, {name: ImageScores(*parts) for name, parts in by_image.items()})
-            for step, scores, by_image in kept
+            Look(step, scores, {name: ImageScores(*parts) for name, parts in by_image.items()}, *images)
+            for step, scores, by_image, *images in kept
         ]
         super().before_train(runner)
+        if self.looks and self.looks[-1].images not in ('', self.measured_on):
+            runner.logger.warning(
+                'GuardHook: the images measured on are others than before. Earlier scores stay in the table, and a '
+                'part of a difference from them may be theirs. Training ends early only by scores from here on.'
+            )
+
+    def prepare(self, runner) -> None:
+        """List all files, check their headers, and note which they are."""
+        super().prepare(runner)
+        self.measured_on = '' if self.card is None else hash_of_card(self.card)
 
     def read_images(self, runner) -> tuple[list[dict], Labelled | None]:
         """Those of the training, if no others are named."""
@@ -94,9 +105,9 @@ class GuardHook(OnlineEvaluationHook):
         """Measure, keep the best, stop if it gets worse."""
         super().look(runner, backbone, step)
         self._choose_what_decides(self.scores)
-        self.looks.append(Look(step, self.scores, self.by_image))
+        self.looks.append(Look(step, self.scores, self.by_image, self.measured_on))
         found = self.found
-        compared = {look.step for look in (self.looks[0], found.best, self.looks[-1])}
+        compared = {look.step for look in (self.looks[0], found.best, found.at_the_same_images.best, self.looks[-1])}
         self.looks[:] = [look if look.step in compared else look._replace(by_image={}) for look in self.looks]
         runner.message_hub.update_info(_LOOKS, [_plain(look) for look in self.looks])
         if found.best is self.looks[-1]:
@@ -137,9 +148,9 @@ class GuardHook(OnlineEvaluationHook):
             raise ValueError(f'GuardHook: watch={self.watch!r} is not among the measures found: {sorted(scores)}.')
 
 
-def _plain(look: Look) -> tuple[int, dict, dict]:
+def _plain(look: Look) -> tuple[int, dict, dict, str]:
     """As a checkpoint may hold it, which is read without running code."""
-    return look.step, dict(look.scores), {name: tuple(parts) for name, parts in look.by_image.items()}
+    return look.step, dict(look.scores), {name: tuple(parts) for name, parts in look.by_image.items()}, look.images
 
 
 def images_of_training(runner, limit: int) -> tuple[list[dict], Labelled | None]:
