@@ -25,9 +25,9 @@ def gaussian_distance(
     if they are equal. Features that are normal give a T near 0.5, whatever n is; equal features a T that grows with n.
 
     The integral is a sum over 17 knots on [-5, 5], so the gap is 0.625. The README of the authors' repository names
-    17 knots on [0, 3], a gap of 0.1875. Near the goal both are within 0.1 % of the integral. Far from it a sum over knots
-    sees projections only modulo 2 pi / gap, which is 10.05 here and 33.5 there: a projection of 10.05 counts like 0,
-    and T of features that are 5 times too wide is 5 % too small, of 20 times 42 % (theirs: 0 and 3 %).
+    17 knots on [0, 3], a gap of 0.1875. Near the goal both are within 0.1 % of the integral. Far from it a sum over
+    knots sees projections only modulo 2 pi / gap, which is 10.05 here and 33.5 there: a projection of 10.05 counts like
+    0, and T of features that are 5 times too wide is 5 % too small, of 20 times 42 % (theirs: 0 and 3 %).
 
     Args:
         features: z, of different images, of any length.
