@@ -3,7 +3,8 @@
 # Command:  bash tools/dist_train.sh configs/video_classification/vit-small-p16_attentive_8xb4-20e_k400.py 8 \
 #               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
-#           with data/kinetics400/{train,val}/<class>/<film>.mp4. CHECKPOINT: as in configs/knn/knn_folder.py.
+#           with data/kinetics400/{train,val}/<class>/<film>.mp4; without class folders: README.md. CHECKPOINT: as in
+#           configs/knn/knn_folder.py.
 # Hardware: 8 GPUs. Not run by us. The authors train with 64 GPUs, four films on each.
 # Expected: top-1 accuracy; not run by us.
 _base_ = [

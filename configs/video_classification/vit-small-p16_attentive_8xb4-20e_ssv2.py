@@ -4,14 +4,15 @@
 # Command:  bash tools/dist_train.sh configs/video_classification/vit-small-p16_attentive_8xb4-20e_ssv2.py 8 \
 #               --init CHECKPOINT
 #           python tools/test.py CONFIG WORK_DIR/epoch_20.pth
-#           with data/ssv2/train.csv and val.csv: "film label" in each line, films below data/ssv2, labels 0 to 173.
-#           CHECKPOINT: as in configs/knn/knn_folder.py.
+#           with data/ssv2/20bn-something-something-v2/<id>.webm and data/ssv2/labels/{labels,train,validation}.json,
+#           as published. CHECKPOINT: as in configs/knn/knn_folder.py.
 # Hardware: 8 GPUs. Not run by us.
 # Expected: top-1 accuracy; not run by us.
 _base_ = './vit-small-p16_attentive_8xb4-20e_k400.py'
 
 model = dict(num_classes=174)
-__train, __val = (dict(data_root='data/ssv2', ann_file=f'{part}.csv') for part in ('train', 'val'))
+__films = dict(data_root='data/ssv2', classes='labels/labels.json')
+__train, __val = (dict(__films, ann_file=f'labels/{part}.json') for part in ('train', 'validation'))
 __learnt = _base_.train_dataloader.dataset.dataset.dataset.pipeline
 __chosen = _base_.val_dataloader.dataset.dataset.pipeline
 __tested = _base_.test_dataloader.dataset.pipeline

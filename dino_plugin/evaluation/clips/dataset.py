@@ -27,25 +27,25 @@ class ClipDataset(BaseDataset):
     A film is a video file or a folder of images, `films.VIDEOS` and `image_files.EXTENSIONS`.
 
     - Class folders: ``<class>/<film>.mp4``, ``<class>/<film>/<frames>.jpg``, or one film ``<class>/<frames>.jpg``.
-      Images beside films, such as posters, are left out and counted in the log.
-    - ``ann_file``: a film in each line with its label, a number or the name of a class, after a blank or a comma, as
-      lists of Kinetics and Something-Something have it. Without a label the first folder in the path is the class, as
-      in UCF101's lists for tests.
+      Images beside films are left out and counted in the log.
+    - ``ann_file``: the lists that Kinetics and Something-Something v2 publish, see `published_lists`; or a film in each
+      line with its label, a number or the name of a class, after a blank or a comma. Without a label the first folder
+      in the path is the class, as in UCF101's lists for tests.
 
     Each film is opened once at the start, some milliseconds each: frames are counted, the first one is decoded.
 
     Args:
         data_root: Folder of the films.
-        ann_file: Text list; a relative name is taken from ``data_root``.
-        classes: Names of the classes in the order of their labels: a list of them, or a text file with a name at the
-            end of each line, such as UCF101's ``classInd.txt``. Default: the class folders, or the labels themselves.
+        ann_file: List; a relative name is taken from ``data_root``.
+        classes: Names of the classes in the order of their labels: a list, a text file with a name at the end of each
+            line, as UCF101's ``classInd.txt``, or a published list. Default: the class folders, or the labels, sorted.
         first_label: The number of the first class in the list: 1 in UCF101's.
         films: Only films with these names, without ending.
         part: The share of each film's frames that is used, ``(0, 0.5)`` for the first half.
         window: Frames of a window; each film gives one sample for each window. None: one sample, the whole part. Films
             with fewer frames are left out, and named.
         stride: Frames from one window to the next.
-        unreadable: 'refuse' films that cannot be read, or 'skip' and name them.
+        unreadable: 'refuse' films that cannot be read or that a list names in vain, or 'skip' and name them.
         **kwargs: mmengine's ``pipeline``, ``indices``, ``test_mode``, ``metainfo`` and others.
 
     Raises:
@@ -99,9 +99,9 @@ class ClipDataset(BaseDataset):
         names = self.classes if self.classes is not None else self._metainfo.get('classes')
         names = read_classes(root / names) if isinstance(names, str) else names
         if self.ann_file:
-            found, names, left_out = films_in_list(self.ann_file, root, names, self.first_label)
+            found, names, others = films_in_list(self.ann_file, root, names, self.first_label, self.unreadable)
         else:
-            found, names, left_out = films_in_folders(root, names)
+            found, names, others = films_in_folders(root, names)
         self._metainfo['classes'] = tuple(names)
         if self.films is not None:
             found = self._chosen(found)
@@ -110,8 +110,7 @@ class ClipDataset(BaseDataset):
         samples = list(chain.from_iterable(windows))
         if not samples:
             raise ValueError(
-                f'{len(counted)} films in {root} have no window of {self.window} frames in part={tuple(self.part)}: '
-                'set a smaller window.'
+                f'{len(counted)} films have no window of {self.window} frames in part={tuple(self.part)}: set fewer.'
             )
         if short := [str(film[0]) for film, own in zip(counted, windows) if not own]:
             print_log(
@@ -121,7 +120,7 @@ class ClipDataset(BaseDataset):
                 logging.WARNING,
             )
         what = '' if self.window is None else f'{len(samples)} windows of '
-        print_log(f'{what}{len(counted)} films of {len(names)} classes in {self.ann_file or root}{left_out}', 'current')
+        print_log(f'{what}{len(counted)} films of {len(names)} classes in {self.ann_file or root}{others}', 'current')
         return samples
 
     def _chosen(self, found: list[tuple[Path, int]]) -> list[tuple[Path, int]]:

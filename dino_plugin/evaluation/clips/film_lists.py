@@ -9,17 +9,20 @@ from mmengine.logging import print_log
 from dino_plugin.data.images.image_files import EXTENSIONS, first
 from dino_plugin.data.images.user_files import is_file, is_folder, list_folder, read_lines
 from dino_plugin.evaluation.clips.films import VIDEOS
+from dino_plugin.evaluation.clips.published_lists import published_classes, published_list
 
 Films = list[tuple[Path, int]]
 
 
 def read_classes(path: Path) -> list[str]:
-    """The last word of each line, without a number before it: "1 ApplyEyeMakeup", or a name with blanks.
+    """The text of each line, without a number before it: "1 ApplyEyeMakeup"; or those of `published_classes`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a name stands there twice.
+        ValueError: If a name stands there twice, or as in `published_classes`.
     """
+    if (names := published_classes(path)) is not None:
+        return names
     names = [re.sub(r'^\d+[\s,]+(?=\S)', '', line) for _, line in read_lines(path)]
     if len(set(names)) < len(names):
         raise ValueError(f'{path} names {len(names)} classes, {len(set(names))} of them different: give each once.')
@@ -60,38 +63,47 @@ def _films_of_class(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def films_in_list(
-    path: str, root: Path, classes: Sequence[str] | None, first_label: int
+    path: str, root: Path, classes: Sequence[str] | None, first_label: int, unreadable: str
 ) -> tuple[Films, list[str], str]:
-    """The films of a list, the names of the classes, and nothing that is left out.
+    """The films of a list, the names of the classes, and words about films that are left out.
 
     Raises:
-        FileNotFoundError: If the list or films are missing.
-        ValueError: If it names no film, or a line has no label, or one without a class.
+        FileNotFoundError: If the list is missing, or films are, and `unreadable` is not 'skip'; or all are.
+        ValueError: If it names no film, or a line has no label, or one without a class; or as in `published_list`.
     """
-    lines = [(number, *_split(line)) for number, line in read_lines(path)]
+    lines = published_list(Path(path))
+    if lines is not None and classes is None:
+        classes = sorted({word for _, _, word in lines})
+    if lines is None:
+        lines = [(f'{path}, line {number}', *_split(line)) for number, line in read_lines(path)]
     if not lines:
-        raise ValueError(f'{path} names no film: expected "film label" in each line.')
+        raise ValueError(f'{path} names no film: expected "film label" in each line, or a published list.')
     known = None if classes is None else {name: number for number, name in enumerate(classes)}
-    labels = [_label(f'{path}, line {number}', film, word, known, first_label) for number, film, word in lines]
-    films = [root / film for _, film, _ in lines]
-    if missing := [str(film) for film in films if not film.exists()]:
+    labels = [_label(place, names[0], word, known, first_label) for place, names, word in lines]
+    paths = [[root / name for name in names] for _, names, _ in lines]
+    found = [next((path for path in own if path.exists()), None) for own in paths]
+    missing = [own for own, film in zip(paths, found) if film is None]
+    if missing and (unreadable != 'skip' or len(missing) == len(found)):
         raise FileNotFoundError(
-            f'{len(missing)} of {len(films)} films of {path} do not exist: {first(missing)}. Paths are taken from '
-            f'data_root ({root}).'
+            f'{len(missing)} of {len(found)} films of {path} do not exist: {first([str(own[0]) for own in missing])}; '
+            f'the first would be {" or ".join(map(str, missing[0]))}. Paths are taken from data_root ({root}); films '
+            "that you do not have are left out by unreadable='skip'."
         )
+    films = [(film, label) for film, label in zip(found, labels) if film is not None]
     names = list(classes) if classes is not None else [str(label + first_label) for label in range(max(labels) + 1)]
-    if empty := [name for label, name in enumerate(names) if label not in set(labels)]:
+    labelled = {label for _, label in films}
+    if empty := [name for label, name in enumerate(names) if label not in labelled]:
         print_log(f'{path}: {len(empty)} of {len(names)} classes have no film ({first(empty)})', 'current')
-    return list(zip(films, labels)), names, ''
+    return films, names, f'; left out: {len(missing)} films that do not exist, first {missing[0][0]}' if missing else ''
 
 
-def _split(line: str) -> tuple[str, str | None]:
+def _split(line: str) -> tuple[list[str], str | None]:
     """Film and label of a line; a name of a class may have blanks after a comma, a film before it."""
     if ',' in line:
         film, word = line.rsplit(',', 1)
-        return film.strip(), word.strip()
+        return [film.strip()], word.strip()
     film, *words = line.rsplit(maxsplit=1)
-    return film, words[0] if words else None
+    return [film], words[0] if words else None
 
 
 def _label(place: str, film: str, word: str | None, known: dict[str, int] | None, first_label: int) -> int:

@@ -1,5 +1,6 @@
 """Films: frames of videos and folders, clips and views of them, layouts and lists, and what cannot be read."""
 
+import json
 import random
 import struct
 from fractions import Fraction
@@ -186,6 +187,62 @@ def test_lists_of_kinetics_and_ucf101(films):
         1,
         0,
     ]
+
+
+LABELS = '{"Moving something up": "1", "Holding something": "0"}'
+
+
+def test_the_published_lists_of_something_something_are_read_as_they_are(films):
+    (films / '20bn-something-something-v2').mkdir()
+    (films / '20bn-something-something-v2/78.webm').symlink_to(films / 'run/one.mp4')
+    (films / '9.webm').symlink_to(films / 'run/two')
+    (films / 'labels.json').write_text(LABELS)
+    entries = [
+        dict(id='78', label='moving a cup up', template='Moving [something] up', placeholders=['a cup']),
+        dict(id='9', label='holding a pen', template='Holding [something]', placeholders=['a pen']),
+    ]
+    (films / 'train.json').write_text(json.dumps(entries))
+    dataset = ClipDataset(films, 'train.json', classes='labels.json', pipeline=steps())
+    assert dataset.metainfo['classes'] == ('Holding something', 'Moving something up'), 'in the order of the numbers'
+    assert [(Path(path).name, label) for _, label, path in dataset] == [('78.webm', 1), ('9.webm', 0)]
+
+
+def test_the_published_lists_of_kinetics_are_read_and_missing_films_counted(films, log):
+    for name, film in {'a-1_000007_000017.mp4': 'run/one.mp4', 'walk/_b_000000_000010.mp4': 'run/two'}.items():
+        (films / name).symlink_to(films / film)
+    text = 'label,youtube_id,time_start,time_end,split,is_cc\n"run, fast",a-1,7,17,train,0\nwalk,_b,0,10,train,0\n'
+    (films / 'train.csv').write_text(text)
+    (films / 'val.csv').write_text(text.replace('"run, fast",a-1,7,17,train,0\n', 'walk,gone,1200,1210,train,0\n'))
+    dataset = ClipDataset(films, 'train.csv', pipeline=steps())
+    assert dataset.metainfo['classes'] == ('run, fast', 'walk')
+    assert [(Path(path).name, label) for _, label, path in dataset] == [
+        ('a-1_000007_000017.mp4', 0),
+        ('_b_000000_000010.mp4', 1),
+    ]
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 films .*gone_001200_001210.mp4 or .*walk/gone.*unreadable='):
+        ClipDataset(films, 'val.csv', pipeline=steps())
+    ((_, label, _),) = ClipDataset(films, 'val.csv', classes='train.csv', unreadable='skip', pipeline=steps())
+    assert label == 1 and f'left out: 1 films that do not exist, first {films}/gone_001200_001210.mp4' in log()
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'classes', 'message'),
+    [
+        ('test.json', '[{"id": "1"}]', None, r'entry 0: expected "id" and "template".* take train.json'),
+        ('train.json', '[{"id": "1", "template": "[Something]"}]', 'labels.json', "'Something' of 1.webm is no class"),
+        ('train.json', '{"abc": {"annotations": {}}}', None, 'Of Kinetics take the list in CSV'),
+        ('train.json', '[', None, 'is not JSON'),
+        ('train.json', '[]', 'numbers.json', r'numbers\.json: expected .* with 0 to 1, each once'),
+        ('test.csv', 'youtube_id,time_start,time_end,split\na,1,2,test\n', None, r"no column \['label'\]"),
+        ('train.csv', 'label,youtube_id,time_start,time_end\nrun,a,1.5,2\n', None, "line 2: .* got '1.5', '2'"),
+    ],
+)
+def test_published_lists_that_do_not_fit_are_refused(films, name, text, classes, message):
+    (films / 'labels.json').write_text(LABELS)
+    (films / 'numbers.json').write_text(LABELS.replace('0', '2'))
+    (films / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        ClipDataset(films, name, classes=classes, pipeline=steps())
 
 
 def test_backwards_is_the_same_frames_in_the_other_order(films):

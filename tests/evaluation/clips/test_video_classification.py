@@ -39,8 +39,14 @@ def films(tmp_path_factory) -> Path:
             frame[:, number : number + 8] = 255
             cv2.imwrite(str(root / place / f'{number}.jpg'), frame)
     lines = [f'{place} {place[0]}' for place in places if 'davis' not in place]
-    for name in ('train.csv', 'val.csv'):
-        (root / name).write_text('\n'.join(lines))
+    (root / 'labels').mkdir()
+    (root / 'labels/labels.json').write_text('{"Moving something up": "0", "Holding something": "1"}')
+    entries = []
+    for number, line in enumerate(lines):
+        (root / f'{number}.webm').symlink_to(root / line[:-2])  # a folder of frames in place of a video
+        entries.append(dict(id=str(number), template=('Moving [something] up', 'Holding [something]')[int(line[-1])]))
+    for name in ('train', 'validation'):
+        (root / f'labels/{name}.json').write_text(json.dumps(entries))
     for name in ('trainlist01.txt', 'testlist01.txt'):
         (root / name).write_text('\n'.join(f'{line[:-1]}{int(line[-1]) + 1}' for line in lines))
     (root / 'classInd.txt').write_text('1 0\n2 1\n')
