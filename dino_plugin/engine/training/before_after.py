@@ -105,7 +105,9 @@ class BeforeAfter(NamedTuple):
         of = f'{self.watch} went from {was} to {became} at best and {ends} at the end'
         by = f'points that {"chance explains" if known is not None else "we assume for chance"}'
         if best - before > chance:
-            return f'It helped: {of}, more than the {chance:.1f} {by}.'
+            # The error is that of one comparison, but the best is one of many.
+            chosen = f'The best was chosen among {len(self.looks)} looks, so it lies above the truth: ask unseen images.'
+            return f'It helped: {of}, more than the {chance:.1f} {by}. {chosen}'
         if before - last > worse:
             size = f', worse by more than the {worse:.1f} {by}' if math.isfinite(last) else ''
             return f'It did harm: {of}{size}. The best network is close to that before training.'

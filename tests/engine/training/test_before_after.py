@@ -33,6 +33,12 @@ def test_where_the_error_is_not_known_two_points_are_assumed(scores, said):
     assert verdict.startswith(said) and '2.0 points that we assume for chance' in verdict
 
 
+def test_an_improvement_says_among_how_many_looks_it_was_chosen():
+    said = 'more than the 2.0 points that we assume for chance. The best was chosen among 4 looks, so it lies above the'
+    assert f'{said} truth: ask unseen images.' in looks(50, 53, 51, 52).verdict()
+    assert not any('unseen' in looks(*scores).verdict() for scores in ((50, 51, 50), (50, 51, 40)))
+
+
 def test_the_first_of_equal_looks_is_the_best():
     assert looks(40, 50, 50).best.step == 10
 
