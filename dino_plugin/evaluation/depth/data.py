@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from dino_plugin.data.images.decoding import image_size
+from dino_plugin.data.images.file_structure import Size
 from dino_plugin.data.images.headers import MAX_PIXELS
 from dino_plugin.data.images.user_files import expanded, read_lines
-from dino_plugin.evaluation.depth.pipeline_steps import LoadDepth, read_depth, refuse_other_size
-from dino_plugin.evaluation.objects.files import images_in, refuse_missing
+from dino_plugin.evaluation.depth.pipeline_steps import LoadDepth, depth_size, read_depth, refuse_other_size
+from dino_plugin.evaluation.objects.files import images_in, loaded_size, refuse_missing
+from dino_plugin.evaluation.progress import progress
 
 ENDINGS = ('.png', '.npy', '.tif', '.tiff')
-NUM_READ = 50  # depth maps before training, a matter of seconds
+NUM_READ = 50  # depth maps before training, a matter of seconds; of all others the headers
 PLAUSIBLE = (0.05, 300.0)  # metres: medians outside are a mistake of the unit, or worth a look
 
 
@@ -24,8 +26,8 @@ class DepthDataset(BaseDataset):
 
     Files have the same names in two folders, at any depth below them; the ending of a depth is one of PNG, ``.npy`` and
     TIFF. Or a list names pairs, "image depth" in a line, as those of NYU and KITTI, where a third word, the focal
-    length, is not used, and lines with "None" are left out. Fifty depths, spread over the data set, are read before
-    training.
+    length, is not used, and lines with "None" are left out. Before training the sizes of all pairs are compared, and
+    at most 50 depths, evenly spread, are read.
 
     Args:
         data_root: Folder that all paths begin in.
@@ -61,11 +63,17 @@ class DepthDataset(BaseDataset):
         )  # fmt: skip
 
     def load_data_list(self) -> list[dict]:
-        """One sample for each image, after a look at the files."""
+        """One sample for each image."""
         found = self._in_folders() if self.pairs is None else self._in_list()
-        self._check(found[:: max(1, len(found) // NUM_READ)])
         known = {} if self.max_pixels == MAX_PIXELS else dict(max_pixels=self.max_pixels)
         return [dict(known, img_path=str(image), depth_map_path=str(depth), seg_fields=[]) for image, depth in found]
+
+    def full_init(self) -> None:
+        """mmengine's, with a look at the files of the samples that are chosen."""
+        if not self._fully_initialized:
+            super().full_init()
+            infos = [self.get_data_info(index) for index in range(len(self))]
+            self._check([(info['img_path'], info['depth_map_path']) for info in infos])
 
     def _in_folders(self) -> list[tuple[Path, Path]]:
         images, depths = self.folders
@@ -97,19 +105,24 @@ class DepthDataset(BaseDataset):
             refuse_missing(list(paths), f'files that {self.pairs} names', folder)
         return found
 
-    def _check(self, pairs: Sequence[tuple[Path, Path]]) -> None:
-        """Read some depths; tell a mistake of the unit."""
+    def _check(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Compare all sizes, read some depths; tell a mistake of the unit."""
         loader = next((step for step in self.pipeline.transforms if isinstance(step, LoadDepth)), None)
         if loader is None:
             return
+        with ThreadPoolExecutor(8) as pool:
+            for (image, depth), sizes in zip(pairs, progress(pool.map(self._sizes, pairs), 'sizes', len(pairs))):
+                refuse_other_size(depth, sizes[1], image, sizes[0])
         medians = []
-        for image, path in pairs:
-            depth = read_depth(path, loader.unit, loader.rotated_bits, self.max_pixels)
-            refuse_other_size(path, depth.shape, image, image_size(image, self.max_pixels))
+        for place in np.linspace(0, len(pairs) - 1, min(NUM_READ, len(pairs)), dtype=int):
+            depth = read_depth(pairs[place][1], loader.unit, loader.rotated_bits, self.max_pixels)
             if (depth > 0).any():
                 medians.append(np.median(depth[depth > 0]))
         if not medians:
-            raise ValueError(f'None of {len(pairs)} depths that were read has a measured pixel (first: {pairs[0][1]}).')
+            raise ValueError(
+                f'None of {min(NUM_READ, len(pairs))} depths that were read has a measured pixel (first: '
+                f'{pairs[0][1]}).'
+            )
         middle = float(np.median(medians))
         if not PLAUSIBLE[0] < middle < PLAUSIBLE[1]:
             print_log(
@@ -117,3 +130,7 @@ class DepthDataset(BaseDataset):
                 'dino_plugin.LoadDepth(unit=0.001) is for millimetres, 1.0 for metres.',
                 logger='current', level=30,
             )  # fmt: skip
+
+    def _sizes(self, pair: tuple[str, str]) -> tuple[Size, Size]:
+        """Rows and columns of an image, as it is loaded, and of its depth."""
+        return loaded_size(self.pipeline.transforms, pair[0], self.max_pixels), depth_size(pair[1], self.max_pixels)

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from jaxtyping import Float32
 from mmcv.transforms import BaseTransform
 
 from dino_plugin.data.images.channel_files import read_channels
-from dino_plugin.data.images.headers import MAX_PIXELS
+from dino_plugin.data.images.decoding import image_size, naming
+from dino_plugin.data.images.file_structure import Size
+from dino_plugin.data.images.headers import MAX_PIXELS, UnknownFormatError
+from dino_plugin.data.images.user_files import announce
 
 
 def read_depth(
@@ -32,6 +36,25 @@ def read_depth(
         stored = stored >> rotated_bits | stored << (16 - rotated_bits)
     depth = stored.astype(np.float32) * np.float32(unit)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+
+
+def depth_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Size:
+    """Rows and columns that `read_depth` gives; of PNG, ``.npy`` and most TIFF only the header is read.
+
+    Raises:
+        ValueError: As in `read_depth`.
+    """
+    with naming(path):
+        announce(path)
+    if str(path).endswith('.npy'):
+        with suppress(ValueError):  # damaged, which is told below
+            shape = np.lib.format.open_memmap(path, mode='r').shape
+            if len(shape) == 2:
+                return shape
+    else:
+        with suppress(UnknownFormatError):
+            return image_size(path, max_pixels)
+    return read_channels(path, num_channels=1, max_pixels=max_pixels).shape[:2]
 
 
 def refuse_other_size(

@@ -6,9 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmengine.config import Config
 from mmengine.structures import PixelData
+from PIL import Image
 
 from dino_plugin.data.images.headers import UndecodableImageError
 from dino_plugin.evaluation.depth import data, metric
@@ -215,6 +217,42 @@ def test_files_that_do_not_fit_are_named_before_training(tmp_path, said):
         DepthDataset(tmp_path, pipeline=steps)
     with pytest.raises(FileNotFoundError, match=r'is no folder\. Correct data_root'):
         DepthDataset(tmp_path, depths='depth')
+
+
+@pytest.mark.parametrize('ending', ['.png', '.npy', '.tif'])
+def test_each_size_is_compared_before_training_by_headers_and_some_depths_are_read(tmp_path, ending, monkeypatch):
+    steps = [dict(type=LoadDepth)]
+    for number in range(99):
+        write_pair(tmp_path, f'{number}', np.full((6, 8), 1000, np.uint16 if ending == '.png' else np.float32))
+        if ending == '.tif':
+            (tmp_path / f'depths/{number}.npy').unlink()
+            tifffile.imwrite(tmp_path / f'depths/{number}.tif', np.full((6, 8), 1000, np.float32))
+    read = []
+    monkeypatch.setattr(data, 'read_depth', lambda path, *_: read.append(path) or read_depth(path, 0.001))
+    DepthDataset(tmp_path, pipeline=steps)
+    assert len(set(read)) == 50
+    other = next(tmp_path.glob(f'depths/97{ending}'))  # it is not among the fifty
+    assert str(other) not in read
+    cv2.imwrite(str(tmp_path / 'images/97.jpg'), np.full((8, 6, 3), 90, np.uint8))
+    with pytest.raises(ValueError, match=rf'97\{ending} has 8x6 pixels, its image .*97.jpg has 6x8'):
+        DepthDataset(tmp_path, pipeline=steps)
+    assert len(DepthDataset(tmp_path, pipeline=steps, indices=97)) == 97
+
+
+def test_the_size_of_an_image_is_that_of_its_loader(tmp_path):
+    """A photograph that its EXIF data turn, with a depth of the pixels as stored."""
+    pytest.importorskip('mmcv', reason='mmcv is not installed: pip install "dino_plugin[onedl]"')
+    write_pair(tmp_path, 'a', np.full((6, 8), 1000, np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (8, 6)).save(tmp_path / 'images/a.jpg', exif=exif)
+    plain, turning = (
+        [dict(type='mmcv.LoadImageFromFile', color_type=kind), dict(type=LoadDepth)]
+        for kind in ('color_ignore_orientation', 'color')
+    )
+    assert DepthDataset(tmp_path, pipeline=plain)[0]['img'].shape == (6, 8, 3)
+    with pytest.raises(ValueError, match=r'its image .* has 6x8'):
+        DepthDataset(tmp_path, pipeline=turning)
 
 
 def test_a_window_is_cut_from_image_and_depth():
