@@ -15,6 +15,7 @@ from test_training import equal, everything
 from dino_plugin.commands.runner import Runner
 from dino_plugin.engine.training import whole_files
 from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook
+from dino_plugin.engine.training.hooks.periodic_evaluation import PeriodicHook
 from dino_plugin.engine.training.whole_files import write_whole
 from dino_plugin.weights.safe_loading import load_checkpoint
 
@@ -261,3 +262,50 @@ def test_a_training_that_ends_early_within_an_accumulated_step_saves_its_end_and
     assert saved['meta']['iter'] == stop
     assert all(torch.equal(value, saved['state_dict'][key]) for key, value in ended.model.state_dict().items())
     assert train(config(tmp_path, resume=True, **changes)).iter == 14
+
+
+class Evaluation(PeriodicHook):
+    """Notes when it looks; an error at one of them, as that of a full memory."""
+
+    def __init__(self, fails_at=None, by_epoch=True):
+        super().__init__(1 if by_epoch else 6, by_epoch, 'teacher', before_training=True)
+        self.fails_at, self.looks = fails_at, []
+
+    def prepare(self, runner):
+        pass
+
+    def look(self, runner, backbone, step):
+        self.looks.append(step)
+        if step == self.fails_at:
+            raise RuntimeError('CUDA out of memory')
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_an_error_in_an_evaluation_loses_no_training(tmp_path, by_epoch):
+    saves = dict(type='CheckpointHook', by_epoch=by_epoch, interval=1 if by_epoch else 6)
+    changes = dict(train_cfg__max_epochs=2, default_hooks__checkpoint=saves)
+    unbroken = train(config(tmp_path / 'unbroken', **changes))
+    failing = config(tmp_path / 'failing', **changes)
+    failing.custom_hooks.append(dict(type=Evaluation, fails_at=6, by_epoch=by_epoch))
+    with pytest.raises(RuntimeError, match='CUDA out of memory'):
+        train(failing)
+    saved = tmp_path / 'failing' / 'stopped_iter_6.pth'
+    assert (tmp_path / 'failing' / 'last_checkpoint').read_text() == str(saved)
+    going_on = config(tmp_path / 'failing', resume=True, **changes)
+    going_on.custom_hooks.append(dict(type=Evaluation, by_epoch=by_epoch))
+    resumed = train(going_on)
+    assert next(hook for hook in resumed.hooks if isinstance(hook, Evaluation)).looks == [12]
+    assert equal(everything(resumed), everything(unbroken))
+    assert not saved.exists()  # the next checkpoint took its place
+
+
+def test_an_error_before_training_or_while_saving_stays_the_first_error(tmp_path, monkeypatch):
+    made = config(tmp_path)
+    made.custom_hooks.append(dict(type=Evaluation, fails_at=0))
+    with pytest.raises(RuntimeError, match='CUDA out of memory'):
+        train(made)
+    assert not [*tmp_path.glob('*.pth')]
+    monkeypatch.setattr(CheckpointHook, 'save_now', lambda *arguments: 1 / 0)
+    made.custom_hooks[-1]['fails_at'] = 6
+    with pytest.raises(RuntimeError, match='CUDA out of memory'):
+        train(made)

@@ -72,17 +72,21 @@ class CheckpointHook(MmengineCheckpointHook):
             self._save_step(runner, step, dict(epoch=epoch, iter=runner.iter))
         super().after_train(runner)
 
-    def save_now(self, runner) -> str:
-        """Save after this iteration, in a file of its own, which the next checkpoint deletes.
+    def save_now(self, runner, done: int) -> str:
+        """Save in a file of its own, which the next checkpoint deletes.
+
+        Args:
+            runner: mmengine's.
+            done: Iterations until now: ``runner.iter + 1`` after an iteration, ``runner.iter`` after an epoch.
 
         Returns:
             Its path, or that of the checkpoint which was saved after this very iteration.
         """
-        if self._saved == runner.iter + 1:
+        if self._saved == done:
             return self.last_ckpt
-        name, before = STOPPED.format(runner.iter + 1), self._stopped(runner)
+        name, before = STOPPED.format(done), self._stopped(runner)
         runner.message_hub.update_info(_STOPPED, [*before, name])
-        self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        self._write(runner, name, dict(epoch=runner.epoch + (done == runner.iter), iter=done))
         _when_saved(runner, lambda: self._delete(before))
         return self.last_ckpt
 
@@ -179,6 +183,15 @@ class _WaitingBackend:
 def _when_saved(runner, action: Callable[[], None]) -> None:
     """Now, or when a runner that goes on meanwhile has written the checkpoint."""
     getattr(runner, 'when_saved', lambda act: act())(action)
+
+
+def checkpoint_hook_of(runner) -> CheckpointHook:
+    """The hook that saves now: the runner's, or one for it if it has a class of the user's."""
+    ours = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    if not ours:
+        ours = [CheckpointHook()]
+        ours[0].before_train(runner)
+    return ours[0]
 
 
 def between_steps(runner) -> bool:

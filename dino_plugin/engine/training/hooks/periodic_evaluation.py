@@ -7,7 +7,9 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from dino_plugin.data.images.seeded_dataset import preserved_random_state
+from dino_plugin.engine.distributed.fully_shard import FullyShard
 from dino_plugin.engine.distributed.whole_network import whole_network
+from dino_plugin.engine.training.hooks.checkpoint import between_steps, checkpoint_hook_of
 from dino_plugin.engine.training.model import unwrapped
 
 
@@ -15,7 +17,7 @@ class PeriodicHook(Hook, ABC):
     """Looks at the network every few epochs and after the last; a subclass says how.
 
     Random states are restored, so training is not affected; a subclass restores the network's mode. A sharded network
-    is whole in each process meanwhile.
+    is whole in each process meanwhile. If a look fails, a checkpoint is saved before the program ends with the error.
 
     Args:
         interval: Epochs between two looks; iterations if not `by_epoch`.
@@ -70,8 +72,25 @@ class PeriodicHook(Hook, ABC):
 
     def _look(self, runner, step: int) -> None:
         backbone = self.backbone_of(runner)
-        with preserved_random_state(gpu=True), whole_network(backbone):
-            self.look(runner, backbone, step)
+        try:
+            with preserved_random_state(gpu=True), whole_network(backbone):
+                self.look(runner, backbone, step)
+        except Exception as error:
+            if step:
+                _save_before_the_end(runner, step, f'{type(self).__name__}: {type(error).__name__}: {error}')
+            raise
+
+
+def _save_before_the_end(runner, step: int, cause: str) -> None:
+    """The work until here, if this process can save it alone: the others wait in the look, or failed, too."""
+    if isinstance(runner.model, FullyShard):
+        return
+    try:
+        path = checkpoint_hook_of(runner).save_now(runner, step)
+        rest = '' if between_steps(runner) else ', without the gradients of a part of a step (accumulative_counts)'
+        runner.logger.error(f'{cause}. Training until here is saved in {path}{rest}; --resume goes on after this look.')
+    except Exception as error:  # the first one says more
+        runner.logger.error(f'{cause}. Training until here could not be saved: {error}')
 
 
 class PeriodicEvaluation(PeriodicHook):

@@ -12,7 +12,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.hooks import Hook
 
 from dino_plugin.core.reduce import max_over_ranks, num_ranks
-from dino_plugin.engine.training.hooks.checkpoint import CheckpointHook, between_steps
+from dino_plugin.engine.training.hooks.checkpoint import between_steps, checkpoint_hook_of
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 _SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGUSR1', 'SIGINT') if hasattr(signal, name))
@@ -117,7 +117,7 @@ class StopHook(Hook):
             return
         number = self.signals.number if num_ranks() == 1 else self._of_all_processes(runner)
         if number:
-            path = self._checkpoint_hook(runner).save_now(runner)
+            path = checkpoint_hook_of(runner).save_now(runner, runner.iter + 1)
             barrier()  # the launcher kills the others when the first one ends
             raise TrainingStopped(number, runner.iter + 1, path)
 
@@ -131,13 +131,6 @@ class StopHook(Hook):
         self._asked_at, self._asked = now, done
         self._next = done + max(1, int(self.seconds / of_an_iteration))
         return int(number)
-
-    def _checkpoint_hook(self, runner) -> CheckpointHook:
-        ours = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-        if not ours:  # a class of the user's
-            ours = [CheckpointHook()]
-            ours[0].before_train(runner)
-        return ours[0]
 
 
 def _device(runner) -> torch.device:
