@@ -1,6 +1,7 @@
 """An index of tar shards that exist already, so that each image can be read: python tools/index_shards.py SHARDS"""
 
 import argparse
+from collections import Counter
 from functools import partial
 
 from dino_plugin.commands.command_line import fail
@@ -26,6 +27,7 @@ def main() -> None:
 
     from dino_plugin.data.images.image_files import EXTENSIONS
     from dino_plugin.data.sources.index_writing import index_shards
+    from dino_plugin.data.sources.tar_members import CAPTIONS
 
     bar = partial(track, description='Index', console=Console(stderr=True))
     extensions = tuple(args.extensions or EXTENSIONS)
@@ -38,6 +40,12 @@ def main() -> None:
     index = indexed.index
     for name, damage in index.damage.items():
         print(f'{name} is damaged ({damage}); the images before that are in the index')
+    others = sum((Counter(counts) for counts in index.others.values()), Counter())
+    for ending in CAPTIONS:
+        del others[ending]
+    if others:
+        kinds = ', '.join(f'{number} {ending or "without ending"}' for ending, number in others.most_common(10))
+        print(f'{others.total()} members were not taken ({kinds}): other endings, empty files or symbolic links')
     print(f'{index.path}: {len(index)} images in {len(index.shards)} shards, {indexed.num_new} of them new')
 
 

@@ -74,10 +74,11 @@ def index_shards(
                 extensions=list(extensions),
                 classes=list(classes) or list(known.classes if known else ()),
                 damage={name: found[name].damage for name in read if found[name].damage},
+                others={name: found[name].others for name in read if found[name].others},
             )
             _write(path, [found[name] for name in read], read, header)
     if not images:
-        others = sorted(set().union(*(members.other_endings for members in found.values())))
+        others = sorted(set().union(*(members.others for members in found.values())))
         raise ValueError(
             f'no image in the {len(found)} shards of {root}: looked for members in {" ".join(extensions)}, all after '
             f'the first dot of a name, and found {first(others) or "none"}.'
@@ -103,7 +104,8 @@ def write_index_of(paths: Sequence[str], path: str) -> None:
         shard = member.shard if is_address(member.shard) else os.path.abspath(member.shard)
         images[shard].append((member.name, member.offset, member.size))
     parts = [as_members(members) for members in images.values()]
-    _write(path, parts, {shard: stored(shard) for shard in images}, dict(extensions=[], classes=[], damage={}))
+    header = dict(extensions=[], classes=[], damage={}, others={})
+    _write(path, parts, {shard: stored(shard) for shard in images}, header)
 
 
 def _read_all(root: str, names: list[str], extensions: tuple[str, ...], num_workers: int) -> Iterator[Members]:

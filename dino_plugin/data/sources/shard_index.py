@@ -30,6 +30,7 @@ class ShardIndex:
         starts: Number of the first image of each shard, and last the number of all.
         classes: Their names, if the shards were written with them.
         damage: What is wrong with damaged shards, by name.
+        others: How many members that are no images the shards have, by name and ending.
         has_captions: Whether there is any.
 
     Raises:
@@ -61,6 +62,7 @@ class ShardIndex:
         self.extensions: tuple[str, ...] = tuple(header.get('extensions', ()))
         self.classes: tuple[str, ...] = tuple(header['classes'])
         self.damage: dict[str, str] = header['damage']
+        self.others: dict[str, dict[str, int]] = header.get('others', {})
         self.has_captions: bool = header.get('captions', False)
         self._names = list(self.shards)
         self._numbers = {name: number for number, name in enumerate(self._names)}
@@ -113,8 +115,8 @@ class ShardIndex:
         places, lengths = np.zeros(end - begin, np.int64), np.zeros(end - begin, np.int32)
         if self.has_captions:
             places, lengths = (self._arrays[part][begin:end] for part in ('caption_offsets', 'caption_sizes'))
-        damage = self.damage.get(shard, '')
-        return Members(offsets, sizes, labels, names, ends - bytes_before, places, lengths, damage)
+        said = self.damage.get(shard, ''), self.others.get(shard, {})
+        return Members(offsets, sizes, labels, names, ends - bytes_before, places, lengths, *said)
 
 
 def _from_bytes(data: bytes) -> tuple[dict[str, np.ndarray], dict]:

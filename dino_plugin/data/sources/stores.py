@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import fsspec
 
+from dino_plugin.data.images.image_files import find_images
+
 WAITS = (1, 2, 4, 8, 16)  # seconds before another try
 _CHANGE = ('ETag', 'etag', 'md5Hash', 'LastModified', 'last_modified', 'updated', 'mtime', 'created')  # names in stores
 _MISTAKES = (ValueError, ImportError)  # an unknown protocol, a package that is not installed: no waiting helps
@@ -68,23 +70,32 @@ def opened(path: str) -> Any:
 
 def stored(path: str) -> Stored:
     """Size and change of a file; errors as `read_range`."""
-    return _stored(path, attempt(path, lambda system, name: system.info(name)))
+    if not is_address(path):
+        status = os.stat(path)
+        return Stored(status.st_size, f'time {status.st_mtime_ns}')
+    return _in_store(attempt(path, lambda system, name: system.info(name)))
 
 
 def stored_below(root: str, ending: str) -> dict[str, Stored]:
     """All files below a folder or address with this ending, by their names relative to it, sorted.
 
+    Links to folders on a local disk are followed, and names that begin with a dot left out, as `find_images` does.
+
     Raises:
         FileNotFoundError: If there is no such folder.
+        PermissionError: If a folder on a local disk cannot be read.
         RuntimeError: As `read_range`.
     """
+    if os.path.isdir(root):
+        paths = (path for path in find_images(root, (ending,))[0] if path.endswith(ending))  # no capitals
+        return {name: stored(joined(root, name)) for name in sorted(os.path.relpath(path, root) for path in paths)}
     found = attempt(root, lambda system, folder: system.find(folder, detail=True))
     if not found and not attempt(root, lambda system, folder: system.exists(folder)):
         raise FileNotFoundError(f'no folder of shards: {root} (working directory: {os.getcwd()})')
     folder = fsspec.core.url_to_fs(root)[1]
     names = {os.path.relpath(path, folder): info for path, info in found.items() if path.endswith(ending)}
     shown = sorted(name for name in names if not os.path.basename(name).startswith('.'))
-    return {name: _stored(joined(root, name), names[name]) for name in shown}
+    return {name: _in_store(names[name]) for name in shown}
 
 
 def attempt(path: str, act: Callable[[fsspec.AbstractFileSystem, str], Any]) -> Any:
@@ -115,10 +126,7 @@ def attempt(path: str, act: Callable[[fsspec.AbstractFileSystem, str], Any]) -> 
             time.sleep(wait)
 
 
-def _stored(path: str, info: dict[str, Any]) -> Stored:
-    if not is_address(path):
-        status = os.stat(path)  # of what a link leads to; fsspec gives the time of the link
-        return Stored(status.st_size, f'time {status.st_mtime_ns}')
+def _in_store(info: dict[str, Any]) -> Stored:
     return Stored(info['size'], next((f'{key} {info[key]}' for key in _CHANGE if info.get(key)), ''))
 
 

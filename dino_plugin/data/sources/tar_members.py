@@ -2,9 +2,10 @@
 
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
@@ -16,6 +17,13 @@ LABEL = '.cls'
 CAPTIONS = ('.json', '.txt')  # where both are, the text is the caption
 MOST_BYTES = 2**31 - 1
 BYTES = 'surrogateescape'  # names of members need not be UTF-8; tarfile reads them so
+
+
+class Place(NamedTuple):
+    """First byte of a file in its shard, and its bytes."""
+
+    offset: int
+    size: int
 
 
 class Members(NamedTuple):
@@ -30,7 +38,7 @@ class Members(NamedTuple):
         caption_offsets: First byte of the caption of each image, a member `.txt` or `.json`.
         caption_sizes: Bytes of it; 0 without.
         damage: What is wrong with the shard behind the images that were found; empty: nothing.
-        other_endings: Of the members that are no images.
+        others: How many other members there are, by their endings: other or empty files, links that are not followed.
     """
 
     offsets: Int64[np.ndarray, ' images']
@@ -40,8 +48,8 @@ class Members(NamedTuple):
     name_ends: Int64[np.ndarray, ' images']
     caption_offsets: Int64[np.ndarray, ' images']
     caption_sizes: Int32[np.ndarray, ' images']
-    damage: str = ''
-    other_endings: frozenset[str] = frozenset()
+    damage: str
+    others: Mapping[str, int]
 
     def member_names(self) -> list[str]:
         """Of each image."""
@@ -60,7 +68,8 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
     """The images of a shard in webdataset's layout: `KEY.jpg`, with `KEY.cls` as its label, `KEY.txt` or `KEY.json`
     as its caption, and any other members.
 
-    A damaged shard gives the images before the damage.
+    A hard link is the file that it leads to, which tar writes before it; symbolic links are not followed. A damaged
+    shard gives the images before the damage.
 
     Args:
         path: A tar file without compression, local or an address.
@@ -69,7 +78,8 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
     images: list[tuple[str, int, int]] = []
     labels: dict[str, int] = {}
     captions: dict[str, tuple[int, int, int]] = {}  # kind, offset, size
-    others: set[str] = set()
+    files: dict[str, Place] = {}
+    others: Counter[str] = Counter()
     damage = ''
     with opened(path) as file:
         num_bytes = file.seek(0, os.SEEK_END)
@@ -77,21 +87,22 @@ def read_members(path: str, extensions: tuple[str, ...] = EXTENSIONS) -> Members
         try:
             with tarfile.open(fileobj=file, mode='r:') as shard:
                 for member in shard:
-                    ending = ending_of(member.name)
-                    if not member.isfile() or member.offset_data + member.size > num_bytes:
+                    name, ending, place = member.name, ending_of(member.name), _place(member, files)
+                    if member.isdir() or (place and sum(place) > num_bytes):
                         continue
-                    if ending in extensions and 0 < member.size <= MOST_BYTES:
-                        images.append((member.name, member.offset_data, member.size))
-                    elif ending == LABEL:
-                        labels[_key(member.name)] = _number(shard.extractfile(member).read(32))
+                    if place:
+                        files[name] = place  # a later hard link may lead to it
+                    if place and ending in extensions and 0 < place.size <= MOST_BYTES:
+                        images.append((name, *place))
+                    elif place and ending == LABEL:
+                        file.seek(place.offset)
+                        labels[_key(name)] = _number(file.read(min(place.size, 32)))
                     else:
-                        others.add(ending)
-                    if ending in CAPTIONS:
-                        found = CAPTIONS.index(ending), member.offset_data, member.size
-                        captions[_key(member.name)] = max(found, captions.get(_key(member.name), found))
-                file.seek(shard.offset)
-                if file.read(tarfile.BLOCKSIZE).strip(b'\0'):
-                    damage = f'byte {shard.offset} begins no member'
+                        others[ending] += 1
+                    if place and ending in CAPTIONS:
+                        found = CAPTIONS.index(ending), *place
+                        captions[_key(name)] = max(found, captions.get(_key(name), found))
+                damage = _damage_at(file, shard.offset)
         except tarfile.TarError as error:
             damage = str(error)
     return as_members(images, labels, damage, others, captions)
@@ -101,7 +112,7 @@ def as_members(
     images: Sequence[tuple[str, int, int]],
     labels: Mapping[str, int] = MappingProxyType({}),
     damage: str = '',
-    others: Iterable[str] = (),
+    others: Mapping[str, int] = MappingProxyType({}),
     captions: Mapping[str, tuple[int, int, int]] = MappingProxyType({}),
 ) -> Members:
     """Arrays of (name, offset, size) of each image, and of labels and (kind, offset, size) of captions by name without
@@ -118,8 +129,20 @@ def as_members(
         places[:, 1],
         places[:, 2].astype(np.int32),
         damage,
-        frozenset(others),
+        dict(others),
     )
+
+
+def _damage_at(file: Any, offset: int) -> str:
+    """Behind its last member a whole shard has zeros."""
+    file.seek(offset)
+    return f'byte {offset} begins no member' if file.read(tarfile.BLOCKSIZE).strip(b'\0') else ''
+
+
+def _place(member: tarfile.TarInfo, files: Mapping[str, Place]) -> Place | None:
+    if member.isreg() and not member.issparse():
+        return Place(member.offset_data, member.size)
+    return files.get(member.linkname) if member.islnk() else None
 
 
 def _key(name: str) -> str:

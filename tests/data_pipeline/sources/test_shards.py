@@ -313,3 +313,30 @@ def test_an_index_of_an_earlier_version_is_refused_and_read_anew(images, tmp_pat
         ShardDataset(folder)
     assert index_shards(str(folder)).num_new == 3
     assert len(ShardDataset(folder)) == len(NAMES)
+
+
+def test_links_to_folders_and_hard_links_in_a_tar_are_followed_and_the_rest_is_counted(images, tmp_path):
+    """`tar` writes a file that has two names once, and a link the second time."""
+    source = tmp_path / 'source'
+    (source / 'b').mkdir(parents=True)
+    shutil.copy(images / NAMES[0], source / '0.jpg')
+    os.link(source / '0.jpg', source / 'b/1.jpg')
+    (source / '0.cls').write_text('3')
+    os.link(source / '0.cls', source / 'b/1.cls')
+    os.symlink('0.jpg', source / 'soft.jpg')
+    (source / 'old.jp2').write_bytes(b'other')
+    (tmp_path / 'elsewhere').mkdir()
+    with tarfile.open(tmp_path / 'elsewhere/0.tar', 'w') as shard:
+        for name in ('0.jpg', '0.cls', 'b', 'soft.jpg', 'old.jp2'):
+            shard.add(source / name, name)
+    (tmp_path / 'shards').mkdir()
+    os.symlink(tmp_path / 'elsewhere', tmp_path / 'shards/linked')
+    os.symlink(tmp_path / 'shards', tmp_path / 'elsewhere/circle')
+
+    index = index_shards(str(tmp_path / 'shards')).index
+    assert list(index.shards) == ['linked/0.tar']
+    dataset = ShardDataset(tmp_path / 'shards', with_labels=True)
+    infos = {name_of(info): info for info in map(dataset.get_data_info, range(len(dataset)))}
+    assert {name: info['gt_label'] for name, info in infos.items()} == {'0.jpg': 3, 'b/1.jpg': 3}
+    assert {fileio.get(info['img_path']) for info in infos.values()} == {(images / NAMES[0]).read_bytes()}
+    assert index_shards(str(tmp_path / 'shards')).index.others == {'linked/0.tar': {'.jpg': 1, '.jp2': 1}}
