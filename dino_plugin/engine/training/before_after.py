@@ -106,7 +106,7 @@ class BeforeAfter(NamedTuple):
         by = f'points that {"chance explains" if known is not None else "we assume for chance"}'
         if best - before > chance:
             # The error is that of one comparison, but the best is one of many.
-            chosen = f'The best was chosen among {len(self.looks)} looks, so it lies above the truth: ask unseen images.'
+            chosen = f'The best was chosen among {len(self.looks)} looks and lies above the truth: ask unseen images.'
             return f'It helped: {of}, more than the {chance:.1f} {by}. {chosen}'
         if before - last > worse:
             size = f', worse by more than the {worse:.1f} {by}' if math.isfinite(last) else ''

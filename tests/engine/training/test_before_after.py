@@ -34,7 +34,7 @@ def test_where_the_error_is_not_known_two_points_are_assumed(scores, said):
 
 
 def test_an_improvement_says_among_how_many_looks_it_was_chosen():
-    said = 'more than the 2.0 points that we assume for chance. The best was chosen among 4 looks, so it lies above the'
+    said = 'more than the 2.0 points that we assume for chance. The best was chosen among 4 looks and lies above the'
     assert f'{said} truth: ask unseen images.' in looks(50, 53, 51, 52).verdict()
     assert not any('unseen' in looks(*scores).verdict() for scores in ((50, 51, 50), (50, 51, 40)))
 
