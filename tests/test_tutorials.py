@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
 from PIL import Image
 
 from dino_plugin.__main__ import SHORT
+from dino_plugin.engine.training.hooks.guard import ORDER, GuardHook
 from dino_plugin.openmmlab.config_files import config_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -111,6 +113,17 @@ def test_each_picture_is_shown_small_and_renewed_by_a_run(page):
         file = REPOSITORY / 'docs/images/tutorials' / name
         assert file.stat().st_size <= 100_000
         assert max(Image.open(file).size) <= 900
+
+
+def test_what_decides_is_named_with_the_argument_of_the_guard_that_brings_the_data():
+    text = (REPOSITORY / 'docs/tutorials/7_go_on.md').read_text()
+    set_by_hand = re.findall(r"custom_hooks\.3\.(\w+)=(?:'([^']+)'|([\w.]+))", text)
+    recipe = Config.fromfile(config_path(re.search(r'dino-plugin train (\S+/\S+\.py)', text)[1]))
+    assert recipe.custom_hooks[3].type == 'dino_plugin.GuardHook'
+    for name, *value in set_by_hand:
+        GuardHook(**{name: ''.join(value)})  # it knows the argument
+    assert {name for name, *_ in set_by_hand} == {'class_masks', 'pairs', 'watch'}
+    assert {quoted for name, quoted, _ in set_by_hand if name == 'watch'} <= set(ORDER)
 
 
 @each_page
