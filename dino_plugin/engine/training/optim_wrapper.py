@@ -150,6 +150,9 @@ class SelfDistillationOptimWrapper(OptimWrapper):
 
         Precision, learning rates, weight decay and other options stay those of this run's config, also where a schedule
         moves them; differences are logged.
+
+        Raises:
+            ValueError: If it is the state of another kind of optimiser, or of other groups of parameters.
         """
         state_dict = dict(state_dict)
         before = state_dict.pop('precision', self.precision)
@@ -159,7 +162,8 @@ class SelfDistillationOptimWrapper(OptimWrapper):
         scaler = state_dict.pop('scaler', None)
         if self.scaler is not None and scaler is not None:
             self.scaler.load_state_dict(scaler)
-        super().load_state_dict(under_config(state_dict, self.param_groups))
+        state = under_config(state_dict, self.optimizer.param_groups, self.base_param_settings)
+        super().load_state_dict(state)
 
     @property
     def progress(self) -> float:

@@ -10,7 +10,7 @@ _BASE = 'base_param_settings'
 Group = Mapping[str, Any]
 
 
-def under_config(state: Mapping[str, Any], own: Sequence[Group]) -> dict[str, Any]:
+def under_config(state: Mapping[str, Any], own: Sequence[Group], base: Group | None) -> dict[str, Any]:
     """The state of a checkpoint's optimiser with the options of this run's config; what that changes is logged.
 
     Where a schedule moves an option, the group has the config's value as ``initial_<option>``, and
@@ -20,18 +20,50 @@ def under_config(state: Mapping[str, Any], own: Sequence[Group]) -> dict[str, An
     so it keeps its place in the schedule. The same config changes nothing, bit for bit.
 
     Args:
-        state: Of mmengine's wrapper of an optimiser, which keeps the options of a base group beside the others.
-        own: The wrapper's groups, as this run built them from its config.
+        state: Of mmengine's wrapper of an optimiser.
+        own: Groups of the optimiser's parameters, as this run built them from its config.
+        base: The options that mmengine keeps beside several groups, for the log.
+
+    Raises:
+        ValueError: If the checkpoint's optimiser is of another kind, or groups its parameters otherwise.
     """
-    base = [state[_BASE]] if _BASE in state else []
-    saved = [*state['param_groups'], *base]
+    saved = state['param_groups']
+    if other := _difference(saved, own):
+        raise ValueError(
+            f"The checkpoint's optimiser is another: {other}. --resume needs the same optimizer, paramwise_cfg and "
+            'networks. To start a new optimiser from the weights of this checkpoint, without --resume: '
+            '--work-dir DIR --cfg-options load_from=PATH.'
+        )
     if changed := changed_options(saved, own):
         print_log(f'The config rules, and differs from the checkpoint: {changed}.', 'current', logging.WARNING)
-    groups = [
-        {name: _value(name, theirs, ours) for name in ours} | {'params': theirs['params']}
-        for theirs, ours in zip(saved, own, strict=True)
-    ]
-    return {**state, 'param_groups': groups[: len(state['param_groups'])], **({_BASE: groups[-1]} if base else {})}
+    ours = {**state, 'param_groups': [_group(*pair) for pair in zip(saved, own, strict=True)]}
+    return ours if base is None else {**ours, _BASE: _group(state.get(_BASE, base), base)}
+
+
+def _difference(saved: Sequence[Group], own: Sequence[Group]) -> str:
+    """Why the state does not fit; empty if it does."""
+    before, now = (_options(groups) for groups in (saved, own))
+    missing, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
+    if lacking := [name for name in missing if before[name]] + [name for name in new if now[name]]:
+        return f'{", ".join(lacking)} are options of one of them alone'
+    parts = [[(group.get('module'), len(group['params'])) for group in groups] for groups in (saved, own)]
+    if parts[0] != parts[1]:
+        told = [f'{sum(size for _, size in each)} tensors in {len(each)} groups' for each in parts]
+        return f'it has {told[0]}, this run has {told[1]}'
+    return ''
+
+
+def _options(groups: Sequence[Group]) -> dict[str, bool]:
+    """Options by name; True for numbers, which no schedule added. PyTorch's flags differ between its versions."""
+    return {
+        name: isinstance(value, float | int | tuple | list)
+        and not isinstance(value, bool)
+        and name != 'params'
+        and not name.startswith('initial_')
+        and f'initial_{name}' not in group
+        for group in groups
+        for name, value in group.items()
+    }
 
 
 def changed_options(saved: Sequence[Group], own: Sequence[Group]) -> str:
@@ -45,6 +77,10 @@ def changed_options(saved: Sequence[Group], own: Sequence[Group]) -> str:
                 changed.setdefault(name, []).append((now, before))
     largest = {name: max(pairs) for name, pairs in changed.items() if not name.startswith('initial_')}
     return ', '.join(f'{name} {_text(before)} -> {_text(now)}' for name, (now, before) in largest.items())
+
+
+def _group(saved: Group, own: Group) -> dict[str, Any]:
+    return {name: _value(name, saved, own) for name in own} | {'params': saved['params']}
 
 
 def _value(name: str, saved: Group, own: Group) -> Any:

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.hooks import Hook
 from small_training import build_runner, small_config
+from test_optim import Fine, make_wrapper, step
 
 from dino_plugin.core.schedules import Cosine
 
@@ -53,3 +54,48 @@ def test_a_resumed_run_with_a_smaller_batch_has_the_learning_rate_of_that_batch(
     options(tmp_path, 2, **changes)
     rest = options(tmp_path, 4, resume=True, train_dataloader__batch_size=4, **changes)
     assert rest.rates == pytest.approx([1e-3 / 4 * Cosine(1.0, 0.0)(step / 4) for step in range(2, 4)])
+
+
+SGD = dict(type='SGD', lr=0.1, weight_decay=0.0, momentum=0.9, fused=False)
+
+
+class Trained(Fine):
+    """A small network, of whose outputs only the size matters."""
+
+    def forward(self, x):
+        return sum((value**2).sum() for value in self.parameters() if value.requires_grad) * x.mean()
+
+
+def state_after_a_step(**config):
+    model = Trained()
+    wrapper = make_wrapper(model, **config)
+    step(model, wrapper)
+    return wrapper.state_dict()
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'said'),
+    [
+        ({}, dict(optimizer=SGD), 'another: betas, eps, dampening, momentum are options of one of them alone'),
+        (dict(optimizer=SGD), {}, 'another: dampening, momentum, betas, eps are options of one of them alone'),
+        ({}, dict(paramwise_cfg=dict(layer_decay=0.5)), '44 tensors in 4 groups, this run has 44 tensors in 11 groups'),
+        (
+            {},
+            dict(paramwise_cfg=dict(custom_keys={'patch_embed': dict(lr_mult=0)})),
+            'it has 44 tensors in 4 groups, this run has 42 tensors in 4 groups',
+        ),
+    ],
+)
+def test_another_optimiser_is_refused_with_a_cure(first, second, said):
+    state = state_after_a_step(**first)
+    with pytest.raises(ValueError, match=f'{said}.*load_from=PATH'):
+        make_wrapper(Trained(), **second).load_state_dict(state)
+
+
+def test_other_options_of_the_same_optimiser_count(log):
+    wrapper = make_wrapper(Trained(), dict(betas=(0.9, 0.95), eps=1e-6))
+    state = state_after_a_step()
+    del state['param_groups'][0]['fused']  # as from another version of PyTorch
+    wrapper.load_state_dict(state)
+    assert {(group['betas'], group['eps']) for group in wrapper.param_groups} == {((0.9, 0.95), 1e-6)}
+    assert 'betas (0.9, 0.999) -> (0.9, 0.95), eps 1e-08 -> 1e-06.' in log()
