@@ -101,6 +101,7 @@ from dino_plugin.evaluation.depth.data import DepthDataset
 from dino_plugin.evaluation.depth.losses import LogGradientLoss, ScaleInvariantLoss
 from dino_plugin.evaluation.depth.metric import DepthMetric
 from dino_plugin.evaluation.depth.pipeline_steps import KeepWindow, LoadDepth
+from dino_plugin.evaluation.depth.range_hook import DepthRangeHook
 from dino_plugin.evaluation.detection.late import box_bias_detr, box_dataset, box_metric
 from dino_plugin.evaluation.discovery.metric import DiscoveryMetric
 from dino_plugin.evaluation.objects.images import ObjectDataset
@@ -156,7 +157,7 @@ VOCABULARY: dict[Registry, list] = {
     registry.HOOKS: [
         EMATeacherHook, SkippedStepsHook, CollapseMonitorHook, KNNHook, OnlineEvaluationHook, GuardHook, PicturesHook,
         ThroughputHook, CheckpointHook, DescribeBackboneHook, CaptureHook, KeepTokensHook, ClipPicturesHook,
-        ClassNamesHook,
+        ClassNamesHook, DepthRangeHook,
     ],
     registry.LOOPS: [
         ResumableEpochLoop, ResumableIterLoop, BankTestLoop, ClipTestLoop, ObjectTestLoop, PatchTestLoop,

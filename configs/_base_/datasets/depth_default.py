@@ -29,4 +29,7 @@ val_dataloader = dict(dataset=dict(__images, pipeline=test_pipeline, test_mode=T
 test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, type='dino_plugin.DepthMetric', min_depth=1e-3, max_depth=10.0)
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='depth/rmse', rule='less'))
+default_hooks = dict(
+    checkpoint=dict(save_best='depth/rmse', rule='less'),
+    depth_range=dict(type='dino_plugin.DepthRangeHook'),
+)

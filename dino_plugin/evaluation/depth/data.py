@@ -56,6 +56,7 @@ class DepthDataset(BaseDataset):
         test_mode: bool = False,
     ) -> None:
         self.root = Path(expanded(data_root, 'data_root'))
+        self.depths_read = np.empty(0, np.float32)  # metres of some measured pixels, for `DepthRangeHook`
         self.folders, self.pairs, self.max_pixels = (self.root / images, self.root / depths), pairs, max_pixels
         super().__init__(
             data_root=str(self.root), pipeline=list(pipeline), test_mode=test_mode, indices=indices, max_refetch=1,
@@ -113,11 +114,14 @@ class DepthDataset(BaseDataset):
         with ThreadPoolExecutor(8) as pool:
             for (image, depth), sizes in zip(pairs, progress(pool.map(self._sizes, pairs), 'sizes', len(pairs))):
                 refuse_other_size(depth, sizes[1], image, sizes[0])
-        medians = []
+        medians, some = [], [np.empty(0, np.float32)]
         for place in np.linspace(0, len(pairs) - 1, min(NUM_READ, len(pairs)), dtype=int):
             depth = read_depth(pairs[place][1], loader.unit, loader.rotated_bits, self.max_pixels)
             if (depth > 0).any():
-                medians.append(np.median(depth[depth > 0]))
+                measured = depth[depth > 0]
+                medians.append(np.median(measured))
+                some.append(measured[:: 1 + len(measured) // 2000])
+        self.depths_read = np.concatenate(some)
         if not medians:
             raise ValueError(
                 f'None of {min(NUM_READ, len(pairs))} depths that were read has a measured pixel (first: '

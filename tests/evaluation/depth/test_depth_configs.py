@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from dino_plugin.evaluation.depth import range_hook
 from dino_plugin.openmmlab.config_files import config_path, config_root
 
 pytest.importorskip('mmseg', reason='mmsegmentation is not installed: pip install "dino_plugin[onedl]"')
@@ -110,6 +111,33 @@ def test_a_config_trains_and_tests(name, folder, tmp_path, monkeypatch, reposito
     assert 0 < found['depth/rmse'] < runner.model.decode_head.bins.max()
     if dataset != 'sunrgbd':  # which is validated on NYU
         assert found['depth/rmse'] == pytest.approx(runner.message_hub.get_scalar('val/depth/rmse').current())
+
+
+def test_depths_beyond_the_range_are_told_or_refused_before_the_first_step(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    said = []
+    monkeypatch.setattr(range_hook, 'print_log', lambda text, **_: said.append(text))
+
+    def training(number, **ranges):
+        cfg = config('vit-small-p16_linear_1xb8-2k_custom', tmp_path / str(number))
+        for part, max_depth in ranges.items():
+            cfg.merge_from_dict({f'{part}.max_depth': max_depth})
+        runner = Runner.from_cfg(cfg)
+        monkeypatch.setattr(runner.model, 'train_step', lambda *_, **__: pytest.fail('a step was made'))
+        return runner
+
+    for part in ('model.decode_head', 'val_evaluator'):
+        with pytest.raises(ValueError, match=rf'None of .* 0\.001 and 1\.5 m, the range of {part}: they are 2 to 4 m'):
+            training(part, **{part: 1.5}).train()
+    assert not said
+    with pytest.raises(pytest.fail.Exception, match='a step was made'):
+        training('half', **{'model.decode_head': 3.0}).train()
+    assert len(said) == 1 and said[0].startswith('Only 50% of the depths of train_dataloader')
+    assert 'LoadDepth(unit=...)' in said[0]
+    cfg = config('vit-small-p16_linear_1xb8-2k_custom', tmp_path / 'test')
+    cfg.test_evaluator.max_depth = 1.5
+    with pytest.raises(ValueError, match=r'of test_dataloader .* the range of test_evaluator'):
+        Runner.from_cfg(cfg).test()
 
 
 def test_losses_are_those_of_the_protocols_and_of_what_was_measured():
