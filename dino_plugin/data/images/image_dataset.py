@@ -39,7 +39,8 @@ class ImageDataset(BaseDataset):
     Before a file goes into the pipeline, its header is checked, whatever decodes it there. ``~`` is the home folder.
 
     Args:
-        data_root: Folder of the images. Without labels and list it may be several folders, one after the other.
+        data_root: Folder of the images. Without labels and list it may be several folders, one after the other; where
+            one lies in another, an image counts once.
         ann_file: Text list. A relative path is taken from ``data_root``, as everywhere in mmengine.
         with_labels: Read class labels, for evaluation; pretraining needs none.
         extensions: Endings of the files in folders that are images, small or capital letters; for other files than the
@@ -107,7 +108,8 @@ class ImageDataset(BaseDataset):
             return self._read_list(folder)
         if self.with_labels:
             return self._scan_classes(folder)
-        return [sample for each in folders for sample in self._scan(each)]
+        visited: set[tuple[int, int]] = set()
+        return [sample for each in folders for sample in self._scan(each, visited)]
 
     def _check_folder(self, folder: str) -> None:
         if folder and not os.path.isdir(folder):
@@ -120,10 +122,12 @@ class ImageDataset(BaseDataset):
                 f'{several if len(self._roots) > 1 else ""}'
             )
 
-    def _scan(self, folder: str) -> list[dict]:
-        paths, num_others = find_images(folder, self.extensions)
-        refuse_empty(folder, paths, num_others, self.extensions)
-        print_log(f'{len(paths)} images in {folder}{_ignored(num_others)}', logger='current')
+    def _scan(self, folder: str, visited: set[tuple[int, int]]) -> list[dict]:
+        more = 'more ' if visited else ''
+        paths, num_others = find_images(folder, self.extensions, visited)
+        if not paths:  # it may lie in a folder before it
+            refuse_empty(folder, *find_images(folder, self.extensions), self.extensions)
+        print_log(f'{len(paths)} {more}images in {folder}{_ignored(num_others)}', logger='current')
         return [dict(img_path=path) for path in paths]
 
     def _scan_classes(self, root: str) -> list[dict]:

@@ -26,27 +26,35 @@ class Found(NamedTuple):
     num_others: int
 
 
-def find_images(folder: str, extensions: tuple[str, ...] = EXTENSIONS) -> tuple[list[str], int]:
-    """Paths of the images below a folder, sorted folder by folder, and the number of other files there."""
+def find_images(
+    folder: str, extensions: tuple[str, ...] = EXTENSIONS, visited: set[tuple[int, int]] | None = None
+) -> tuple[list[str], int]:
+    """Paths of the images below a folder, sorted folder by folder, and the number of other files there.
+
+    Args:
+        folder: Links below it are followed, but no folder is visited twice.
+        extensions: Endings of images, in small letters.
+        visited: Devices and inodes of folders that are left out; those of this call are added. So of several folders,
+            one of which lies in another, no image is found twice.
+    """
     paths: list[str] = []
     num_others = 0
-    status = os.stat(folder)
-    visited = {(status.st_dev, status.st_ino)}
+    visited = set() if visited is None else visited
 
-    def scan(directory: str) -> None:
+    def scan(directory: str, status: os.stat_result) -> None:
         nonlocal num_others
+        if (status.st_dev, status.st_ino) in visited:
+            return
+        visited.add((status.st_dev, status.st_ino))
         for entry in list_folder(directory):
             if is_folder(entry):
-                status = entry.stat()
-                if (status.st_dev, status.st_ino) not in visited:
-                    visited.add((status.st_dev, status.st_ino))
-                    scan(entry.path)
+                scan(entry.path, entry.stat())
             elif _is_image(entry.name, extensions) and is_file(entry):
                 paths.append(entry.path)
             else:
                 num_others += 1
 
-    scan(folder)
+    scan(folder, os.stat(folder))
     return paths, num_others
 
 

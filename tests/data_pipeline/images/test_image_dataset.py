@@ -87,13 +87,26 @@ class TestFolder:
         folders = [tmp_path / 'b', tmp_path / 'a']
         assert names_of(ImageDataset(folders), tmp_path) == ['b/2.jpg', 'b/cat/1.jpg', 'a/3.jpg']
         assert names_of(ImageDataset(folders[:1]), tmp_path) == names_of(ImageDataset(folders[0]), tmp_path)
-        below = ImageDataset([tmp_path / 'b', tmp_path / 'b'], data_prefix=dict(img_path='cat'))
-        assert names_of(below, tmp_path) == ['b/cat/1.jpg'] * 2
+        copy_images(tmp_path, 'a/cat/5.jpg')
+        below = ImageDataset(folders, data_prefix=dict(img_path='cat'))
+        assert names_of(below, tmp_path) == ['b/cat/1.jpg', 'a/cat/5.jpg']
         with pytest.raises(FileNotFoundError, match=r'nowhere.*one of 2: in --cfg-options a comma makes a list'):
             ImageDataset([tmp_path / 'b', tmp_path / 'nowhere'])
         for more in (dict(with_labels=True), dict(ann_file='list.txt')):
             with pytest.raises(ValueError, match='several folders are for images without labels and without a list'):
                 ImageDataset(folders, **more)
+
+    def test_an_image_of_two_folders_counts_once(self, tmp_path, log):
+        copy_images(tmp_path, 'a.jpg', 'extra/b.jpg', 'extra/more/c.jpg')
+        (tmp_path / 'link').symlink_to(tmp_path / 'extra')
+        extra, link = tmp_path / 'extra', tmp_path / 'link'
+        assert names_of(ImageDataset([tmp_path, extra]), tmp_path) == ['a.jpg', 'extra/b.jpg', 'extra/more/c.jpg']
+        assert '3 images in' in log() and f'0 more images in {extra}' in log()
+        assert names_of(ImageDataset([extra, tmp_path]), tmp_path) == ['extra/b.jpg', 'extra/more/c.jpg', 'a.jpg']
+        assert names_of(ImageDataset([link, extra]), tmp_path) == ['link/b.jpg', 'link/more/c.jpg']
+        with pytest.raises(ValueError, match=r'no image in .*empty/ or below'):
+            (tmp_path / 'empty').mkdir()
+            ImageDataset([tmp_path, tmp_path / 'empty'])
 
     def test_links_are_followed_and_loops_end(self, tmp_path):
         copy_images(tmp_path, 'outside/a.jpg', 'root/b.jpg', 'root/sub/c.jpg')
