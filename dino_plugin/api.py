@@ -111,8 +111,8 @@ def load_backbone(checkpoint: PathOrName, **arguments: Any) -> nn.Module:
     """The network of a file as a model of timm, in evaluation mode, on the CPU.
 
     ``model(images)`` is the class token (the pooled vector of a convnet), ``model.forward_features(images)`` are the
-    tokens. Images are normalised as in training: by ImageNet's mean and deviation, where nobody changed them; the JSON
-    beside an export has both.
+    tokens. Images are normalised as in training: by ImageNet's mean and deviation, where nobody changed them;
+    ``meta['normalisation']`` of a checkpoint and the JSON beside an export have both.
 
     Args:
         checkpoint: As in `TimmBackbone`: a training checkpoint (the teacher by default), an export, a released file,
@@ -163,6 +163,7 @@ def extract_features(
 
     from dino_plugin.commands.features_of_images import write_features_of_images
     from dino_plugin.evaluation.features.names import read_names
+    from dino_plugin.weights.normalisation import normalisation_of
 
     if out is not None and Path(out).suffix not in ('.npy', '.safetensors'):
         raise ValueError(f'extract_features: out={str(out)!r} must end in .npy or .safetensors.')
@@ -170,7 +171,7 @@ def extract_features(
     with tempfile.TemporaryDirectory() as folder:
         written = write_features_of_images(
             network, images, out or f'{folder}/features.safetensors', features, last_blocks, resize, crop, batch_size,
-            num_workers, precision,
+            num_workers, precision, normalisation_of(checkpoint),
         )  # fmt: skip
         of_numpy = written.out.suffix == '.npy'
         rows = torch.from_numpy(np.load(written.out)) if of_numpy else load_file(written.out)['features']

@@ -1,5 +1,7 @@
 """What Python programs call is what the command line does."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -7,10 +9,15 @@ import pytest
 import timm
 import torch
 from bundled import CIFAR
+from mmengine.config import Config
 from safetensors.torch import load_file
 
 import dino_plugin
 from dino_plugin.backbones.timm_backbone import TimmBackbone
+from dino_plugin.commands.own_input import use_own_input
+from dino_plugin.data.images.decoding import read_image
+from dino_plugin.export.backbone import export_backbone
+from dino_plugin.openmmlab.config_files import config_path
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 TINY = {
@@ -81,6 +88,32 @@ def test_features_are_those_of_the_program(run, tmp_path):
     )
     assert torch.equal(kept.features, found.features)
     assert (tmp_path / 'kept.npy').is_file()
+
+
+def test_a_network_sees_its_images_as_in_training(tmp_path):
+    """A training with another mean and deviation: features, k-NN tests and exports took ImageNet's."""
+    levels = {'model.data_preprocessor': dict(type='dino_plugin.ViewPreprocessor', mean=[10, 20, 30], std=[100] * 3)}
+    run = dino_plugin.pretrain(
+        CIFAR, epochs=1, batch_size=16, num_workers=0, work_dir=tmp_path / 'run', cfg_options=TINY | levels
+    )
+    (tmp_path / 'few').mkdir()
+    photographs = [shutil.copy(path, tmp_path / 'few') for path in sorted(CIFAR.rglob('*.jpg'))[:3]]
+    found = dino_plugin.extract_features(run.checkpoint, tmp_path / 'few', resize=32, crop=32, num_workers=0)
+    pixels = torch.stack([torch.from_numpy(read_image(str(path))) for path in sorted(photographs)]).float()
+    with torch.no_grad():
+        images = (pixels - torch.tensor([10, 20, 30])) / 100
+        torch.testing.assert_close(found.features, run.load_backbone()(images.permute(0, 3, 1, 2)))
+
+    exported = export_backbone(run.checkpoint, tmp_path / 'out')
+    card = json.loads(exported.with_suffix('.json').read_text())
+    assert card['pretrained_cfg']['mean'] == card['mean'] == [round(level / 255, 6) for level in (10, 20, 30)]
+    again = export_backbone(exported, tmp_path / 'again', std=[50] * 3)  # an option wins
+    other = json.loads(again.with_suffix('.json').read_text())
+    assert other['mean'] == card['mean'] and other['std'] == [round(50 / 255, 6)] * 3
+    for file in (run.checkpoint, exported):
+        cfg = Config.fromfile(config_path('knn/knn_folder.py'))
+        use_own_input(cfg, str(file), None)
+        assert (cfg.model.data_preprocessor.mean, cfg.model.data_preprocessor.std) == ([10, 20, 30], [100] * 3)
 
 
 def test_what_a_program_would_say_and_end_with_is_an_error_with_the_cure(run, tmp_path):

@@ -29,7 +29,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--source', default='teacher', help='teacher, student, or the name of another network in the file'
     )
-    parser.add_argument('--mean', nargs='+', type=float, help="of images, in levels of 0 to 255 (default: ImageNet's)")
+    parser.add_argument(
+        '--mean',
+        nargs='+',
+        type=float,
+        help="of images, in levels of 0 to 255 (default: the checkpoint's, or ImageNet's)",
+    )
     parser.add_argument('--std', nargs='+', type=float, help='standard deviation, in the same unit')
     parser.add_argument(
         '--image-size',

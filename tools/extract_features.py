@@ -36,12 +36,14 @@ def main() -> None:
     args = parse_args()
     # Imported here, so that --help and usage errors are quick.
     from dino_plugin.commands.features_of_images import write_features_of_images
+    from dino_plugin.weights.normalisation import normalisation_of
 
     backbone = backbone_or_fail(args.checkpoint, args.backbone)
     try:
+        said = None if args.checkpoint == 'none' else normalisation_of(args.checkpoint)
         written = write_features_of_images(
             backbone, args.images, args.out, args.features, args.last_blocks, args.resize, args.crop, args.batch_size,
-            args.num_workers, args.precision,
+            args.num_workers, args.precision, said,
         )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         fail(str(error))

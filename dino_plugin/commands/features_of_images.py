@@ -6,10 +6,12 @@ from torch import nn
 
 import dino_plugin.engine.vocabulary  # noqa: F401
 from dino_plugin.data.images.image_dataset import ImageDataset
+from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.data.sources.shard_dataset import ShardDataset
 from dino_plugin.data.sources.shard_index import INDEX
 from dino_plugin.engine.precision import PRECISIONS
 from dino_plugin.evaluation.features.files import Written, write_features
+from dino_plugin.weights.normalisation import Normalisation
 
 
 def write_features_of_images(
@@ -23,6 +25,7 @@ def write_features_of_images(
     batch_size: int = 64,
     num_workers: int = 2,
     precision: str = 'fp32',
+    normalisation: Normalisation | None = None,
 ) -> Written:
     """`write_features` of a folder, or of a text list of paths.
 
@@ -33,6 +36,7 @@ def write_features_of_images(
         resize: Pixels of the shorter side.
         crop: Pixels of the square from the centre.
         precision: Of the network: 'fp32', 'bf16' or 'fp16'. Features are float32.
+        normalisation: Of the images, see `normalisation_of`. Default: ImageNet's.
 
     Raises:
         ValueError: As `write_features`.
@@ -40,7 +44,12 @@ def write_features_of_images(
     """
     dataset = images_at(images, resize, crop)
     dtype = PRECISIONS[precision]
-    return write_features(backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype)
+    device = next(backbone.parameters()).device
+    preprocessor = ViewPreprocessor(*normalisation).to(device) if normalisation else None
+    return write_features(
+        backbone, dataset, out, features, last_blocks, batch_size, num_workers, autocast_dtype=dtype,
+        preprocessor=preprocessor,
+    )  # fmt: skip
 
 
 def images_at(images: str | Path, resize: int, crop: int) -> ImageDataset | ShardDataset:

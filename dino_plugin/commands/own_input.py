@@ -11,8 +11,7 @@ from dino_plugin.commands.few_images import nested
 from dino_plugin.data.views.normalisation import IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS
 from dino_plugin.engine.downstream.trained_model import only_backbone
 from dino_plugin.weights.checkpoint import backbone_description
-from dino_plugin.weights.networks.descriptions import read_card
-from dino_plugin.weights.reading.sources import local_file
+from dino_plugin.weights.normalisation import normalisation_of
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 USUAL = (256, 224)  # what our configs have if nobody chose: the shorter side, and the square from the centre
@@ -60,9 +59,9 @@ def _said_by(cfg: Config, checkpoint: str) -> tuple[int | None, list[float], lis
         released = backbone.get('pretrained') is True and backbone.get('model_name')
         given = _timms(backbone.model_name) if released else None
         return (None, [], []) if given is None else (given.input_size[-1], _levels(given.mean), _levels(given.std))
-    side = _side(backbone_description(load_checkpoint(checkpoint), checkpoint))
-    card = {} if '://' in checkpoint else read_card(local_file(checkpoint)) or {}
-    return side, _levels(card.get('mean')), _levels(card.get('std'))
+    content = load_checkpoint(checkpoint)
+    side = _side(backbone_description(content, checkpoint))
+    return side, *(normalisation_of(checkpoint, content) or ([], []))
 
 
 def untrained(cfg: Config, checkpoint: str) -> None:
@@ -140,10 +139,9 @@ def _set_size(cfg: Config, crops: list[ConfigDict], size: int) -> None:
         fail('--image-size: this config has no size of images to set; its pipelines say what becomes of them.')
 
 
-def _levels(values: Any) -> list[float]:
-    """From [0, 1] to levels of [0, 255]; nothing if these are no numbers."""
-    valid = isinstance(values, (list, tuple)) and all(isinstance(value, (int, float)) for value in values)
-    return [round(255 * value, 3) for value in values] if valid else []
+def _levels(values: Sequence[float]) -> list[float]:
+    """From [0, 1] to levels of [0, 255]."""
+    return [round(255 * value, 3) for value in values]
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -17,6 +17,7 @@ from dino_plugin.export.formats import GRAPH_FORMATS, OWN
 from dino_plugin.export.graphs import Graph, graph_of, own_size
 from dino_plugin.export.tensors import Exported, in_format
 from dino_plugin.weights.checkpoint import backbone_description, backbone_state, own_tensors
+from dino_plugin.weights.normalisation import normalisation_of
 from dino_plugin.weights.reading.file_checks import sha256_of
 from dino_plugin.weights.safe_loading import load_checkpoint
 from dino_plugin.weights.strict_loading import load_backbone
@@ -29,8 +30,8 @@ def export_backbone(
     checkpoint: str | Path,
     out: str | Path,
     source: str = 'teacher',
-    mean: Sequence[float] = IMAGENET_MEAN_LEVELS,
-    std: Sequence[float] = IMAGENET_STD_LEVELS,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     format: str = 'timm',
     image_size: tuple[int, int] | None = None,
 ) -> Path:
@@ -64,8 +65,9 @@ def export_backbone(
             makes it a PyTorch file. For `huggingface` it is the folder, `work_dirs/a/vit-small-1a2b3c4d/`; `onnx` has
             the suffix `.onnx`, `torch_export` `.pt2`.
         source: `teacher`, `student`, or the name of another network in the file, see `backbone_state`.
-        mean: Mean of the images' normalisation, per channel, in levels of [0, 255]; for the description.
-        std: Standard deviation, in the same unit.
+        mean: Mean of the images' normalisation, per channel, in levels of [0, 255]; for the description. None: what the
+            checkpoint says, see `normalisation_of`, otherwise ImageNet's.
+        std: Standard deviation, likewise.
         format: One of `FORMATS` or `GRAPH_FORMATS`, or `own`.
         image_size: Rows and columns in pixels, fixed in `onnx` and `torch_export`. None: any size if the
             exported values then equal the network's, else the network's own size.
@@ -81,9 +83,12 @@ def export_backbone(
     """
     if image_size and format not in GRAPH_FORMATS:
         raise ValueError(f'image_size={image_size} fixes the size of {list(GRAPH_FORMATS)}; {format!r} holds tensors.')
+    content = load_checkpoint(checkpoint)
+    said = normalisation_of(checkpoint, content) or (IMAGENET_MEAN_LEVELS, IMAGENET_STD_LEVELS)
+    mean, std = (said[0] if mean is None else mean), (said[1] if std is None else std)
     if format == OWN:
-        return _export_own(load_checkpoint(checkpoint), Path(out), source, dict(mean=[*mean], std=[*std]))
-    model, card = _network_of(checkpoint, source)
+        return _export_own(content, Path(out), source, dict(mean=[*mean], std=[*std]))
+    model, card = _network_of(content, checkpoint, source)
     if not len(mean) == len(std) == channels_of(model):
         raise ValueError(
             f'mean and std have {len(mean)} and {len(std)} numbers, and the network has {channels_of(model)} channels: '
@@ -129,9 +134,8 @@ def _module_of(content: Mapping[str, Any]) -> str | None:
     return str(description['module']) if isinstance(description, Mapping) and 'module' in description else None
 
 
-def _network_of(checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[str, Any]]:
+def _network_of(content: Mapping[str, Any], checkpoint: str | Path, source: str) -> tuple[nn.Module, dict[str, Any]]:
     """timm's model with the weights, and its description."""
-    content = load_checkpoint(checkpoint)
     description = backbone_description(content, checkpoint, source)
     if description is None:
         if module := _module_of(content):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dino_plugin.data.collate import image_collate
 from dino_plugin.data.images.headers import UndecodableImageError
+from dino_plugin.data.preprocessor import ViewPreprocessor
 from dino_plugin.evaluation.features.cache import cache_key
 from dino_plugin.evaluation.features.extraction import stream_features
 from dino_plugin.evaluation.features.names import refuse_other_than_utf8, write_names
@@ -39,6 +40,7 @@ def write_features(
     num_workers: int = 2,
     part: int = 1024,
     autocast_dtype: torch.dtype | None = None,
+    preprocessor: ViewPreprocessor | None = None,
 ) -> Written:
     """Writes the features of all images of a data set, and the name of each row's image.
 
@@ -55,6 +57,7 @@ def write_features(
         batch_size: Images at a time.
         num_workers: Processes that read images.
         part: Images between two parts on the disk.
+        preprocessor: On the backbone's device. Default: ImageNet's mean and deviation.
 
     Raises:
         ValueError: If the suffix is unknown, no image can be read, or a name does not fit into a `.parquet`.
@@ -70,12 +73,13 @@ def write_features(
         refuse_other_than_utf8([info['img_path'] for info in infos], 'Parquet files')
     parts = out.with_name(f'{out.name}.parts')
     steps = [(type(step).__name__, vars(step)) for step in dataset.pipeline.transforms]
-    done = _prepare(parts, cache_key(backbone, infos, [features, num_blocks, str(autocast_dtype), steps]))
+    levels = [preprocessor.mean.tolist(), preprocessor.std.tolist()] if preprocessor else None
+    done = _prepare(parts, cache_key(backbone, infos, [features, num_blocks, str(autocast_dtype), steps, levels]))
     rest = Subset(_Numbered(dataset), range(done, len(dataset)))
     loader = DataLoader(rest, batch_size, num_workers=num_workers, collate_fn=_collate_readable)
     batches = (batch for batch in progress(loader, f'features of {len(rest)} images') if batch is not None)
     rows, numbers = [], []
-    for found, indices in stream_features(backbone, batches, features, None, autocast_dtype, num_blocks):
+    for found, indices in stream_features(backbone, batches, features, preprocessor, autocast_dtype, num_blocks):
         rows.append(found.cpu())
         numbers.append(indices.cpu())
         if sum(map(len, rows)) >= part:

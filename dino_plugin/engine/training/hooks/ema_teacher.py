@@ -4,7 +4,7 @@ from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
 from dino_plugin.engine.distributed.fully_shard import FullyShard
-from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook, describe
+from dino_plugin.engine.downstream.describe_backbone import DescribeBackboneHook, describe, describe_normalisation
 from dino_plugin.engine.training.model import unwrapped
 
 
@@ -12,8 +12,8 @@ class EMATeacherHook(DescribeBackboneHook):
     """Move the teacher towards the student, after each optimiser step and only then.
 
     The teacher does not move during gradient accumulation and after a skipped step. Before each iteration the hook sets
-    the model's progress. It writes the backbone's description and the names of the losses into the ``meta`` of each
-    checkpoint, so that evaluators and the export need no config.
+    the model's progress. It writes the backbone's description, the images' normalisation and the names of the losses
+    into the ``meta`` of each checkpoint, so that evaluators and the export need no config.
 
     Raises:
         TypeError: With mmengine's AmpOptimWrapper, which does not say when it skipped a step.
@@ -57,3 +57,4 @@ class EMATeacherHook(DescribeBackboneHook):
         distillation = unwrapped(runner.model).distillation
         checkpoint['meta']['losses'] = [type(loss).__name__ for loss in distillation.losses.values()]
         describe(checkpoint, distillation.student.backbone)
+        describe_normalisation(checkpoint, runner.model)
