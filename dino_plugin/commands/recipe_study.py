@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
+from dino_plugin.commands.changed_values import changed_values
 from dino_plugin.commands.command_line import fail
+from dino_plugin.engine.training.latest_checkpoint import has_begun, latest_checkpoint
 from dino_plugin.engine.training.whole_files import write_whole
 from dino_plugin.openmmlab.config_files import config_path
 from dino_plugin.visualization.scalars import read_scalars
@@ -85,13 +87,15 @@ def train(study: Config, run: Run) -> None:
     """Train to the end, from where an earlier call stopped, unless it is finished.
 
     Raises:
-        SystemExit: If the training fails; what the others have learnt is kept.
+        SystemExit: If another recipe was trained in this folder, or the training fails; what the others have learnt is
+            kept.
     """
+    config, cfg = run.folder / 'recipe.py', config_of(study, run)
+    _refuse_another(run, config, cfg)
     if run.record.get('finished'):
         return
     run.folder.mkdir(parents=True, exist_ok=True)
-    config = run.folder / 'recipe.py'
-    config_of(study, run).dump(config)
+    cfg.dump(config)
     before, started = _seconds_of_children(), time.time()
     command = [sys.executable, '-m', 'dino_plugin', 'train', str(config), '--work-dir', str(run.folder), '--resume']
     try:
@@ -106,6 +110,21 @@ def train(study: Config, run: Run) -> None:
         fail(f'{run.recipe}, seed {run.seed}, ended with status {status}. The same command goes on from there.')
     curve = read_scalars(run.folder)[METRIC]
     run.add(curve={str(step): score for step, score in curve.items()}, finished=True)
+
+
+def _refuse_another(run: Run, kept: Path, cfg: Config) -> None:
+    """A figure, or half a training, must not stand for a recipe that it is not of."""
+    if not kept.is_file() or not (run.record or has_begun(run.folder)):
+        return
+    changed = changed_values(Config.fromfile(kept).to_dict(), cfg.to_dict())
+    changed.pop('work_dir', None)  # the study may have moved
+    if changed:
+        was, now = changed[first := min(changed)]
+        fail(
+            f'{run.recipe}, seed {run.seed}: another recipe was trained in {run.folder}; {first} was {was}, and is '
+            f'{now}{f", and {len(changed) - 1} more" if len(changed) > 1 else ""}. Give the changed recipe another '
+            'name, or the study another folder: --work-dir DIR.'
+        )
 
 
 def _seconds_of_children() -> float:
@@ -142,13 +161,15 @@ def test(study: Config, run: Run) -> None:
     """
     if 'test' in run.record:
         return
-    checkpoint = (run.folder / 'last_checkpoint').read_text().strip()
+    checkpoint, _ = latest_checkpoint(run.folder, run.folder)  # of this folder, also if it is a copy
+    if checkpoint is None:
+        fail(f'{run.recipe}, seed {run.seed}: {run.folder} holds no checkpoint to test.')
     cfg = Config.fromfile(config_path(study.test.config))
     cfg.merge_from_dict(dict(study.test.get('options', {})))
     config = run.folder / 'test.py'
     cfg.dump(config)
     folder = run.folder / 'test'
-    command = [sys.executable, '-m', 'dino_plugin', 'test', str(config), checkpoint, '--work-dir', str(folder)]
+    command = [sys.executable, '-m', 'dino_plugin', 'test', str(config), str(checkpoint), '--work-dir', str(folder)]
     if subprocess.run(command).returncode:
         fail(f'The test of {run.recipe}, seed {run.seed}, failed.')
     newest = max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)

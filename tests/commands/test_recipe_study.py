@@ -1,11 +1,14 @@
 """Recipes side by side: what is chosen and by what, what a second call leaves alone, when test images are looked at."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
 
+from dino_plugin.commands import recipe_study
 from dino_plugin.commands.recipe_study import Run, chosen, config_of, runs_of, table, train
 from dino_plugin.commands.recipe_study import test as look_at_test_images
 
@@ -64,6 +67,39 @@ def test_the_shipped_study_names_recipes_that_exist(repository, tmp_path):
     assert len(runs) == len(study.seeds) * len(study.recipes) and len(study.seeds) >= 3
     data = {config_of(study, run).train_dataloader.dataset.dataset.data_root for run in runs}
     assert data == {study.test.options['test_cfg.bank_dataloader.dataset.data_root']}  # the same images for all
+
+
+def test_a_changed_recipe_is_refused_and_a_moved_study_is_tested_with_its_own_files(tmp_path, monkeypatch, capsys):
+    """The old figure stood under the changed recipe, and the test of a copied folder took the first one's file."""
+    commands = []
+
+    def pretend(command):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, int('test' in command))  # trainings succeed
+
+    def study(rate):
+        recipe = dict(config=QUICKSTART, options={'optim_wrapper.optimizer.lr': rate})
+        return Config(dict(recipes=dict(a=recipe), test=dict(config='knn/knn_folder.py')))
+
+    monkeypatch.setattr(subprocess, 'run', pretend)
+    monkeypatch.setattr(recipe_study, 'read_scalars', lambda _: {recipe_study.METRIC: {78: 41.0}})
+    run = runs_of(study(0.001), tmp_path / 'old')[0]
+    train(study(0.001), run)
+    whole = dict(meta={}, state_dict={}, message_hub={})
+    torch.save(whole, run.folder / 'epoch_1.pth')
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'epoch_1.pth'))
+    shutil.copytree(tmp_path / 'old', tmp_path / 'copy')
+    copied = runs_of(study(0.001), tmp_path / 'copy')[0]
+    train(study(0.001), copied)  # finished, in any folder
+    assert len(commands) == 1
+    for folder in (run, copied):
+        with pytest.raises(SystemExit):
+            train(study(0.1), folder)
+        assert 'another recipe was trained' in (told := capsys.readouterr().err)
+        assert 'optim_wrapper.optimizer.lr was 0.001, and is 0.1' in told
+    with pytest.raises(SystemExit):
+        look_at_test_images(study(0.001), copied)
+    assert str(copied.folder / 'epoch_1.pth') in commands[-1]
 
 
 @pytest.fixture(scope='module')
