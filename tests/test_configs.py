@@ -40,7 +40,7 @@ VIDEO = [name for name in CONFIGS if name.startswith('video/')]
 ELSEWHERE = {
     'segmentation': 'test_segmentation.py',
     'detection': 'test_detection.py',
-    'depth': 'evaluation/depth/test_depth.py',
+    'depth': 'evaluation/depth/test_depth_configs.py',
     'text': 'evaluation/text/test_text_configs.py',
     'classification': 'test_classification.py',
     'video_classification': 'evaluation/clips/test_video_classification.py',
