@@ -14,6 +14,7 @@ from dino_plugin.commands.command_line import fail, option_values, tell
 from dino_plugin.commands.slurm import port_of_job, variables_of_torchrun
 from dino_plugin.commands.unread_options import unread_options
 from dino_plugin.core.reduce import join_processes_on_cpu
+from dino_plugin.engine.training.latest_checkpoint import has_begun
 from dino_plugin.openmmlab.config_files import find_config
 
 # What starts several processes, and a variable by which they know it.
@@ -37,9 +38,7 @@ def load_config(args: argparse.Namespace, change: Callable[[Config], None] | Non
     if change is not None:
         change(cfg)
     cfg.launcher = args.launcher
-    small = '_smoke' if getattr(args, 'smoke', False) else ''
-    work_dir = args.work_dir or (cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}') + small
-    cfg.work_dir = os.path.expanduser(work_dir)
+    cfg.work_dir = _work_dir(cfg, args)
     try:
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -54,6 +53,17 @@ def load_config(args: argparse.Namespace, change: Callable[[Config], None] | Non
         cfg.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
         cfg.sync_bn = None  # PyTorch has none for CPUs
     return cfg
+
+
+def _work_dir(cfg: Config, args: argparse.Namespace) -> str:
+    """Of the option or the config. A trial with --smoke never writes over the checkpoints of a training."""
+    folder = os.path.expanduser(args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}')
+    if not getattr(args, 'smoke', False) or (args.work_dir and not has_begun(folder)):
+        return folder
+    trial = f'{folder.rstrip("/")}_smoke'
+    if args.work_dir:
+        tell(f'{folder} holds a training, so the trial goes to {trial}')
+    return trial
 
 
 def read_config(args: argparse.Namespace) -> Config:

@@ -97,6 +97,24 @@ def test_a_work_dir_may_begin_with_a_tilde(tmp_path, monkeypatch, words):
     assert (tmp_path / 'runs/a b').is_dir()
 
 
+def test_a_trial_never_writes_into_the_folder_of_a_training(tmp_path, monkeypatch, capsys):
+    for variable in ('RANK', 'LOCAL_RANK'):  # load_config would leave the latter set
+        monkeypatch.setenv(variable, '0')
+    parser = new_parser('')
+    add_launch_arguments(parser)
+
+    def work_dir(smoke):
+        args = parser.parse_args([CUSTOM, '--work-dir', f'{tmp_path}/run/'])
+        args.smoke = smoke
+        return launch.load_config(args).work_dir
+
+    assert work_dir(smoke=True) == f'{tmp_path}/run/'
+    (tmp_path / 'run/epoch_1.pth').touch()
+    assert work_dir(smoke=True) == f'{tmp_path}/run_smoke'
+    assert f'the trial goes to {tmp_path}/run_smoke' in capsys.readouterr().err
+    assert work_dir(smoke=False) == f'{tmp_path}/run/'
+
+
 @pytest.mark.parametrize(('launcher', 'starter'), [('pytorch', 'torchrun'), ('slurm', 'srun')])
 def test_a_launcher_that_started_nothing_is_named(launcher, starter, monkeypatch, capsys):
     for variable in ('RANK', 'SLURM_PROCID'):
