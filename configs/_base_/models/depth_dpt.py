@@ -1,8 +1,9 @@
-# Depth by DPT's decoder on four layers of the frozen network; for other than 12 blocks see depth_linear4.py.
-_base_ = './depth_linear4.py'
+# Depth by DPT's decoder on four layers of the frozen network, with the losses of depth_linear4.py, which also says what
+# to set for other than 12 blocks.
+_base_ = './depth_linear.py'
 
 model = dict(
-    backbone=dict(class_token=False),
+    backbone=dict(out_indices=(2, 5, 8, 11)),
     neck=dict(_delete_=True, type='dino_plugin.MapsWithoutReadout'),
     decode_head=dict(
         head=dict(
@@ -16,6 +17,7 @@ model = dict(
             dropout_ratio=0.0,
             align_corners=False,
             norm_cfg=dict(type='SyncBN'),
-        )
+        ),
+        losses=dict(gradient=dict(type='dino_plugin.LogGradientLoss', weight=0.5)),
     ),
 )
