@@ -7,6 +7,7 @@ import contextlib
 import io
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -30,16 +31,22 @@ class Run:
 
     Attributes:
         work_dir: Its folder.
-        checkpoint: The last checkpoint.
-        scalars: Everything that was logged: name -> iteration -> value, such as ``scalars['loss']``.
+        checkpoint: The last checkpoint; None if there is none on this machine, as with an ``out_dir`` in a store.
+        scalars: Everything that ``LocalVisBackend`` logged: name -> iteration -> value, such as ``scalars['loss']``.
     """
 
     work_dir: Path
-    checkpoint: Path
+    checkpoint: Path | None
     scalars: dict[str, dict[int, float]]
 
     def load_backbone(self) -> nn.Module:
-        """The trained network, see :func:`load_backbone`."""
+        """The trained network, see :func:`load_backbone`.
+
+        Raises:
+            ValueError: If there is no checkpoint.
+        """
+        if self.checkpoint is None:
+            raise ValueError(f'The training in {self.work_dir} left no checkpoint here; name one: load_backbone(FILE).')
         return load_backbone(self.checkpoint)
 
 
@@ -88,10 +95,11 @@ def pretrain(
     Raises:
         ValueError: If the config cannot be read, or an argument does not fit to it; the message names the cure.
     """
+    from dino_plugin.commands.runner import Runner
     from dino_plugin.commands.training import training_config, training_runner
     from dino_plugin.commands.training_arguments import training_parser
     from dino_plugin.engine.training.latest_checkpoint import latest_checkpoint
-    from dino_plugin.visualization.scalars import read_scalars
+    from dino_plugin.visualization.scalars import read_scalars, scalar_files
 
     folders = [images] if isinstance(images, str | PathLike) else images
     with _messages_as_errors():
@@ -102,9 +110,17 @@ def pretrain(
         args.work_dir = None if work_dir is None else str(work_dir)
         args.resume, args.smoke, args.cfg_options = 'auto' if resume else None, smoke, dict(cfg_options or {})
         cfg = training_config(args)
-    training_runner(cfg).train()
-    checkpoint, _ = latest_checkpoint(cfg.work_dir, cfg.work_dir)
-    return Run(Path(cfg.work_dir), checkpoint, read_scalars(cfg.work_dir))
+    runner = training_runner(cfg)
+    # before training; a runner of another program keeps its files in the working directory
+    place = runner.checkpoint_place() if isinstance(runner, Runner) else (cfg.work_dir,)
+    runner.train()
+    try:
+        checkpoint, _ = latest_checkpoint(cfg.work_dir, *place)
+    except ValueError as error:  # the training succeeded, and what it measured is not lost
+        checkpoint = None
+        warnings.warn(f'pretrain: the training has ended, but its checkpoint is not found. {error}', stacklevel=2)
+    scalars = read_scalars(cfg.work_dir) if scalar_files(cfg.work_dir) else {}
+    return Run(Path(cfg.work_dir), checkpoint, scalars)
 
 
 def load_backbone(checkpoint: PathOrName, **arguments: Any) -> nn.Module:

@@ -94,8 +94,10 @@ def test_a_network_sees_its_images_as_in_training(tmp_path):
     """A training with another mean and deviation: features, k-NN tests and exports took ImageNet's."""
     levels = {'model.data_preprocessor': dict(type='dino_plugin.ViewPreprocessor', mean=[10, 20, 30], std=[100] * 3)}
     run = dino_plugin.pretrain(
-        CIFAR, epochs=1, batch_size=16, num_workers=0, work_dir=tmp_path / 'run', cfg_options=TINY | levels
-    )
+        CIFAR, epochs=1, batch_size=16, num_workers=0, work_dir=tmp_path / 'run',
+        cfg_options=TINY | levels | {'default_hooks.checkpoint.out_dir': str(tmp_path / 'elsewhere')},
+    )  # fmt: skip
+    assert run.checkpoint == tmp_path / 'elsewhere/run/epoch_1.pth'  # it was looked for in work_dir, and an error came
     (tmp_path / 'few').mkdir()
     photographs = [shutil.copy(path, tmp_path / 'few') for path in sorted(CIFAR.rglob('*.jpg'))[:3]]
     found = dino_plugin.extract_features(run.checkpoint, tmp_path / 'few', resize=32, crop=32, num_workers=0)

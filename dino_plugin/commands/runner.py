@@ -93,7 +93,7 @@ class Runner(ShardedRunner):
         # A machine that takes the place of a lost one does not know that the others have been started again.
         wishes = all_gather_object((self._resume, self._load_from))
         self._resume, self._load_from = next((wish for wish in wishes if wish[0]), wishes[0])
-        folder, template = self._checkpoint_place()
+        folder, template = self.checkpoint_place()
         local = isinstance(get_file_backend(folder), LocalBackend)  # other storage is mmengine's
         if self._resume and self._load_from is None and not self._has_loaded and local:
             self._load_from = self._latest(folder, template)
@@ -117,7 +117,7 @@ class Runner(ShardedRunner):
         log(f'--resume: {f"goes on from {path}" if path else "starts at iteration 0"}, because {reason}.')
         return None if path is None else str(path)
 
-    def _checkpoint_place(self) -> tuple[str, str]:
+    def checkpoint_place(self) -> tuple[str, str]:
         """The folder of the checkpoints and the template of their names; before training, hooks do not know it yet."""
         hook = next((hook for hook in self.hooks if isinstance(hook, MmengineCheckpointHook)), None)
         if hook is None or hook.out_dir in (None, self.work_dir):
@@ -125,7 +125,7 @@ class Runner(ShardedRunner):
         return f'{hook.out_dir}/{Path(self.work_dir).name}', hook.filename_tmpl
 
     def _warn_of_checkpoints(self) -> None:
-        folder, template = self._checkpoint_place()
+        folder, template = self.checkpoint_place()
         if not self._resume and (there := [path.name for path in checkpoints_in(folder, template)]):
             self.logger.warning(
                 f'{folder} holds checkpoints of an earlier training ({", ".join(there[-3:])}). This one starts at '
