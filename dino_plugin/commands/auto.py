@@ -31,7 +31,8 @@ def write_recipe(args: argparse.Namespace) -> str:
         The file, ``WORK_DIR/recipe.py``. A training that is resumed takes the one that is there, edited or not.
 
     Raises:
-        SystemExit: If there are no images or too few, or another recipe is in the folder.
+        SystemExit: If there are no images or too few, another recipe is in the folder, or the name
+            of a folder is not UTF-8.
     """
     folder = Path(os.path.expanduser(args.work_dir or WORK_DIR))
     file = folder / 'recipe.py'
@@ -41,6 +42,7 @@ def write_recipe(args: argparse.Namespace) -> str:
     if not args.images:
         fail(f'{AUTO} chooses a recipe for your images: {AUTO} --images DIR')
     folders = [os.path.abspath(os.path.expanduser(folder)) for folder in args.images]
+    _refuse_other_than_utf8([str(folder), *folders])
     try:
         facts = look(folders, args.launcher)
         recipe = recipe_for(facts)
@@ -70,6 +72,13 @@ def config_text(choices: Sequence[Choice], work_dir: str, images: Sequence[str])
         parts += [_comment(f'{choice.name}: {choice.value}. {choice.reason}.'), *choice.lines]
         parts += [''] if choice.lines else []
     return '\n'.join([*parts, f'work_dir = {work_dir!r}', ''])
+
+
+def _refuse_other_than_utf8(names: Sequence[str]) -> None:
+    """The recipe is a text that names these folders."""
+    for name in names:
+        if any('\ud800' <= letter <= '\udfff' for letter in name):  # bytes that are no letter, as Python keeps them
+            fail(f'{name!a} is not UTF-8, so no recipe can name it. Name a link to it: ln -s FOLDER LINK')
 
 
 def _comment(text: str) -> str:

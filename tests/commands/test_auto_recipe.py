@@ -1,8 +1,10 @@
 """The recipe `auto`: numbers from facts, a config that has them, a table that says why, and a training by it."""
 
 import math
+import os
 import re
 import runpy
+import shutil
 import sys
 from argparse import Namespace
 from dataclasses import replace
@@ -265,6 +267,19 @@ def test_gpus_that_would_stand_idle_are_told(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert 'GPUs train' not in told.err
     assert 'on 4 GPUs of 24 GB with' in told.out
+
+
+@pytest.mark.parametrize('strange', ['images', 'work_dir'])
+def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence(strange, tmp_path, no_gpu, capsys):
+    folder = tmp_path / os.fsdecode(b'caf\xe9')  # Latin-1
+    folder.mkdir()
+    images, work_dir = (folder / 'cat', tmp_path / 'work') if strange == 'images' else (CIFAR, folder)
+    if strange == 'images':
+        shutil.copytree(CIFAR, images)
+    with pytest.raises(SystemExit):
+        write_recipe(arguments([images], work_dir))
+    assert 'caf\\udce9' in (told := capsys.readouterr().err) and 'is not UTF-8' in told and 'ln -s' in told
+    assert not (work_dir / 'recipe.py').exists()
 
 
 def test_an_edited_recipe_is_never_overwritten_and_goes_on(tmp_path, no_gpu, capsys):
