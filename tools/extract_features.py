@@ -16,7 +16,12 @@ def parse_args() -> argparse.Namespace:
         description='Write the features of all images below a folder. An interrupted run goes on where it was.'
     )
     parser.add_argument('checkpoint', type=checkpoint_name, help=CHECKPOINT_HELP)
-    parser.add_argument('--images', type=existing, required=True, help='a folder, or a text list of paths')
+    parser.add_argument(
+        '--images',
+        type=existing,
+        required=True,
+        help='a folder, or a text list of paths, absolute or from the working directory',
+    )
     parser.add_argument(
         '--out', required=True, help='.safetensors or .npy, with a list of names beside it, or .parquet'
     )

@@ -46,7 +46,7 @@ def write_recipe(args: argparse.Namespace) -> str:
     try:
         facts = look(folders, args.launcher)
         recipe = recipe_for(facts)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
         fail(str(error))
     choices = [*choices_of_method(facts, recipe), *choices_of_machine(facts, recipe, folders)]
     text = config_text(choices, str(folder), args.images)

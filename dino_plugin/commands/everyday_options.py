@@ -23,8 +23,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Adds --images, --backbone, --init, --epochs, --batch-size, --num-workers, --dry-run, --smoke."""
     group = first_group(parser)
     group.add_argument('--images', nargs='+', type=existing, metavar='DIR',
-                       help='the images, in one folder or several, at any depth, or a text list of paths; for a config '
-                       'with labels the folder with its layout, such as DIR/train and DIR/val')  # fmt: skip
+                       help='the images, in one folder or several, at any depth, or a text list of paths, absolute or '
+                       'from the working directory (auto takes folders only); for a config with labels the folder with '
+                       'its layout, such as DIR/train and DIR/val')  # fmt: skip
     group.add_argument('--backbone', metavar='NAME', help='the network, by its name in timm: vit_base_patch16_224')
     group.add_argument('--init', type=_pretrained_or_existing, metavar='FILE|pretrained',
                        help="first weights of the backbone: a file, or timm's for its name")  # fmt: skip

@@ -116,7 +116,8 @@ def _pretrain_on(cfg: Config, folders: list[str]) -> None:
             dataset.input_dir = folders[0]
             return
         if is_list and dataset.get('type') == 'dino_plugin.ImageDataset':
-            dataset.update(data_root='', ann_file=os.path.abspath(folders[0]))
+            # relative lines are taken from here, also by a resumed training, and a message names it
+            dataset.update(data_root=os.getcwd(), ann_file=os.path.abspath(folders[0]))
             return
         if 'data_root' in dataset or 'ann_file' in dataset:
             dataset.data_root = folders[0] if len(folders) == 1 else folders

@@ -47,6 +47,7 @@ def look(folders: Sequence[str], launcher: str = 'none') -> Facts:
 
     Raises:
         FileNotFoundError: If a folder does not exist.
+        NotADirectoryError: If one is a file.
         ValueError: If there is no image, or no header of the sample can be read.
     """
     paths = [path for folder in folders for path in list_images(folder)]
@@ -59,9 +60,14 @@ def list_images(folder: str) -> list[str]:
     """The images below a folder, sorted.
 
     Raises:
-        FileNotFoundError: If it is no folder.
+        FileNotFoundError: If it does not exist.
+        NotADirectoryError: If it is a file.
         ValueError: If there is none.
     """
+    if os.path.isfile(folder):
+        raise NotADirectoryError(
+            f'--images {folder} is a list, and auto looks at folders only. Name a config instead of auto for a list.'
+        )
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'--images {folder} is not a folder (working directory: {os.getcwd()}).')
     paths, num_others = find_images(folder)

@@ -299,6 +299,7 @@ def test_an_edited_recipe_is_never_overwritten_and_goes_on(tmp_path, no_gpu, cap
     [
         (None, 'auto --images DIR'),
         (['nowhere'], 'nowhere is not a folder'),
+        (['list.txt'], 'list.txt is a list, and auto looks at folders only'),
         (['empty'], 'no image'),
         (['nine'], '9 images are too few'),
     ],
@@ -306,6 +307,7 @@ def test_an_edited_recipe_is_never_overwritten_and_goes_on(tmp_path, no_gpu, cap
 def test_a_folder_without_enough_images_ends_the_program_with_one_message(images, message, tmp_path, no_gpu, capsys):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'nine').mkdir()
+    (tmp_path / 'list.txt').write_text(str(CIFAR))
     for number, path in enumerate(sorted(CIFAR.rglob('*.jpg'))[:9]):
         (tmp_path / f'nine/{number}.jpg').write_bytes(path.read_bytes())
     with pytest.raises(SystemExit):

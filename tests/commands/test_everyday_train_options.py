@@ -1,6 +1,8 @@
 """The short options of a training do what the long ones do, in a config of every family."""
 
 import argparse
+import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -94,7 +96,18 @@ def test_a_list_of_images_takes_the_place_of_a_folder(config, tmp_path):
     (tmp_path / 'chosen.txt').write_text('\n'.join([*paths, paths[0]]))  # one image twice
     found = config(SMALL, '--images', str(tmp_path / 'chosen.txt'))
     dataset = found.train_dataloader.dataset.dataset
-    assert (dataset.data_root, dataset.ann_file, found.model.num_images) == ('', str(tmp_path / 'chosen.txt'), 10)
+    assert (dataset.ann_file, found.model.num_images) == (str(tmp_path / 'chosen.txt'), 10)
+
+
+def test_relative_lines_of_a_list_are_taken_from_the_working_directory_and_an_error_names_it(config, tmp_path):
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists/chosen.txt').write_text('a/0.jpg\n')
+    dataset = config(SMALL, '--images', 'lists/chosen.txt').train_dataloader.dataset.dataset
+    with pytest.raises(FileNotFoundError, match=re.escape(f'relative to data_root ({os.getcwd()})')):
+        DATASETS.build(dataset)
+    (Path.cwd() / 'a').mkdir()
+    shutil.copy(next(CIFAR.rglob('*.jpg')), 'a/0.jpg')
+    assert len(DATASETS.build(dataset)) == 1
 
 
 def test_a_recipe_that_needs_the_number_of_images_gets_it_unless_it_is_given(config):
