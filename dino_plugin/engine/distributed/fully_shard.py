@@ -60,8 +60,8 @@ class FullyShard(nn.Module):
             )
         if not hasattr(module, 'parts_to_shard'):
             raise ValueError(
-                f'{type(module).__name__} does not say by a method parts_to_shard which parts FullyShard may cut: leave '
-                'out model_wrapper_cfg, and each process holds the whole model.'
+                f'{type(module).__name__} does not say by a method parts_to_shard which parts FullyShard may cut: '
+                'leave out model_wrapper_cfg, and each process holds the whole model.'
             )
         # Class token and patches are views of one tensor, which no loss changes in place.
         warnings.filterwarnings('ignore', 'FSDP2-wrapped module .* returned a view tensor')
@@ -129,8 +129,8 @@ def _check_parts(model: nn.Module, parts: list[nn.Module], halved: bool) -> None
     outside = [name for name, value in model.named_parameters() if value.requires_grad and value not in inside]
     if outside:
         raise ValueError(
-            f'FullyShard: {outside} are outside of the parts that the model names, such as backbones, heads and modules '
-            'of losses, so that their gradients would not be averaged; put them into one, or train without FullyShard.'
+            f'FullyShard: {outside} are outside of the parts that the model names, such as backbones, heads and '
+            'modules of losses, so that their gradients would not be averaged; put them into one, or train without FullyShard.'
         )
     norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if halved and norms:

@@ -22,9 +22,10 @@ class ContrastiveLoss(nn.Module):
     'softmax': mean_i of -[ln softmax_j(s)_ii + ln softmax_i(s)_ii] / 2, CLIP's
     'sigmoid': sum_ij of -ln sigmoid(y_ij (s_ij + bias)) / batch, with y = 1 for i = j and else -1, SigLIP's
 
-    Scale and bias are learnt; `limit_scale` keeps the scale within 1 and 100. Both losses are `open_clip`'s, with gradients through
-    all processes: averaged over processes, as DistributedDataParallel does, they are those of one large batch. Each
-    process needs equally many pairs. 'sigmoid' suits small batches, since a pair's term does not depend on others.
+    Scale and bias are learnt; `limit_scale` keeps the scale within 1 and 100. Both losses are `open_clip`'s, with
+    gradients through all processes: averaged over processes, as DistributedDataParallel does, they are those of one
+    large batch. Each process needs equally many pairs. 'sigmoid' suits small batches, since a pair's term does not
+    depend on others.
 
     Args:
         kind: 'softmax' or 'sigmoid'.

@@ -24,7 +24,6 @@ from dino_plugin.engine.training.model import unwrapped
 from dino_plugin.weights.safe_loading import load_checkpoint
 
 
-
 class UserModel(BaseModel):
     def forward(self, *args, **kwargs):
         return {}
@@ -123,7 +122,9 @@ def test_parameters_in_fp16_are_refused_with_the_cure():
 
 
 def test_a_model_that_does_not_name_its_parts_is_not_sharded():
-    with pytest.raises(ValueError, match='UserModel does not say by a method parts_to_shard .* leave out model_wrapper'):
+    with pytest.raises(
+        ValueError, match=r'UserModel does not say by a method parts_to_shard .* leave out model_wrapper'
+    ):
         FullyShard(UserModel())
 
 
