@@ -130,7 +130,8 @@ def _check_parts(model: nn.Module, parts: list[nn.Module], halved: bool) -> None
     if outside:
         raise ValueError(
             f'FullyShard: {outside} are outside of the parts that the model names, such as backbones, heads and '
-            'modules of losses, so that their gradients would not be averaged; put them into one, or train without FullyShard.'
+            'modules of losses, so that their gradients would not be averaged; put them into one, or train without '
+            'FullyShard.'
         )
     norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if halved and norms:
