@@ -35,6 +35,18 @@ MUTATIONS = [
     Mutation('core/losses/soft_targets.py', 'mul_(1 / temperature)', 'mul_(temperature)', 'core/test_soft_targets.py'),
     Mutation('core/losses/compared_patches.py', '(num_images * num_', '(num_', 'core/test_ibot.py'),
     Mutation('core/losses/coding_rate.py', 'dim / (number', 'number / (dim', 'core/test_alignment.py'),
+    Mutation(
+        'engine/training/resumed_options.py',
+        'saved[name] * now / before if before else now',
+        'saved[name]',
+        'engine/training/test_resumed_options.py',
+    ),
+    Mutation(
+        'evaluation/text/contrastive.py',
+        'self.log_scale.clamp_(',
+        'self.log_scale.clamp(',
+        'evaluation/text/test_contrastive.py',
+    ),
     Mutation('core/losses/sigreg.py', 'parts[1].square()', 'parts[1]', 'core/test_sigreg.py'),
     Mutation('core/losses/koleo.py', 'fill_(-2.0)', 'fill_(2.0)', 'core/test_losses.py'),
     Mutation('core/losses/gram.py', 'anchor @ anchor.mT', 'student @ anchor.mT', 'core/test_gram.py'),
