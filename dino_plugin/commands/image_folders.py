@@ -142,7 +142,9 @@ def _count_images(cfg: Config) -> int | None:
     roots = dataset.data_root if isinstance(dataset.data_root, list) else [dataset.data_root]
     prefix = (dataset.get('data_prefix') or {}).get('img_path', '')
     folders = [os.path.join(os.path.expanduser(root), prefix) for root in roots]
-    return sum(len(find_images(folder, tuple(dataset.get('extensions', EXTENSIONS)))[0]) for folder in folders)
+    extensions: tuple[str, ...] = tuple(dataset.get('extensions', EXTENSIONS))
+    visited: set[tuple[int, int]] = set()  # a folder within another counts once, as in the data set
+    return sum(len(find_images(folder, extensions, visited)[0]) for folder in folders)
 
 
 def _leave_out_other_knn(cfg: Config) -> None:

@@ -89,6 +89,9 @@ def test_several_folders_are_one_set_of_images(config, tmp_path):
         shutil.copytree(CIFAR / 'cat', tmp_path / name / 'below')
     dataset = config(SMALL, '--images', 'a', 'b').train_dataloader.dataset.dataset
     assert dataset.data_root == ['a', 'b']
+    number = len(list((CIFAR / 'cat').iterdir()))
+    assert config(SMALL, '--images', 'a', 'b').model.num_images == 2 * number
+    assert config(SMALL, '--images', 'a', 'a/below', 'b').model.num_images == 2 * number  # none twice
 
 
 def test_a_list_of_images_takes_the_place_of_a_folder(config, tmp_path):
@@ -115,7 +118,7 @@ def test_a_recipe_that_needs_the_number_of_images_gets_it_unless_it_is_given(con
     long = {IMAGES: str(CIFAR), 'model.num_images': number}
     same(config(SMALL, '--images', str(CIFAR)), config(SMALL, **long))
     twice = config(SMALL, '--images', str(CIFAR), str(CIFAR))
-    assert twice.model.num_images == 2 * number
+    assert twice.model.num_images == number  # no image is taken twice
     assert config(SMALL, '--images', str(CIFAR), model__num_images=77).model.num_images == 77
     assert 'num_images' not in config(CUSTOM, '--images', str(CIFAR)).model
 
