@@ -17,6 +17,7 @@ from dino_plugin.commands.auto_rules import recipe_for
 from dino_plugin.commands.command_line import AUTO, fail, tell
 from dino_plugin.commands.machine import Facts, look
 from dino_plugin.engine.training.whole_files import write_whole
+from dino_plugin.evaluation.features.names import refuse_other_than_utf8
 
 WORK_DIR = f'./work_dirs/{AUTO}'
 
@@ -42,8 +43,8 @@ def write_recipe(args: argparse.Namespace) -> str:
     if not args.images:
         fail(f'{AUTO} chooses a recipe for your images: {AUTO} --images DIR')
     folders = [os.path.abspath(os.path.expanduser(folder)) for folder in args.images]
-    _refuse_other_than_utf8([str(folder), *folders])
     try:
+        refuse_other_than_utf8([str(folder), *folders], 'Recipes')
         facts = look(folders, args.launcher)
         recipe = recipe_for(facts)
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
@@ -72,13 +73,6 @@ def config_text(choices: Sequence[Choice], work_dir: str, images: Sequence[str])
         parts += [_comment(f'{choice.name}: {choice.value}. {choice.reason}.'), *choice.lines]
         parts += [''] if choice.lines else []
     return '\n'.join([*parts, f'work_dir = {work_dir!r}', ''])
-
-
-def _refuse_other_than_utf8(names: Sequence[str]) -> None:
-    """The recipe is a text that names these folders."""
-    for name in names:
-        if any('\ud800' <= letter <= '\udfff' for letter in name):  # bytes that are no letter, as Python keeps them
-            fail(f'{name!a} is not UTF-8, so no recipe can name it. Name a link to it: ln -s FOLDER LINK')
 
 
 def _comment(text: str) -> str:

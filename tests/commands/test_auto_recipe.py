@@ -278,7 +278,7 @@ def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence(strange, tmp_pa
         shutil.copytree(CIFAR, images)
     with pytest.raises(SystemExit):
         write_recipe(arguments([images], work_dir))
-    assert 'caf\\udce9' in (told := capsys.readouterr().err) and 'is not UTF-8' in told and 'ln -s' in told
+    assert 'caf\\udce9' in (told := capsys.readouterr().err) and 'Recipes hold UTF-8 alone' in told and 'ln -s' in told
     assert not (work_dir / 'recipe.py').exists()
 
 

@@ -29,11 +29,11 @@ def read_names(path: Path, rows: int) -> list[str]:
 
 
 def refuse_other_than_utf8(names: Iterable[str], where: str) -> None:
-    """Raise a ValueError if a name of a file cannot be written into a table."""
+    """Raise a ValueError if a name of a file or folder cannot be written into a table or recipe."""
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f'{where} hold UTF-8 alone, and the name of this file is not: {name!r}. Rename it.'
+                f'{where} hold UTF-8 alone, and this name is not: {name!r}. Rename it, or name a link to it: ln -s.'
             ) from error

@@ -213,6 +213,9 @@ def test_a_folder_in_the_place_of_the_pointer_is_moved_and_not_deleted(tmp_path)
     assert (tmp_path / 'last_checkpoint.folder' / 'notes.txt').exists()
 
 
+THREE_BATCHES_A_STEP = dict(
+    train_dataloader__dataset__dataset__indices=28, train_cfg__max_epochs=2, optim_wrapper__accumulative_counts=3
+)
 ACCUMULATING = [
     dict(type='CheckpointHook', by_epoch=False, interval=5),  # inside a step: at 5; 6 and 12 are between steps
     dict(type='CheckpointHook', by_epoch=True, interval=1),  # an epoch of 7 ends inside a step
@@ -224,12 +227,7 @@ ACCUMULATING = [
 )
 def test_with_accumulated_gradients_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, hook, name, done):
     """Gradients of a part of a step are not saved, so checkpoints wait for its end."""
-    changes = dict(
-        train_dataloader__dataset__dataset__indices=28,
-        train_cfg__max_epochs=2,
-        optim_wrapper__accumulative_counts=3,
-        default_hooks__checkpoint=hook,
-    )
+    changes = dict(THREE_BATCHES_A_STEP, default_hooks__checkpoint=hook)
     unbroken = train(config(tmp_path / 'unbroken', **changes))
     saved = tmp_path / 'unbroken' / name
     assert load_checkpoint(saved)['meta']['iter'] == done
@@ -242,12 +240,7 @@ def test_with_accumulated_gradients_a_resumed_run_equals_an_unbroken_one_bit_for
     ('hook', 'stop', 'name'), [(ACCUMULATING[0], 5, 'iter_5.pth'), (ACCUMULATING[1], 7, 'epoch_1.pth')]
 )
 def test_a_training_that_ends_early_within_an_accumulated_step_saves_its_end_and_can_go_on(tmp_path, hook, stop, name):
-    changes = dict(
-        train_dataloader__dataset__dataset__indices=28,
-        train_cfg__max_epochs=2,
-        optim_wrapper__accumulative_counts=3,
-        default_hooks__checkpoint=hook,
-    )
+    changes = dict(THREE_BATCHES_A_STEP, default_hooks__checkpoint=hook)
 
     class Stop(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
